@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The second serial port: KTAP and events, a line a write.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use rustix::termios::{self, OptionalActions};
+use selftests::event::Event;
+use selftests::plan::CONTROL_DEVICE;
+
+/// Where PID 1 speaks; clones share the port, lines never mix.
+#[derive(Clone)]
+pub(crate) struct Control(Arc<Mutex<File>>);
+
+impl Control {
+    /// Opens the port, without the echo and newline games of a terminal.
+    pub(crate) fn open() -> Result<Self> {
+        let port = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(CONTROL_DEVICE)
+            .with_context(|| format!("open {CONTROL_DEVICE}"))?;
+        let mut settings = termios::tcgetattr(&port).context("read the port's settings")?;
+        settings.make_raw();
+        termios::tcsetattr(&port, OptionalActions::Now, &settings).context("set the port raw")?;
+        Ok(Self(Arc::new(Mutex::new(port))))
+    }
+
+    /// Writes one line. Nobody is left to tell when that fails: the host sees the silence.
+    pub(crate) fn line(&self, text: &str) {
+        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = port.write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Writes an event.
+    pub(crate) fn event(&self, event: &Event) {
+        self.line(&event.to_line());
+    }
+
+    /// Waits until the host has all of it.
+    pub(crate) fn drain(&self) {
+        let port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = termios::tcdrain(&*port);
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One hop, from the first event to the reboot.
+
+use std::io::ErrorKind;
+
+use anyhow::{Context, Result};
+use rustix::system::uname;
+use selftests::event::Event;
+use selftests::plan::{Action, Step};
+
+use crate::system::{self, Guest};
+use crate::{carry, misbehave, program};
+
+/// How a step went: `Err` holds why not.
+pub(crate) type Verdict = Result<()>;
+
+/// Does the steps of this hop, then leaves for the next kernel or switches off.
+pub(crate) fn run(guest: &mut Guest) -> Result<()> {
+    let release = uname().release().to_string_lossy().into_owned();
+    let control = guest.control.clone();
+    control.line("KTAP version 1");
+    control.event(&Event::Init {
+        hop: guest.number,
+        release,
+    });
+
+    let steps = guest.hop()?.steps.clone();
+    control.line(&format!("1..{}", steps.len()));
+    for (index, step) in steps.iter().enumerate() {
+        system::note(&format!("hop {}: {}", guest.number, step.name));
+        control.event(&Event::Step {
+            name: step.name.clone(),
+        });
+        let number = index + 1;
+        match &step.action {
+            Action::Misbehave(how) => misbehave::run(&control, number, step, *how)?,
+            Action::Run { argv } => {
+                let verdict = program::run(&control, argv, step.limit_ms);
+                say(guest, number, step, &verdict);
+            }
+            Action::Carry => {
+                let verdict = carry::take(guest);
+                say(guest, number, step, &verdict);
+            }
+        }
+    }
+    leave(guest)
+}
+
+/// Says the verdict of a step.
+fn say(guest: &Guest, number: usize, step: &Step, verdict: &Verdict) {
+    match verdict {
+        Ok(()) => guest.control.line(&format!("ok {number} {}", step.name)),
+        Err(why) => {
+            for line in format!("{why:#}").lines() {
+                guest.control.line(&format!("# {line}"));
+            }
+            guest
+                .control
+                .line(&format!("not ok {number} {}", step.name));
+        }
+    }
+}
+
+/// Goes to the next kernel; comes back only with an error.
+fn leave(guest: &Guest) -> Result<()> {
+    let Some(next) = guest.next() else {
+        guest.control.event(&Event::Done);
+        guest.control.drain();
+        system::switch_off();
+        return Ok(());
+    };
+    system::load(next, guest.number + 1)?;
+    guest.control.event(&Event::Loaded);
+
+    // A kernel without LUO hands nothing over, and that is what its steps are about, if any.
+    let held = match carry::give(guest) {
+        Err(error) if is_absent(&error) => None,
+        held => Some(held.context("preserve the state of PID 1")?),
+    };
+    guest.control.event(&Event::Reboot);
+    guest.control.drain();
+    let error = system::leave();
+    drop(held);
+    Err(error)
+}
+
+fn is_absent(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::NotFound)
+}

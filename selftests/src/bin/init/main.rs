@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! PID 1 of the guest: carries out the plan, hop by hop.
+
+#![forbid(unsafe_code)]
+
+mod carry;
+mod control;
+mod hop;
+mod misbehave;
+mod program;
+mod system;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("init: this is PID 1 of the guest of `cargo xtask vm-test`, not a command");
+        return ExitCode::FAILURE;
+    }
+    match system::set_up().and_then(|mut guest| hop::run(&mut guest)) {
+        // `hop::run` left for the next kernel or switched off, so this is not reached when all is well.
+        Ok(()) => system::complain("the hop ended without a reboot"),
+        Err(error) => system::complain(&format!("{error:#}")),
+    }
+    system::switch_off();
+    ExitCode::FAILURE
+}

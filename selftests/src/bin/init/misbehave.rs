@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Going wrong on purpose, so that the harness is seen to notice.
+
+use std::fs;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use selftests::plan::{Misbehaviour, Step};
+
+use crate::control::Control;
+use crate::system;
+
+/// Does it; an error is a misbehaviour that did not work, or the wish to leave.
+pub(crate) fn run(control: &Control, number: usize, step: &Step, how: Misbehaviour) -> Result<()> {
+    let name = &step.name;
+    match how {
+        Misbehaviour::Fail => {
+            control.line("# failing as told");
+            control.line(&format!("not ok {number} {name}"));
+        }
+        Misbehaviour::Skip => control.line(&format!("ok {number} {name} # SKIP as told")),
+        Misbehaviour::NoVerdict => {}
+        Misbehaviour::TwoVerdicts => {
+            control.line(&format!("ok {number} {name}"));
+            control.line(&format!("not ok {number} {name}"));
+        }
+        Misbehaviour::Hang => loop {
+            thread::park();
+        },
+        Misbehaviour::Panic => {
+            control.drain();
+            fs::write("/proc/sysrq-trigger", "c").context("panic by sysrq")?;
+            bail!("the kernel did not panic");
+        }
+        Misbehaviour::Warn => {
+            fs::write("/sys/kernel/debug/provoke-crash/DIRECT", "WARNING").context("lkdtm")?;
+            control.line(&format!("ok {number} {name}"));
+        }
+        Misbehaviour::LeaveEarly => {
+            control.line(&format!("ok {number} {name}"));
+            control.drain();
+            system::switch_off();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The guest around PID 1: mounts, the kernel's log, the payload, the ways out.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Write};
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::system::{RebootCommand, reboot};
+use selftests::plan::{HOP_PARAMETER, Hop, INITRAMFS_FILE, PAYLOAD_DEVICE, PLAN_FILE, Plan};
+use selftests::{kexec, payload};
+
+use crate::control::Control;
+
+/// Open files that a test may ask for: one for each of its sessions and files.
+const FILES: u64 = 1 << 20;
+
+/// What is mounted where. The upstream tests look for debugfs in `/debugfs`.
+const MOUNTS: &[(&str, &str, &str)] = &[
+    ("devtmpfs", "/dev", "mode=0755"),
+    ("proc", "/proc", ""),
+    ("sysfs", "/sys", ""),
+    ("debugfs", "/sys/kernel/debug", ""),
+    ("debugfs", "/debugfs", ""),
+    ("tmpfs", "/tmp", "mode=1777"),
+    ("tmpfs", "/run", "mode=0755"),
+];
+
+/// The guest, ready for its hop.
+pub(crate) struct Guest {
+    /// Where verdicts and events go.
+    pub(crate) control: Control,
+    /// What is to be done.
+    pub(crate) plan: Plan,
+    /// Number of this hop, from 1.
+    pub(crate) number: usize,
+}
+
+impl Guest {
+    /// This hop.
+    pub(crate) fn hop(&self) -> Result<&Hop> {
+        let hops = self.plan.hops.len();
+        let index = self.number.checked_sub(1);
+        let hop = index.and_then(|index| self.plan.hops.get(index));
+        hop.with_context(|| format!("this is hop {} of a plan with {hops}", self.number))
+    }
+
+    /// The next hop, or `None` in the last.
+    pub(crate) fn next(&self) -> Option<&Hop> {
+        self.plan.hops.get(self.number)
+    }
+}
+
+/// Mounts what tests need, opens the control port and reads the plan.
+pub(crate) fn set_up() -> Result<Guest> {
+    for (kind, on, options) in MOUNTS {
+        fs::create_dir_all(on).with_context(|| format!("create {on}"))?;
+        let options = CString::new(*options).context("mount options")?;
+        mount(*kind, *on, *kind, MountFlags::empty(), options.as_c_str())
+            .with_context(|| format!("mount {kind} on {on}"))?;
+    }
+    let control = Control::open()?;
+    let files = Rlimit {
+        current: Some(FILES),
+        maximum: Some(FILES),
+    };
+    setrlimit(Resource::Nofile, files).context("raise the limit of open files")?;
+
+    let mut json = Vec::new();
+    payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
+    let plan = serde_json::from_slice(&json).context("understand the plan")?;
+    let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
+    Ok(Guest {
+        control,
+        plan,
+        number: hop_number(&cmdline)?,
+    })
+}
+
+/// Loads the kernel of `hop`, number `number`, for [`leave`].
+pub(crate) fn load(hop: &Hop, number: usize) -> Result<()> {
+    let kernel = unpack(&hop.kernel, "/run/kernel")?;
+    let initramfs = unpack(INITRAMFS_FILE, "/run/initramfs")?;
+    let cmdline = format!("{} {HOP_PARAMETER}={number}", hop.cmdline);
+    let cmdline = CString::new(cmdline).context("the command line has a NUL")?;
+    kexec::load(kernel.as_fd(), initramfs.as_fd(), &cmdline)
+        .with_context(|| format!("kexec_file_load of `{}`", hop.kernel))?;
+    // The loaded kernel is a copy; the memory is better used by the tests.
+    let _ = fs::remove_file("/run/kernel");
+    let _ = fs::remove_file("/run/initramfs");
+    Ok(())
+}
+
+/// Calls `reboot(KEXEC)`: comes back only with an error.
+pub(crate) fn leave() -> anyhow::Error {
+    match reboot(RebootCommand::Kexec) {
+        Ok(()) => anyhow!("reboot(KEXEC) came back without an error"),
+        Err(error) => anyhow!("reboot(KEXEC): {error}"),
+    }
+}
+
+/// Ends the virtual machine: QEMU runs with `-no-reboot`.
+pub(crate) fn switch_off() {
+    let _ = reboot(RebootCommand::Restart);
+}
+
+/// Says on the console why the guest gives up.
+pub(crate) fn complain(what: &str) {
+    eprintln!("init: {what}");
+    if let Ok(control) = Control::open() {
+        control.line(&format!("Bail out! {what}"));
+        control.drain();
+    }
+}
+
+/// Writes a line into the kernel's log, where it stands in order with what the kernel says.
+pub(crate) fn note(text: &str) {
+    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = log.write_all(format!("vm-test: {text}\n").as_bytes());
+    }
+}
+
+/// Copies the payload's `name` to `path` and opens that for reading only.
+fn unpack(name: &str, path: &str) -> Result<File> {
+    let mut to = File::create(path).with_context(|| format!("create {path}"))?;
+    payload::extract(disk()?, name, &mut to).with_context(|| format!("unpack `{name}`"))?;
+    drop(to);
+    File::open(path).with_context(|| format!("open {path}"))
+}
+
+fn disk() -> Result<BufReader<File>> {
+    let disk = File::open(PAYLOAD_DEVICE).with_context(|| format!("open {PAYLOAD_DEVICE}"))?;
+    Ok(BufReader::with_capacity(1 << 18, disk))
+}
+
+/// Reads the number of the hop from a kernel command line.
+fn hop_number(cmdline: &str) -> Result<usize> {
+    let value = cmdline
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(HOP_PARAMETER)?.strip_prefix('='))
+        .next_back()
+        .with_context(|| format!("no {HOP_PARAMETER}= in /proc/cmdline: {cmdline}"))?;
+    value
+        .parse()
+        .with_context(|| format!("{HOP_PARAMETER}={value} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hop_number;
+
+    #[test]
+    fn the_hop_is_read_from_the_command_line() {
+        assert_eq!(
+            hop_number("console=ttyS0 vmtest.hop=12 panic=-1\n").unwrap(),
+            12
+        );
+        assert!(hop_number("vmtest.hop=x").is_err());
+        assert!(hop_number("vmtest.hopping=1").is_err());
+        assert!(hop_number("").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest is to do in each hop.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the plan on the payload disk.
+pub const PLAN_FILE: &str = "plan.json";
+
+/// Name of the initramfs on the payload disk.
+pub const INITRAMFS_FILE: &str = "initramfs.cpio";
+
+/// Kernel parameter that tells PID 1 its hop: `vmtest.hop=2`. The first hop is 1.
+pub const HOP_PARAMETER: &str = "vmtest.hop";
+
+/// Block device that holds the payload: a newc archive, read without a file system.
+pub const PAYLOAD_DEVICE: &str = "/dev/vda";
+
+/// Serial port of the guest that carries nothing but KTAP.
+pub const CONTROL_DEVICE: &str = "/dev/ttyS1";
+
+/// A chain of kernels, each booted by kexec from the one before, and what is done in each.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Plan {
+    /// The kernels in order; at least one.
+    pub hops: Vec<Hop>,
+}
+
+/// One kernel of the chain.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Hop {
+    /// Which implementation it is, for messages: `c` or `rust`.
+    pub label: String,
+    /// Name of the kernel image on the payload disk.
+    pub kernel: String,
+    /// Command line of this kernel, without the hop parameter.
+    pub cmdline: String,
+    /// Steps, in this order.
+    pub steps: Vec<Step>,
+}
+
+/// Something that gets exactly one verdict.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Step {
+    /// Name, unique in the hop; no white space.
+    pub name: String,
+    /// What is done.
+    pub action: Action,
+    /// How long it may take, in milliseconds.
+    pub limit_ms: u64,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Run a program of the initramfs: passed if it exits with 0.
+    Run {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// Retrieve and check what the hop before preserved; nothing in the first hop.
+    Carry,
+    /// Misbehave on purpose, to test the harness.
+    Misbehave(Misbehaviour),
+}
+
+/// Ways in which a guest can go wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Misbehaviour {
+    /// Say `not ok`.
+    Fail,
+    /// Say `ok # SKIP`.
+    Skip,
+    /// Say nothing about the step and go on.
+    NoVerdict,
+    /// Say `ok`, then `not ok`.
+    TwoVerdicts,
+    /// Do nothing any more, without a word.
+    Hang,
+    /// Panic the kernel.
+    Panic,
+    /// Make the kernel warn.
+    Warn,
+    /// End PID 1's work early: switch off without the other hops.
+    LeaveEarly,
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR MIT
+
+//! Commands on the file descriptor of a session.
+
+use core::mem::{offset_of, size_of};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::command::struct_size;
+use crate::{Command, SESSION_NAME_LENGTH};
+
+/// Preserves an open file in an outgoing session.
+///
+/// # Errors
+///
+/// `EBADF` for a bad file descriptor, `EEXIST` if the token is used in this session, `EBUSY` if
+/// the file is preserved already, `ENOENT` if no handler takes such files, or the handler's error.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PreserveFd {
+    /// Size of this structure, in bytes.
+    pub size: u32,
+    /// File to preserve.
+    pub fd: i32,
+    /// The caller's name for the file, unique in the session.
+    pub token: u64,
+}
+
+impl PreserveFd {
+    /// The argument that preserves `fd` under `token`.
+    pub const fn new(fd: i32, token: u64) -> Self {
+        Self {
+            size: struct_size::<Self>(),
+            fd,
+            token,
+        }
+    }
+}
+
+impl Command for PreserveFd {
+    const NR: u8 = 0x40;
+    const MIN_SIZE: usize = offset_of!(Self, token) + size_of::<u64>();
+}
+
+/// Retrieves a preserved file from an incoming session.
+///
+/// # Errors
+///
+/// `ENOENT` for an unknown token. A retrieve that failed once fails for ever with the same error.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RetrieveFd {
+    /// Size of this structure, in bytes.
+    pub size: u32,
+    /// Output: a new file descriptor for the file, close-on-exec.
+    pub fd: i32,
+    /// The token under which the file was preserved.
+    pub token: u64,
+}
+
+impl RetrieveFd {
+    /// The argument that retrieves the file with `token`.
+    pub const fn new(token: u64) -> Self {
+        Self {
+            size: struct_size::<Self>(),
+            fd: -1,
+            token,
+        }
+    }
+}
+
+impl Command for RetrieveFd {
+    const NR: u8 = 0x41;
+    const MIN_SIZE: usize = offset_of!(Self, token) + size_of::<u64>();
+}
+
+/// Ends the restoration of an incoming session: the kernel gives up its hold on the files.
+///
+/// # Errors
+///
+/// `EBUSY` if a file cannot be finished yet; nothing has changed then.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Finish {
+    /// Size of this structure, in bytes.
+    pub size: u32,
+    /// Must be zero.
+    pub reserved: u32,
+}
+
+impl Finish {
+    /// The argument that finishes the session.
+    pub const fn new() -> Self {
+        Self {
+            size: struct_size::<Self>(),
+            reserved: 0,
+        }
+    }
+}
+
+impl Default for Finish {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Command for Finish {
+    const NR: u8 = 0x42;
+    const MIN_SIZE: usize = offset_of!(Self, reserved) + size_of::<u32>();
+}
+
+/// Reads the full name of a session, incoming or outgoing.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GetName {
+    /// Size of this structure, in bytes.
+    pub size: u32,
+    /// Must be zero.
+    pub reserved: u32,
+    /// Output: NUL-terminated name.
+    pub name: [u8; SESSION_NAME_LENGTH],
+}
+
+impl GetName {
+    /// The argument that asks for the name.
+    pub const fn new() -> Self {
+        Self {
+            size: struct_size::<Self>(),
+            reserved: 0,
+            name: [0; SESSION_NAME_LENGTH],
+        }
+    }
+}
+
+impl Default for GetName {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Command for GetName {
+    const NR: u8 = 0x43;
+    const MIN_SIZE: usize = offset_of!(Self, name) + SESSION_NAME_LENGTH;
+}
+
+const _: () = assert!(size_of::<PreserveFd>() == 16 && size_of::<RetrieveFd>() == 16);
+const _: () = assert!(size_of::<Finish>() == 8 && size_of::<GetName>() == 72);

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Locks between runs: held by an open file, so the kernel drops them with the process.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::failure::Failure;
+use crate::interrupt;
+
+/// Longer than any run: a cold build of all kernels takes less than an hour on two cores.
+const PATIENCE: Duration = Duration::from_hours(2);
+
+/// How often a waiting run looks again.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until nobody else has it; `doing` is what a holder does, for the message.
+    pub(crate) fn exclusive(path: &Path, doing: &str) -> Result<Self> {
+        let mut file = open(path)?;
+        wait(&mut file, path, doing, File::try_lock)?;
+        // Who holds it is for people to read; the lock itself does not depend on it.
+        let _ = file.set_len(0).and_then(|()| file.rewind());
+        let _ = write!(file, "{}", std::process::id());
+        Ok(Self { _file: file })
+    }
+
+    /// Waits until nobody has it exclusively.
+    pub(crate) fn shared(path: &Path) -> Result<Self> {
+        let mut file = open(path)?;
+        wait(&mut file, path, "cleans", File::try_lock_shared)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
+}
+
+fn wait(
+    file: &mut File,
+    path: &Path,
+    doing: &str,
+    lock: impl Fn(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<()> {
+    let begin = Instant::now();
+    let mut told = false;
+    loop {
+        match lock(file) {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("lock {}", path.display()));
+            }
+        }
+        let holder = holder(file);
+        if !told {
+            eprintln!("waiting: another run{holder} {doing} in the same cache");
+            told = true;
+        }
+        if begin.elapsed() > PATIENCE {
+            let what = format!("another run{holder} {doing} in the same cache, for two hours now");
+            let next = "see what it does and end it, or point XDG_CACHE_HOME elsewhere";
+            return Err(Failure::new(what, next).into());
+        }
+        interrupt::check()?;
+        thread::sleep(PERIOD);
+    }
+}
+
+/// ` (PID 1234)`, if the holder has left it.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(20).read_to_string(&mut text));
+    match (read, text.trim()) {
+        (Ok(_), pid) if !pid.is_empty() => format!(" (PID {pid})"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_waits_for_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::exclusive(&path, "tests").unwrap();
+        assert!(open(&path).unwrap().try_lock_shared().is_err());
+        let (sent, got) = std::sync::mpsc::channel();
+        let second = {
+            let path = path.clone();
+            thread::spawn(move || {
+                let lock = Lock::exclusive(&path, "tests");
+                sent.send(()).unwrap();
+                lock
+            })
+        };
+        assert!(got.try_recv().is_err());
+        drop(first);
+        got.recv_timeout(Duration::from_secs(20)).unwrap();
+        drop(second.join().unwrap().unwrap());
+    }
+
+    #[test]
+    fn users_do_not_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let _first = Lock::shared(&path).unwrap();
+        let _second = Lock::shared(&path).unwrap();
+        assert!(open(&path).unwrap().try_lock().is_err());
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask check`: everything that can be told without booting a kernel.
+//!
+//! All checks run, whatever the others found, so that one run tells all there is to correct.
+
+mod clippy;
+mod deny;
+mod docs;
+mod files;
+mod fmt;
+mod invocation;
+mod report;
+#[cfg(test)]
+mod sample;
+mod size;
+mod spdx;
+mod style;
+mod tool;
+
+use std::io;
+use std::path::{self, Path};
+
+use anyhow::{Result, bail};
+
+pub(crate) use report::Summary;
+use report::{Failure, Report, run_all};
+
+/// Every check, in the order in which they run: quick ones first.
+const ALL: &[&dyn Check] = &[
+    &fmt::Fmt,
+    &spdx::Spdx,
+    &size::Size,
+    &style::Style,
+    &clippy::Clippy,
+    &docs::Docs,
+    &deny::Deny,
+];
+
+/// Where the checks work.
+struct Place<'a> {
+    /// Root of the project, the folder of the workspace's `Cargo.toml`.
+    project: &'a Path,
+    /// Cache of programs that cargo builds for the checks.
+    tools: &'a Path,
+}
+
+/// One thing to check.
+trait Check {
+    /// What it is called on the command line and in the report.
+    fn name(&self) -> &'static str;
+
+    /// What to say beforehand, when it is about to take unusually long.
+    fn announce(&self, _place: &Place<'_>) -> Option<String> {
+        None
+    }
+
+    /// Checks; an error means that it could not be found out.
+    fn run(&self, place: &Place<'_>) -> Result<Report>;
+}
+
+/// Runs the checks named by `filter`, all of them if it is empty, and prints what they find.
+///
+/// `tools` is the folder into which programs are installed that are not there yet. What is wrong
+/// with the project is in the [`Summary`]; errors are unknown names and interruptions.
+pub(crate) fn run(project: &Path, tools: &Path, filter: &[String]) -> Result<Summary> {
+    let checks = choose(ALL, filter)?;
+    // Commands run in the project, wherever this program does.
+    let project = &path::absolute(project)?;
+    let tools = &path::absolute(tools)?;
+    let place = Place { project, tools };
+    run_all(&checks, &place, &mut io::stdout().lock())
+}
+
+/// Picks the checks that `filter` names.
+fn choose<'a>(all: &[&'a dyn Check], filter: &[String]) -> Result<Vec<&'a dyn Check>> {
+    for name in filter {
+        if !all.iter().any(|check| check.name() == name) {
+            let known: Vec<_> = all.iter().map(|check| check.name()).collect();
+            bail!(
+                "there is no check `{name}`; name any of these, or none to run them all: {}",
+                known.join(", ")
+            );
+        }
+    }
+    let wanted =
+        |check: &&dyn Check| filter.is_empty() || filter.iter().any(|name| name == check.name());
+    Ok(all.iter().copied().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_names_checks() {
+        let names = |filter: &[&str]| -> Result<Vec<&'static str>> {
+            let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
+            Ok(choose(ALL, &filter)?.iter().map(|c| c.name()).collect())
+        };
+        assert_eq!(names(&[]).unwrap().len(), ALL.len());
+        // In the order of the checks, each once.
+        assert_eq!(names(&["spdx", "fmt", "spdx"]).unwrap(), ["fmt", "spdx"]);
+        let error = names(&["fmt", "format"]).unwrap_err().to_string();
+        assert!(error.contains("`format`"), "{error}");
+        for check in ALL {
+            assert!(error.contains(check.name()), "{error}");
+        }
+    }
+}

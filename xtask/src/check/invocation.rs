@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Commands that can be run, and shown just as a person would type them.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use super::{Failure, Report};
+
+/// Numbers of the signals by which a person ends a command; the same on every architecture.
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// What git sets for its hooks: it would send us to another repository than that of the folder.
+const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
+
+/// The person has ended a command, and with it means all of the checks.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
+impl Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; run `cargo xtask check` again for the rest")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// A command with its arguments and the part of its environment that matters.
+pub(super) struct Invocation {
+    env: Vec<(&'static str, &'static str)>,
+    quiet: bool,
+    words: Vec<OsString>,
+}
+
+impl Invocation {
+    /// A command of these words, of which the first names the program.
+    pub(super) fn new<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self {
+            env: Vec::new(),
+            quiet: false,
+            words: words.into_iter().map(|w| w.as_ref().into()).collect(),
+        }
+    }
+
+    /// Adds arguments.
+    pub(super) fn args<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.words
+            .extend(words.into_iter().map(|w| w.as_ref().into()));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub(super) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.push((name, value));
+        self
+    }
+
+    /// Keeps cargo from listing the crates it compiles, which only hides what is wrong.
+    pub(super) fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// Runs it in `folder` and gives back all that it wrote.
+    pub(super) fn output(&self, folder: &Path) -> Result<Output> {
+        let (program, args) = self.words.split_first().context("a command of no words")?;
+        let mut command = Command::new(program);
+        command.args(args).envs(self.env.iter().copied());
+        // What is captured is no terminal, but rustfmt colours it all the same.
+        command.env("TERM", "dumb");
+        if self.quiet {
+            command.env("CARGO_TERM_QUIET", "true");
+        }
+        for name in GIT_HOOK {
+            command.env_remove(name);
+        }
+        let output = command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| {
+                let program = program.display();
+                format!("{program} does not start; see whether it is installed")
+            })?;
+        match output.status.signal() {
+            Some(SIGINT | SIGTERM) => Err(Interrupted.into()),
+            _ => Ok(output),
+        }
+    }
+
+    /// Runs it in `folder`; `next` is what to do when it fails.
+    pub(super) fn report(&self, folder: &Path, next: &str) -> Result<Report> {
+        let output = self.output(folder)?;
+        Ok(Report {
+            failure: self.failure(&output, next),
+            notices: Vec::new(),
+        })
+    }
+
+    /// Makes a failure of `output`, unless it is that of a success.
+    pub(super) fn failure(&self, output: &Output, next: &str) -> Option<Failure> {
+        (!output.status.success()).then(|| Failure {
+            output: said(output),
+            by_hand: self.to_string(),
+            next: next.to_owned(),
+        })
+    }
+}
+
+impl Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.env {
+            write!(f, "{name}={} ", quoted(value))?;
+        }
+        for (index, word) in self.words.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{}", quoted(&word.to_string_lossy()))?;
+        }
+        Ok(())
+    }
+}
+
+/// All that a command said, or else how it ended.
+pub(super) fn said(output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let parts = [stdout.trim(), stderr.trim()];
+    let text = parts.iter().filter(|part| !part.is_empty()).copied();
+    let text = text.collect::<Vec<_>>().join("\n");
+    if text.is_empty() {
+        return format!("no output; {}", output.status);
+    }
+    text
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Invocation {
+        Invocation::new(["sh", "-c", script])
+    }
+
+    #[test]
+    fn shows_what_a_person_types() {
+        let invocation = Invocation::new(["cargo", "doc"])
+            .args(["it's", ""])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .quiet();
+        let expected = r"RUSTDOCFLAGS='-D warnings' cargo doc 'it'\''s' ''";
+        assert_eq!(invocation.to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_shown_means_the_same_to_a_shell() {
+        for word in ["plain", "a b", "it's", "$HOME", "", "\"", "a\\b", "*"] {
+            let shown = Invocation::new(["printf", "%s", word]).to_string();
+            let output = shell(&shown).output(Path::new(".")).unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+
+    #[test]
+    fn failure_has_both_streams_and_the_command() {
+        let invocation = shell("echo out; echo err >&2; exit 3");
+        let report = invocation.report(Path::new("."), "do this").unwrap();
+        let failure = report.failure.unwrap();
+        assert_eq!(failure.output, "out\nerr");
+        assert_eq!(failure.by_hand, "sh -c 'echo out; echo err >&2; exit 3'");
+        assert_eq!(failure.next, "do this");
+
+        let silent = shell("exit 3").report(Path::new("."), "").unwrap();
+        assert!(silent.failure.unwrap().output.contains("exit status: 3"));
+        assert!(
+            shell("true")
+                .report(Path::new("."), "")
+                .unwrap()
+                .failure
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error_that_names_it() {
+        let invocation = Invocation::new(["no-such-program-here"]);
+        let error = invocation.output(Path::new(".")).unwrap_err().to_string();
+        assert!(
+            error.starts_with("no-such-program-here does not start"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_command_ended_by_the_person_ends_all() {
+        for (script, interrupted) in [("kill -INT $$", true), ("kill -KILL $$", false)] {
+            let outcome = shell(script).output(Path::new("."));
+            let is = outcome.is_err_and(|error| error.is::<Interrupted>());
+            assert_eq!(is, interrupted, "{script}");
+        }
+    }
+}

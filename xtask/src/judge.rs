@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Verdicts: what the guests said, held against what they should have said.
+//!
+//! Anything but exactly one good verdict for each step of the plan is a failure.
+
+mod in_log;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use selftests::event::Event;
+
+use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
+use crate::suite::{CARRY, Kind, Test, Vm, stage_name};
+use crate::vm::{HopRecord, Record};
+
+/// Lines of a step's output that a failure shows.
+const SHOWN: usize = 30;
+
+/// A machine that was run.
+pub(crate) struct Ran {
+    pub(crate) vm: Vm,
+    pub(crate) record: Record,
+    pub(crate) log: PathBuf,
+}
+
+impl Ran {
+    /// The record of hop `number` of the whole run, if the machine came to it.
+    fn hop(&self, number: usize) -> Option<&HopRecord> {
+        self.record.hops.get(number.checked_sub(self.vm.first)?)
+    }
+
+    /// Whether hop `number` of the whole run is in the plan of this machine.
+    fn plans(&self, number: usize) -> bool {
+        (self.vm.first..self.vm.first + self.vm.plan.hops.len()).contains(&number)
+    }
+}
+
+/// Judges `test` in all its hops; the first machine runs the whole chain.
+pub(crate) fn test(test: &Test, machines: &[Ran]) -> Shown {
+    let count = machines.first().map_or(0, |chain| chain.vm.plan.hops.len());
+    let cells = (1..=count).filter_map(|hop| cell(test, machines, hop, count));
+    Shown {
+        suite: test.suite.to_string(),
+        name: test.name.clone(),
+        cells: cells.collect(),
+    }
+}
+
+fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell> {
+    let chain = machines.first()?;
+    match test.kind {
+        Kind::Carry => Some(step(chain, hop, CARRY)),
+        Kind::EveryHop => Some(step(chain, hop, &test.name)),
+        Kind::Misbehave(_, at) => (at == hop).then(|| step(chain, hop, &test.name)),
+        Kind::Staged => Some(staged(chain, hop, count, &test.name)),
+        Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), hop > 1, hop < count)),
+        // The kernel saves in the first hop of a machine and restores in the second.
+        Kind::KhoLog => {
+            let before = hop.checked_sub(1)?;
+            let ran = machines.iter().find(|ran| {
+                ran.plans(before) && ran.plans(hop) && (before - ran.vm.first).is_multiple_of(2)
+            })?;
+            Some(in_log::kho(hop, ran.hop(hop)))
+        }
+    }
+}
+
+/// A test with a half on each side: in the middle of a chain, both halves are run.
+fn staged(chain: &Ran, hop: usize, count: usize, name: &str) -> Cell {
+    let before = (hop < count).then(|| step(chain, hop, &stage_name(name, 1)));
+    let after = (hop > 1).then(|| step(chain, hop, &stage_name(name, 2)));
+    match (after, before) {
+        (Some(after), Some(before)) if after.verdict.is_good() && !before.verdict.is_good() => {
+            before
+        }
+        (Some(after), _) => after,
+        (None, Some(before)) if before.verdict.is_good() => Cell {
+            verdict: Verdict::Prepared,
+            ..before
+        },
+        (None, Some(before)) => before,
+        (None, None) => missing(hop),
+    }
+}
+
+/// A cell about which nothing was heard.
+fn missing(hop: usize) -> Cell {
+    Cell {
+        hop,
+        verdict: Verdict::Missing,
+        detail: None,
+        elapsed: None,
+        subtests: 0,
+    }
+}
+
+/// The verdict of one step.
+fn step(ran: &Ran, hop: usize, name: &str) -> Cell {
+    let Some(record) = ran.hop(hop) else {
+        return missing(hop);
+    };
+    let said: Vec<_> = record
+        .verdicts
+        .iter()
+        .filter(|said| said.name == name)
+        .collect();
+    let begun = record.steps.iter().find(|step| step.name == name);
+    let [said] = said[..] else {
+        if said.is_empty() {
+            return missing(hop);
+        }
+        let words: Vec<_> = said
+            .iter()
+            .map(|said| if said.ok { "ok" } else { "not ok" })
+            .collect();
+        let detail = format!(
+            "`{name}` has {} verdicts: {}",
+            words.len(),
+            words.join(", ")
+        );
+        return failed(hop, &detail, &[]);
+    };
+    let Some(begun) = begun else {
+        return failed(
+            hop,
+            &format!("`{name}` has a verdict but was never begun"),
+            &[],
+        );
+    };
+    let elapsed = Some(said.at.saturating_sub(begun.began));
+    let why = match (said.excused, said.ok, begun.subtests.verdict()) {
+        (true, _, _) => Err("was skipped; nothing may be".to_owned()),
+        (_, false, Err(why)) => Err(format!("failed: {why}")),
+        (_, false, Ok(_)) => Err("failed".to_owned()),
+        (_, true, Err(why)) => Err(format!("says ok, but {why}")),
+        (_, true, Ok(subtests)) => Ok(subtests),
+    };
+    match why {
+        Ok(subtests) => Cell {
+            hop,
+            verdict: Verdict::Passed,
+            detail: None,
+            elapsed,
+            subtests,
+        },
+        Err(why) => Cell {
+            elapsed,
+            ..failed(hop, &format!("`{name}` {why}"), &begun.output)
+        },
+    }
+}
+
+fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
+    let shown = output
+        .iter()
+        .skip(output.len().saturating_sub(SHOWN))
+        .map(String::as_str);
+    let detail = std::iter::once(what)
+        .chain(shown)
+        .collect::<Vec<_>>()
+        .join("\n");
+    Cell {
+        hop,
+        verdict: Verdict::Failed,
+        detail: Some(detail),
+        elapsed: None,
+        subtests: 0,
+    }
+}
+
+/// What went wrong in a machine outside any single test.
+pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    let trouble = |hop, what, excerpt| Trouble {
+        hop,
+        what,
+        excerpt,
+        log: ran.log.clone(),
+    };
+    if let Some(alarm) = &ran.record.alarm {
+        let hop = if alarm.hop == 0 {
+            0
+        } else {
+            ran.vm.first + alarm.hop - 1
+        };
+        let place = match alarm
+            .hop
+            .checked_sub(1)
+            .and_then(|index| ran.vm.plan.hops.get(index))
+        {
+            Some(kernel) => format!("in hop {hop} ({})", kernel.label),
+            None => "before the first kernel spoke".into(),
+        };
+        let what = format!("{} {place}: {}", alarm.kind, alarm.detail);
+        troubles.push(trouble(hop, what, ran.record.excerpt()));
+    }
+    for (index, (record, planned)) in ran.record.hops.iter().zip(&ran.vm.plan.hops).enumerate() {
+        let hop = ran.vm.first + index;
+        let known = |name: &str| planned.steps.iter().any(|step| step.name == name);
+        for said in record.verdicts.iter().filter(|said| !known(&said.name)) {
+            let what = format!(
+                "hop {hop} has a verdict for `{}`, which is not in the plan",
+                said.name
+            );
+            troubles.push(trouble(hop, what, Vec::new()));
+        }
+        if record
+            .planned
+            .is_some_and(|count| count != planned.steps.len())
+        {
+            let what = format!("PID 1 of hop {hop} announced another number of steps than planned");
+            troubles.push(trouble(hop, what, Vec::new()));
+        }
+    }
+    let (came, planned) = (ran.record.hops.len(), ran.vm.plan.hops.len());
+    if came > planned {
+        let what = format!("{came} kernels booted where {planned} were planned");
+        troubles.push(trouble(planned, what, Vec::new()));
+    }
+    if ran.record.done && came < planned && ran.record.alarm.is_none() {
+        let what = format!("the guest says it is done after {came} of {planned} hops");
+        troubles.push(trouble(came, what, Vec::new()));
+    }
+    troubles
+}
+
+/// Steps that the plan of a machine has without any test asking for them: PID 1's own.
+pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
+    let hops = ran.vm.first..ran.vm.first + ran.vm.plan.hops.len();
+    let cells = hops
+        .map(|hop| step(ran, hop, CARRY))
+        .filter(|cell| !cell.verdict.is_good());
+    let trouble = |cell: Cell| Trouble {
+        hop: cell.hop,
+        what: format!("PID 1 could not carry its file through hop {}", cell.hop),
+        excerpt: cell
+            .detail
+            .iter()
+            .flat_map(|detail| detail.lines())
+            .map(str::to_owned)
+            .collect(),
+        log: ran.log.clone(),
+    };
+    cells.map(trouble).collect()
+}
+
+/// The timeline of each update of the chain.
+pub(crate) fn updates(chain: &Ran) -> Vec<Update> {
+    let pairs = chain
+        .record
+        .hops
+        .windows(2)
+        .zip(chain.vm.plan.hops.windows(2));
+    let updates = pairs.enumerate().filter_map(|(index, (records, hops))| {
+        let ([old, new], [from, to]) = (records, hops) else {
+            return None;
+        };
+        let reboot = old.time_of(&Event::Reboot)?;
+        let moments = [
+            ("new kernel's first line", Some(new.first_line)),
+            ("init", new.init()),
+            ("device opened", new.time_of(&Event::DeviceOpened)),
+            ("retrieved", new.time_of(&Event::Retrieved)),
+            ("finished", new.time_of(&Event::Finished)),
+        ];
+        let marks = moments.into_iter().filter_map(|(name, at)| {
+            Some(Mark {
+                name: name.into(),
+                after: since(reboot, at?),
+            })
+        });
+        let (from, to) = (from.label.clone(), to.label.clone());
+        Some(Update {
+            hop: chain.vm.first + index,
+            from,
+            to,
+            marks: marks.collect(),
+        })
+    });
+    updates.collect()
+}
+
+/// The two ports are read side by side, so neighbouring moments may be swapped by a hair.
+fn since(begin: Duration, at: Duration) -> Duration {
+    at.saturating_sub(begin)
+}
+
+/// The folder-independent name of a machine's log.
+pub(crate) fn log_name(vm: &Vm) -> String {
+    format!("{}.log", vm.name)
+}
+
+/// Where the log of a machine lies in the folder of a run.
+pub(crate) fn log_path(folder: &Path, vm: &Vm) -> PathBuf {
+    folder.join(log_name(vm))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Tests that run inside the kernel and speak in its log.
+
+use crate::judge::{failed, missing};
+use crate::outcome::{Cell, Verdict};
+use crate::vm::HopRecord;
+
+/// FLBs that `lib/tests/liveupdate.c` registers with every file handler.
+const FLBS: usize = 3;
+
+/// What its messages begin with.
+const FLB_PREFIX: &str = "liveupdate test: ";
+
+/// Judges the FLB test in one hop, `after` a kexec, `before` one, or both.
+///
+/// Files come and go while a kernel runs, so preserve and unpreserve alternate; what counts is that
+/// each FLB is preserved when the kernel is left and is not when the last one ends. What came over
+/// is found once and finished once.
+pub(super) fn flb(hop: usize, record: Option<&HopRecord>, after: bool, before: bool) -> Cell {
+    let Some(record) = record else {
+        return missing(hop);
+    };
+    let lines: Vec<&str> = record.log.iter().filter_map(|line| message(line)).collect();
+    let mut wrong: Vec<String> = Vec::new();
+    for line in lines
+        .iter()
+        .filter(|line| line.contains("ERROR") || line.contains("ailed"))
+    {
+        wrong.push(format!("it says: {line}"));
+    }
+    let registered = lines
+        .iter()
+        .filter(|line| line.starts_with("Registered 3 FLBs with"))
+        .count();
+    if registered == 0 {
+        wrong.push("no file handler has the FLBs".into());
+    }
+    for flb in 0..FLBS {
+        let name = format!("liveupdate-test-flb-v{flb}");
+        let count = |what: &str| {
+            let line = format!("{name}: {what}");
+            lines.iter().filter(|there| **there == line).count()
+        };
+        let (preserved, unpreserved) = (
+            count("preserve was triggered"),
+            count("unpreserve was triggered"),
+        );
+        if preserved != unpreserved + usize::from(before) {
+            wrong.push(format!(
+                "{name}: preserved {preserved} times, unpreserved {unpreserved} times"
+            ));
+        }
+        let (found, finished) = (
+            count("found flb data from the previous boot"),
+            count("finish was triggered"),
+        );
+        if (found, finished) != (usize::from(after), usize::from(after)) {
+            wrong.push(format!(
+                "{name}: found {found} times, finished {finished} times"
+            ));
+        }
+    }
+    if !wrong.is_empty() {
+        return failed(hop, "the FLB test of the kernel failed", &wrong);
+    }
+    let verdict = if after {
+        Verdict::Passed
+    } else {
+        Verdict::Prepared
+    };
+    Cell {
+        hop,
+        verdict,
+        detail: None,
+        elapsed: None,
+        subtests: FLBS,
+    }
+}
+
+/// Judges the KHO test in the hop that restores.
+pub(super) fn kho(hop: usize, record: Option<&HopRecord>) -> Cell {
+    let Some(record) = record else {
+        return missing(hop);
+    };
+    let count = |what| record.log.iter().filter(|line| line.contains(what)).count();
+    match (count("KHO restore succeeded"), count("KHO restore failed")) {
+        (1, 0) => Cell {
+            hop,
+            verdict: Verdict::Passed,
+            detail: None,
+            elapsed: None,
+            subtests: 0,
+        },
+        (0, 0) => missing(hop),
+        (good, bad) => {
+            let what = format!("the KHO test says succeeded {good} times and failed {bad} times");
+            failed(hop, &what, &[])
+        }
+    }
+}
+
+fn message(line: &str) -> Option<&str> {
+    line.split_once(FLB_PREFIX).map(|(_, message)| message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(lines: &[&str]) -> HopRecord {
+        let mut log = vec![
+            "[ 0.1] liveupdate test: Registered 3 FLBs with file handler: [memfd-v2]".to_owned(),
+        ];
+        for line in lines {
+            for flb in 0..FLBS {
+                log.push(format!(
+                    "[ 1.0] liveupdate test: liveupdate-test-flb-v{flb}: {line}"
+                ));
+            }
+        }
+        HopRecord {
+            log,
+            ..HopRecord::default()
+        }
+    }
+
+    const PRESERVE: &str = "preserve was triggered";
+    const UNPRESERVE: &str = "unpreserve was triggered";
+    const FOUND: &str = "found flb data from the previous boot";
+    const FINISH: &str = "finish was triggered";
+
+    #[test]
+    fn flbs_are_preserved_when_a_kernel_is_left() {
+        let verdict = |lines: &[&str]| flb(1, Some(&record(lines)), false, true).verdict;
+        assert_eq!(
+            verdict(&[PRESERVE, UNPRESERVE, PRESERVE]),
+            Verdict::Prepared
+        );
+        assert_eq!(verdict(&[PRESERVE, UNPRESERVE]), Verdict::Failed);
+        assert_eq!(verdict(&[PRESERVE, PRESERVE]), Verdict::Failed);
+        assert_eq!(
+            verdict(&[PRESERVE, FOUND]),
+            Verdict::Failed,
+            "nothing to be found at first"
+        );
+    }
+
+    #[test]
+    fn flbs_are_found_and_finished_once() {
+        let verdict = |lines: &[&str]| flb(2, Some(&record(lines)), true, false).verdict;
+        assert_eq!(verdict(&[FOUND, FINISH]), Verdict::Passed);
+        assert_eq!(verdict(&[FOUND]), Verdict::Failed);
+        assert_eq!(verdict(&[FOUND, FINISH, FINISH]), Verdict::Failed);
+        assert_eq!(verdict(&[FOUND, FINISH, PRESERVE]), Verdict::Failed);
+        assert_eq!(flb(2, None, true, false).verdict, Verdict::Missing);
+    }
+
+    #[test]
+    fn an_error_of_the_test_is_shown() {
+        let cell = flb(
+            2,
+            Some(&record(&[FOUND, FINISH, "ERROR - incorrect data"])),
+            true,
+            false,
+        );
+        assert!(cell.detail.unwrap().contains("ERROR - incorrect data"));
+    }
+
+    #[test]
+    fn kho_says_one_thing_once() {
+        let verdict = |lines: &[&str]| {
+            let log = lines
+                .iter()
+                .map(|line| format!("[ 1.0] test_kho: {line}"))
+                .collect();
+            kho(
+                2,
+                Some(&HopRecord {
+                    log,
+                    ..HopRecord::default()
+                }),
+            )
+            .verdict
+        };
+        assert_eq!(verdict(&["KHO restore succeeded"]), Verdict::Passed);
+        assert_eq!(verdict(&["KHO restore failed"]), Verdict::Failed);
+        assert_eq!(
+            verdict(&["KHO restore succeeded", "KHO restore succeeded"]),
+            Verdict::Failed
+        );
+        assert_eq!(verdict(&[]), Verdict::Missing);
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Building a kernel image with kbuild, inside the toolchain root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{Cache, Key};
+use crate::failure::NextStep;
+use crate::kernel::interrupted::Mark;
+use crate::kernel::{Fragments, Recipe};
+use crate::process::Job;
+use crate::progress::Step;
+use crate::source::{Overlay, Source, Tree};
+use crate::toolchain::Root;
+
+/// Raise it when the way of building changes.
+const VERSION: u32 = 1;
+
+/// Where kbuild leaves the image, and its name in the cache.
+const IMAGE: &str = "arch/x86/boot/bzImage";
+
+/// A finished kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    /// Folder with `bzImage`, `config` and `System.map`.
+    folder: PathBuf,
+}
+
+impl Image {
+    /// The image to boot.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join("bzImage")
+    }
+
+    /// Whether it is there.
+    pub(crate) fn exists(&self) -> bool {
+        self.path().exists()
+    }
+}
+
+/// Builds kernels from one source with one overlay.
+pub(crate) struct Builder<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) root: &'a Root,
+    pub(crate) source: &'a Source,
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) project: &'a Path,
+}
+
+impl Builder<'_> {
+    /// The image of a recipe, built or not.
+    pub(crate) fn image(&self, recipe: &Recipe) -> Result<Image> {
+        let fragments = Fragments::of(recipe, self.project)?;
+        let key = Key::of("image", VERSION)
+            .with(&self.root.key)
+            .with(&self.source.key)
+            .with(&self.overlay.key)
+            .with(fragments.text())
+            .finish();
+        let name = format!("{}-{}-{key}", recipe.implementation, recipe.profile);
+        Ok(Image {
+            folder: self.cache.path("images", name),
+        })
+    }
+
+    /// Builds the image of a recipe, on top of what an earlier build of its kind left.
+    pub(crate) fn build(&self, recipe: &Recipe, tree: &Tree, jobs: usize) -> Result<Image> {
+        let image = self.image(recipe)?;
+        if image.exists() {
+            return Ok(image);
+        }
+        let (kind, profile) = (recipe.implementation, recipe.profile);
+        let step = Step::begin(self.cache, format!("build the {kind} kernel ({profile})"));
+        let folder = self.folder(recipe);
+        let build = Make {
+            command: |arguments: &[&str]| {
+                let mut command = self.root.command("make", &folder, &[&tree.folder]);
+                command
+                    .arg("-C")
+                    .arg(&tree.folder)
+                    .arg(format!("O={}", folder.display()));
+                command.arg("LLVM=1").args(VARIABLES).args(arguments);
+                command
+            },
+            log: self
+                .cache
+                .path("logs", format!("kernel-{kind}-{profile}.log")),
+        };
+        let mark = Mark::set(&folder)?;
+        let result = self.make(recipe, &folder, &build, step, jobs);
+        if !crate::interrupt::came() {
+            mark.clear()?;
+        }
+        result.or_advise(|| {
+            let what = format!("the {kind} kernel ({profile}) does not build");
+            (what, format!("read the log {}", build.log.display()))
+        })?;
+        self.publish(&folder, &image)?;
+        Ok(image)
+    }
+
+    fn make<C: Fn(&[&str]) -> Command>(
+        &self,
+        recipe: &Recipe,
+        folder: &Path,
+        build: &Make<C>,
+        mut step: Step<'_>,
+        jobs: usize,
+    ) -> Result<()> {
+        let _ = crate::cache::remove(&build.log);
+        let fragments = Fragments::of(recipe, self.project)?;
+        let merged = folder.join("liveupdate.config");
+        let config = folder.join(".config");
+        // The configuration is made anew only if it is another: make looks at its time.
+        let same = fs::read_to_string(&merged).is_ok_and(|there| there == fragments.text());
+        if !same || !config.exists() {
+            step.now("configuration");
+            crate::cache::remove(&merged)?;
+            let scratch = folder.join("liveupdate.config.new");
+            fs::write(&scratch, fragments.text()).context("write the configuration")?;
+            let allconfig = format!("KCONFIG_ALLCONFIG={}", scratch.display());
+            build.run(&[&allconfig, "allnoconfig"], |_| {})?;
+            let made = fs::read_to_string(&config).context("read .config")?;
+            fragments.check(&made)?;
+            fs::rename(&scratch, &merged).context("keep the configuration")?;
+        }
+        let jobs = format!("-j{jobs}");
+        let mut compiled = 0_usize;
+        build.run(&[&jobs, "bzImage"], |line| {
+            if let Some(file) = compiled_file(line) {
+                compiled += 1;
+                step.now(&format!("{compiled} files, {file}"));
+            }
+        })?;
+        step.done();
+        Ok(())
+    }
+
+    /// The folder that builds of this kind share, so that a change costs only what it touches.
+    fn folder(&self, recipe: &Recipe) -> PathBuf {
+        let mut name = format!(
+            "{}-{}-{}",
+            self.source.name, recipe.implementation, recipe.profile
+        );
+        if !recipe.fragments.is_empty() {
+            let mut key = Key::of("fragments", 1);
+            for path in &recipe.fragments {
+                key = key.with(path.as_os_str().as_encoded_bytes());
+            }
+            name = format!("{name}-{}", key.finish());
+        }
+        self.cache
+            .path("builds", format!("{}-{name}", self.root.key))
+    }
+
+    fn publish(&self, build: &Path, image: &Image) -> Result<()> {
+        let scratch = self.cache.scratch("image")?;
+        for (from, to) in [
+            (IMAGE, "bzImage"),
+            (".config", "config"),
+            ("System.map", "System.map"),
+        ] {
+            let from = build.join(from);
+            fs::copy(&from, scratch.join(to))
+                .with_context(|| format!("copy {}", from.display()))?;
+        }
+        self.cache.publish(&scratch, &image.folder)
+    }
+}
+
+/// The same image on every machine and on every day.
+const VARIABLES: &[&str] = &[
+    "KBUILD_BUILD_HOST=localhost",
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER=liveupdate",
+    "KBUILD_BUILD_VERSION=1",
+];
+
+struct Make<C> {
+    command: C,
+    log: PathBuf,
+}
+
+impl<C: Fn(&[&str]) -> Command> Make<C> {
+    fn run(&self, arguments: &[&str], on_line: impl FnMut(&str)) -> Result<()> {
+        Job::new((self.command)(arguments), &self.log)
+            .on_line(on_line)
+            .run()
+    }
+}
+
+/// The file in a line of kbuild such as `  CC      mm/memfd.o`.
+fn compiled_file(line: &str) -> Option<&str> {
+    let rest = line
+        .strip_prefix("  ")
+        .filter(|rest| !rest.starts_with(' '))?;
+    let (what, file) = rest.split_once(' ')?;
+    let is_tool = what.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_tool.then(|| file.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_kbuild() {
+        assert_eq!(compiled_file("  CC      mm/memfd.o"), Some("mm/memfd.o"));
+        assert_eq!(compiled_file("  RUSTC   rust/core.o"), Some("rust/core.o"));
+        assert_eq!(compiled_file("mm/memfd.c:1:2: error: x"), None);
+        assert_eq!(compiled_file("      1 | int x"), None);
+        assert_eq!(compiled_file(""), None);
+    }
+}

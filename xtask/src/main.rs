@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask`: builds kernels and a guest, boots QEMU, really kexecs, and checks everything.
+//!
+//! One file a task lies in [`task`]; the rest is what tasks share.
+
+#![forbid(unsafe_code)]
+
+mod cache;
+mod check;
+mod failure;
+mod guest;
+mod interrupt;
+mod judge;
+mod kernel;
+mod outcome;
+mod prepare;
+mod process;
+mod progress;
+mod project;
+mod report;
+mod runs;
+mod source;
+mod suite;
+mod task;
+mod toolchain;
+mod upstream;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Builds kernels and a guest, boots QEMU, really kexecs, and checks everything
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Boot a chain of kernels, each by kexec from the one before, and run tests across
+    VmTest(Box<task::vm_test::Options>),
+    /// Kernels for people who work on them
+    #[command(subcommand)]
+    Kernel(task::kernel::Command),
+    /// Formatting, lints, licences, dependencies, docs: all that needs no kernel
+    Check {
+        /// Only these checks
+        names: Vec<String>,
+    },
+    /// Everything that must pass: check, host tests, self-test, vm-test over all hops
+    Test,
+    /// See that guests that go wrong on purpose are reported as exactly that
+    SelfTest(Box<task::self_test::Options>),
+    /// What is there, what is missing, what would be done
+    Doctor,
+    /// Remove what was built
+    Clean(task::clean::Options),
+}
+
+fn main() -> ExitCode {
+    let task = Task::parse();
+    let result = interrupt::listen().and_then(|()| match &task {
+        Task::VmTest(options) => task::vm_test::run(options),
+        Task::Kernel(command) => task::kernel::run(command),
+        Task::Check { names } => task::test::checks(names),
+        Task::Test => task::test::run(),
+        Task::SelfTest(options) => task::self_test::run(options),
+        Task::Doctor => task::doctor::run(),
+        Task::Clean(options) => task::clean::run(options),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Everything that must be there before a virtual machine can start, made if it is missing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::cache::{Cache, Lock};
+use crate::failure::Failure;
+use crate::guest;
+use crate::kernel::{Builder, Image, Implementation, Profile, Recipe};
+use crate::project::Project;
+use crate::source::{self, Overlay, Source, Tree};
+use crate::toolchain::{self, Root};
+use crate::upstream::Programs;
+
+/// What a person can say about the source and how it is built.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// A kernel tree of the user's.
+    pub(crate) linux: Option<PathBuf>,
+    /// How kernels are built.
+    pub(crate) profile: Profile,
+    /// Configuration fragments of the user's.
+    pub(crate) fragments: Vec<PathBuf>,
+    /// Jobs of make.
+    pub(crate) jobs: usize,
+}
+
+/// The cache in use, and what kernels are built from.
+pub(crate) struct Workshop {
+    pub(crate) project: Project,
+    pub(crate) cache: Cache,
+    pub(crate) root: Root,
+    pub(crate) source: Source,
+    pub(crate) overlay: Overlay,
+    /// Keeps others from cleaning while this is used.
+    _use: Lock,
+}
+
+/// All that virtual machines need.
+pub(crate) struct Ready {
+    pub(crate) workshop: Workshop,
+    /// Image of each implementation that was asked for.
+    pub(crate) images: BTreeMap<Implementation, Image>,
+    /// Upstream's programs.
+    pub(crate) programs: Programs,
+    /// PID 1 of the guest.
+    pub(crate) init: PathBuf,
+}
+
+impl Workshop {
+    /// Sees to it that toolchain and source are there.
+    pub(crate) fn open(linux: Option<&Path>) -> Result<(Self, Lock)> {
+        let project = Project::open()?;
+        let cache = Cache::of_user()?;
+        let shared = cache.share()?;
+        // A wrong tree should be told before anything long begins.
+        let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
+        let given = given.transpose()?;
+        let lock = cache.prepare()?;
+        cache.sweep(&lock)?;
+        let root = toolchain::prepare(&cache, &project, &lock)?;
+        let source = match given {
+            Some(source) => source,
+            None => source::prepare_debian(&cache, &project, &root, &lock)?,
+        };
+        let overlay = Overlay::of(&project.folder)?;
+        Ok((
+            Self {
+                project,
+                cache,
+                root,
+                source,
+                overlay,
+                _use: shared,
+            },
+            lock,
+        ))
+    }
+
+    /// The overlaid tree, brought up to date.
+    pub(crate) fn tree(&self, lock: &Lock) -> Result<Tree> {
+        source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
+    }
+
+    /// What builds kernels here.
+    pub(crate) fn builder(&self) -> Builder<'_> {
+        Builder {
+            cache: &self.cache,
+            root: &self.root,
+            source: &self.source,
+            overlay: &self.overlay,
+            project: &self.project.folder,
+        }
+    }
+
+    /// The image for a recipe, built if it is not there.
+    pub(crate) fn image(&self, recipe: &Recipe, jobs: usize, lock: &Lock) -> Result<Image> {
+        if recipe.implementation == Implementation::Rust && !self.project.has_rust() {
+            let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
+            return Err(Failure::new(what, "use the implementation `c`").into());
+        }
+        let image = self.builder().image(recipe)?;
+        if image.exists() {
+            return Ok(image);
+        }
+        self.builder().build(recipe, &self.tree(lock)?, jobs)
+    }
+}
+
+impl Ready {
+    /// Makes what is missing for kernels of these implementations.
+    pub(crate) fn make(implementations: &[Implementation], wish: &Wish) -> Result<Self> {
+        let (workshop, lock) = Workshop::open(wish.linux.as_deref())?;
+        let init = guest::build_init(&workshop.cache, &workshop.project)?;
+        let mut images = BTreeMap::new();
+        for implementation in implementations {
+            let (profile, fragments) = (wish.profile, wish.fragments.clone());
+            let recipe = Recipe {
+                implementation: *implementation,
+                profile,
+                fragments,
+            };
+            if !images.contains_key(implementation) {
+                images.insert(*implementation, workshop.image(&recipe, wish.jobs, &lock)?);
+            }
+        }
+        let programs = Programs::of(&workshop.cache, &workshop.root, &workshop.source);
+        if !programs.exist() {
+            programs.prepare(
+                &workshop.cache,
+                &workshop.root,
+                &workshop.tree(&lock)?,
+                &lock,
+            )?;
+        }
+        Ok(Self {
+            workshop,
+            images,
+            programs,
+            init,
+        })
+    }
+}

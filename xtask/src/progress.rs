@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What is being done, how far it is, and how long it took last time.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cache::Cache;
+
+/// Record of how long each step took when it was last done.
+const RECORD: &str = "durations.json";
+
+/// How often a step that goes on says so where there is no terminal.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A step of work, shown while it lasts.
+pub(crate) struct Step<'a> {
+    cache: &'a Cache,
+    name: String,
+    begin: Instant,
+    last_time: Option<Duration>,
+    bar: Option<ProgressBar>,
+    said: Instant,
+}
+
+impl<'a> Step<'a> {
+    /// Begins the step `name`, for example `build the C kernel (release)`.
+    pub(crate) fn begin(cache: &'a Cache, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let last_time = last_times(cache)
+            .get(&name)
+            .copied()
+            .map(Duration::from_millis);
+        let expected = last_time.map_or_else(String::new, |t| format!(", {} last time", human(t)));
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}{msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_prefix(name.clone());
+            bar.set_message(format!("{expected}]"));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("...  {name}{expected}");
+        }
+        let now = Instant::now();
+        Self {
+            cache,
+            name,
+            begin: now,
+            last_time,
+            bar,
+            said: now,
+        }
+    }
+
+    /// Says what is being done right now; cheap enough to be called for every line of a log.
+    pub(crate) fn now(&mut self, what: &str) {
+        let left = self.left();
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{left}] {what}"));
+        } else if self.said.elapsed() >= HEARTBEAT {
+            eprintln!(
+                "     {} [{}{left}] {what}",
+                self.name,
+                human(self.begin.elapsed())
+            );
+            self.said = Instant::now();
+        }
+    }
+
+    /// The step is done: says how long it took and remembers it for the next time.
+    pub(crate) fn done(self) {
+        let took = self.begin.elapsed();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let before = self
+            .last_time
+            .map_or_else(String::new, |t| format!(" (last time {})", human(t)));
+        eprintln!("done {}  {}{before}", self.name, human(took));
+        let mut times = last_times(self.cache);
+        times.insert(
+            self.name.clone(),
+            u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        );
+        // Only a forecast is lost when this cannot be written.
+        let _ = self.cache.write_record(RECORD, &times);
+    }
+
+    fn left(&self) -> String {
+        let of = |total: Duration| format!(" of about {}", human(total));
+        self.last_time.map_or_else(String::new, of)
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn last_times(cache: &Cache) -> BTreeMap<String, u64> {
+    cache.read_record(RECORD).unwrap_or_default()
+}
+
+/// A duration for people: `0.4 s`, `12 s`, `3 min 5 s`.
+pub(crate) fn human(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let shown = |ms| human(Duration::from_millis(ms));
+        assert_eq!(shown(420), "0.4 s");
+        assert_eq!(shown(12_900), "12 s");
+        assert_eq!(shown(185_000), "3 min 5 s");
+    }
+
+    #[test]
+    fn a_step_remembers_how_long_it_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        Step::begin(&cache, "work").done();
+        assert!(last_times(&cache).contains_key("work"));
+        drop(Step::begin(&cache, "given up"));
+        assert!(!last_times(&cache).contains_key("given up"));
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! This checkout: where it lies, and what `kernel.toml` says.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// The checkout that this program was built from.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    /// Its top folder.
+    pub(crate) folder: PathBuf,
+    /// `xtask/kernel.toml`.
+    pub(crate) settings: Settings,
+}
+
+/// What kernels are built with, and from which source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) root: RootSettings,
+    pub(crate) source: SourceSettings,
+}
+
+/// The toolchain root.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RootSettings {
+    /// Debian suite.
+    pub(crate) suite: String,
+    /// Packages beyond the minimal ones.
+    pub(crate) packages: Vec<String>,
+}
+
+/// The kernel source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceSettings {
+    /// The series that this project is for: `7.3`.
+    pub(crate) series: String,
+    /// Debian package that holds the source.
+    pub(crate) package: String,
+    /// Suites that may offer it.
+    pub(crate) suites: Vec<String>,
+    /// Version that this checkout was last tried with.
+    pub(crate) tried: String,
+}
+
+impl Project {
+    /// Finds the checkout and reads its settings.
+    pub(crate) fn open() -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folder = folder.canonicalize().context(
+            "the checkout that this program was built from is gone: run it by `cargo xtask`",
+        )?;
+        let path = folder.join("xtask/kernel.toml");
+        let text = std::fs::read_to_string(&path);
+        let text = text.with_context(|| format!("read {}", path.display()))?;
+        let settings =
+            toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        Ok(Self { folder, settings })
+    }
+
+    /// Whether this checkout has the Rust implementation.
+    pub(crate) fn has_rust(&self) -> bool {
+        self.folder.join("kernel/liveupdate/luo/luo.rs").exists()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_this_checkout_are_understood() {
+        let project = Project::open().unwrap();
+        assert!(
+            project
+                .settings
+                .source
+                .package
+                .ends_with(&project.settings.source.series)
+        );
+        assert!(
+            project
+                .settings
+                .source
+                .tried
+                .starts_with(&project.settings.source.series)
+        );
+    }
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The report on a terminal: tests by hops, then everything that went wrong.
+
+mod grid;
+
+use std::path::PathBuf;
+
+use super::text::{hanging, painted, readable, span};
+use super::{hop_name, reason, setting, trouble_lines, unfinished, whole_log, word};
+use crate::outcome::{Cell, Outcome, Test, Verdict};
+
+/// Renders the table, each failure, each trouble and a summary, separated by blank lines.
+///
+/// Times are shown if they fit into `width`. Hops that do not fit go into further tables below.
+/// Details and excerpts are not wrapped, so that they can be searched for. Colour only repeats
+/// what the words say.
+pub(crate) fn render(outcome: &Outcome, width: usize, colour: bool) -> String {
+    let mut blocks = grid::render(outcome, width, colour);
+    for test in &outcome.tests {
+        blocks.extend(failures(outcome, test, colour));
+    }
+    for trouble in &outcome.troubles {
+        blocks.push(headed(trouble_lines(trouble), colour));
+    }
+    blocks.extend(other_logs(outcome));
+    blocks.push(summary(outcome, width, colour));
+    blocks.join("\n\n") + "\n"
+}
+
+/// A paragraph for each reason for which the test did not pass.
+fn failures(outcome: &Outcome, test: &Test, colour: bool) -> Vec<String> {
+    // A guest that died is silent in all further hops: that is one paragraph, not one each.
+    let silent = |cell: &Cell| cell.verdict == Verdict::Missing;
+    let groups = test
+        .cells
+        .chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
+    let bad = groups.filter_map(|cells| {
+        let first = cells.first()?;
+        let place = format!(" in {}", place(outcome, cells));
+        Some(failure(test, first.verdict, &place, reason(first)?, colour))
+    });
+    let unfinished = unfinished(test).map(|why| failure(test, Verdict::Missing, "", why, colour));
+    bad.chain(unfinished).collect()
+}
+
+fn failure(test: &Test, verdict: Verdict, place: &str, why: &str, colour: bool) -> String {
+    let name = readable(&format!("{}/{}", test.suite, test.name));
+    let word = painted(word(verdict), false, colour);
+    hanging([format!("{word} {name}{place}: {}", readable(why))]).join("\n")
+}
+
+/// `hop 2 (c)` or `hops 2, 3, 4`.
+fn place(outcome: &Outcome, cells: &[Cell]) -> String {
+    if let [cell] = cells {
+        return hop_name(outcome, cell.hop);
+    }
+    let hops: Vec<_> = cells.iter().map(|cell| cell.hop.to_string()).collect();
+    format!("hops {}", hops.join(", "))
+}
+
+/// A trouble, its sentence in colour.
+fn headed(mut lines: Vec<String>, colour: bool) -> String {
+    if let Some(first) = lines.first_mut() {
+        *first = painted(first, false, colour);
+    }
+    lines.join("\n")
+}
+
+/// Logs that no trouble names, if there is a reason to look into them.
+fn other_logs(outcome: &Outcome) -> Option<String> {
+    let named = |log: &PathBuf| outcome.troubles.iter().any(|trouble| trouble.log == *log);
+    let logs: Vec<_> = outcome
+        .logs
+        .iter()
+        .filter(|log| !named(log))
+        .map(|log| whole_log(log))
+        .collect();
+    (!outcome.passed() && !logs.is_empty()).then(|| logs.join("\n"))
+}
+
+/// The verdict, the numbers, and what was run: on one line, or on two if it is too long.
+fn summary(outcome: &Outcome, width: usize, colour: bool) -> String {
+    let word = if outcome.passed() { "PASS" } else { "FAIL" };
+    let numbers = numbers(outcome);
+    let run = format!("{}, {}", setting(outcome), span(outcome.elapsed));
+    let length = format!("{word}: {numbers}; {run}").chars().count();
+    let joint = if length > width { ";\n    " } else { "; " };
+    format!(
+        "{}: {numbers}{joint}{run}",
+        painted(word, outcome.passed(), colour)
+    )
+}
+
+/// `3 tests, 2 passed, 1 failed`, and the troubles if there are any.
+fn numbers(outcome: &Outcome) -> String {
+    let all = outcome.tests.len();
+    let passed = outcome.tests.iter().filter(|test| test.passed()).count();
+    let failed = all - passed;
+    let troubles = match outcome.troubles.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "trouble")),
+    };
+    format!(
+        "{}, {passed} passed, {failed} failed{troubles}",
+        counted(all, "test")
+    )
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn plain(outcome: &Outcome, width: usize) -> String {
+        render(outcome, width, false)
+    }
+
+    #[test]
+    fn all_passed() {
+        insta::assert_snapshot!(plain(&samples::all_passed(), 80), @"
+        test                1 c           2 c
+        ──────────────────────────────────────────
+        upstream
+          liveupdate        ok (15)       ok (15)
+          luo_kexec_simple  ready 340 ms  ok 1.2 s
+        scenarios
+          memfd             ready         ok
+
+        PASS: 3 tests, 3 passed, 0 failed; c → c, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+    }
+
+    #[test]
+    fn a_failure_with_detail_and_a_missing_verdict() {
+        insta::assert_snapshot!(plain(&samples::failed(), 80), @r#"
+        test                1 c           2 c
+        ─────────────────────────────────────────
+        upstream
+          liveupdate        ok (15)       ok (15)
+          luo_kexec_simple  ready 340 ms  FAIL
+        scenarios
+          memfd             ready         NOT RUN
+
+        FAIL upstream/luo_kexec_simple in hop 2 (c): exit code 1
+            # luo_kexec_simple.c:57: session    not found
+
+            # <end> & "done"
+
+        NOT RUN scenarios/memfd in hop 2 (c): the guest said nothing about it
+
+        whole log: /tmp/logs/c-c.log
+
+        FAIL: 3 tests, 1 passed, 2 failed; c → c, release, tcg, Linux 7.3.4, 42.1 s
+        "#);
+    }
+
+    #[test]
+    fn a_trouble_with_excerpt() {
+        insta::assert_snapshot!(plain(&samples::troubled(), 80), @"
+        test                1 c           2 c
+        ──────────────────────────────────────────
+        upstream
+          liveupdate        ok (15)       ok (15)
+          luo_kexec_simple  ready 340 ms  ok 1.2 s
+        scenarios
+          memfd             ready         ok
+
+        kernel panic in hop 2 (c): KHO
+            [    1.234567] Kernel panic - not syncing: ␛[31mKHO␛[0m ␀�<broken>
+
+            [    1.234600] CPU: 0 PID: 1 Comm: swapper/0
+        whole log: /tmp/logs/c-c.log
+
+        FAIL: 3 tests, 3 passed, 0 failed, 1 trouble;
+            c → c, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+    }
+
+    #[test]
+    fn an_empty_outcome() {
+        insta::assert_snapshot!(plain(&samples::empty(), 80), @"
+        no test ran
+
+        whole log: /tmp/logs/c-c.log
+
+        FAIL: 0 tests, 0 passed, 0 failed; c → c, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+    }
+
+    #[test]
+    fn a_long_chain() {
+        let text = plain(&samples::long_chain(), 80);
+        assert!(
+            text.lines().take(6).all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        insta::assert_snapshot!(text, @"
+        test                       1 c    2 rust  3 c  4 rust  5 c  6 rust  7 c  8 rust
+        ───────────────────────────────────────────────────────────────────────────────
+        scenarios
+          many_sessions_and_files  ok     ok      ok   ok      ok   ok      ok   ok
+        upstream
+          luo_kexec_simple         ready  ok      ·    ·       ·    ·       ·    ·
+
+        test                       9 c      10 rust
+        ───────────────────────────────────────────
+        scenarios
+          many_sessions_and_files  NOT RUN  NOT RUN
+        upstream
+          luo_kexec_simple         ·        ·
+
+        NOT RUN scenarios/many_sessions_and_files in hops 9, 10: the guest said nothing about it
+
+        whole log: /tmp/logs/c-c.log
+
+        FAIL: 2 tests, 1 passed, 1 failed;
+            c → rust → … → rust, 10 hops, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+    }
+
+    #[test]
+    fn each_failure_has_its_own_paragraph() {
+        let tests = vec![samples::test(
+            "upstream",
+            "luo_kexec_simple",
+            &[Verdict::Failed; 2],
+        )];
+        let text = plain(
+            &Outcome {
+                tests,
+                ..samples::empty()
+            },
+            80,
+        );
+        assert!(
+            text.contains("simple in hop 1 (c): no reason was given"),
+            "{text}"
+        );
+        assert!(
+            text.contains("simple in hop 2 (c): no reason was given"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_unfinished_test_is_named() {
+        let tests = vec![
+            samples::test("upstream", "luo_multi_session", &[]),
+            samples::test("scenarios", "memfd", &[Verdict::Prepared]),
+        ];
+        let outcome = Outcome {
+            tests,
+            ..samples::empty()
+        };
+        insta::assert_snapshot!(plain(&outcome, 80), @"
+        test                 1 c    2 c
+        ───────────────────────────────
+        upstream
+          luo_multi_session  ·      ·
+        scenarios
+          memfd              ready  ·
+
+        NOT RUN upstream/luo_multi_session: it has no verdict in any hop
+
+        NOT RUN scenarios/memfd: it was prepared, and no later hop has a verdict
+
+        whole log: /tmp/logs/c-c.log
+
+        FAIL: 2 tests, 0 passed, 2 failed; c → c, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+    }
+
+    #[test]
+    fn colour_only_adds_to_the_words() {
+        for outcome in [
+            samples::failed(),
+            samples::troubled(),
+            samples::long_chain(),
+        ] {
+            let coloured = render(&outcome, 80, true);
+            assert!(coloured.contains("\x1b[31mFAIL\x1b[0m: "), "{coloured}");
+            assert!(coloured.contains(" \x1b[32mok\x1b[0m"), "{coloured}");
+            let mut stripped = coloured;
+            for escape in ["\x1b[31m", "\x1b[32m", "\x1b[0m"] {
+                stripped = stripped.replace(escape, "");
+            }
+            assert_eq!(stripped, plain(&outcome, 80));
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_text_commands_the_terminal() {
+        let text = plain(&samples::troubled(), 80);
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The table itself: a row for each test, a column for each hop.
+
+use std::ops::Range;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, LineStyle, Table, TableStyle};
+
+use crate::outcome::{Outcome, Test, Verdict};
+use crate::report::text::{painted, readable, span};
+use crate::report::{NO_TEST, label, suites, word};
+
+/// Only the header has a line.
+const STYLE: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─'));
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+/// A hop in which a test has no verdict.
+const NO_VERDICT: &str = "·";
+
+/// Renders the table in as many pieces as the width demands, with times if one is enough.
+pub(super) fn render(outcome: &Outcome, width: usize, colour: bool) -> Vec<String> {
+    if outcome.tests.is_empty() {
+        return vec![NO_TEST.to_owned()];
+    }
+    let timed = table(outcome, true);
+    if let [_] = bands(&timed, width)[..] {
+        return pieces(timed, width, colour);
+    }
+    pieces(table(outcome, false), width, colour)
+}
+
+fn table(outcome: &Outcome, times: bool) -> Table {
+    let hops = hops(outcome);
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    let heads = (1..=hops).map(|hop| format!("{hop} {}", label(outcome, hop).unwrap_or_default()));
+    table.set_header(std::iter::once("test".to_owned()).chain(heads));
+    for (suite, tests) in suites(outcome) {
+        table.add_row([readable(suite)]);
+        for test in tests {
+            let name = std::iter::once(format!("  {}", readable(&test.name)));
+            table.add_row(name.chain((1..=hops).map(|hop| cell_text(test, hop, times))));
+        }
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if index == 0 { 0 } else { GAP }, 0));
+    }
+    table
+}
+
+/// Number of hops, with any that have verdicts beyond the end of the chain.
+fn hops(outcome: &Outcome) -> usize {
+    let cells = outcome.tests.iter().flat_map(|test| &test.cells);
+    let last = cells.map(|cell| cell.hop).max().unwrap_or(0);
+    last.max(outcome.chain.len())
+}
+
+/// What a cell says: `ok (15) 1.2 s`.
+fn cell_text(test: &Test, hop: usize, times: bool) -> String {
+    let Some(cell) = test.cells.iter().find(|cell| cell.hop == hop) else {
+        return NO_VERDICT.to_owned();
+    };
+    let subtests = match cell.verdict {
+        Verdict::Passed if cell.subtests > 0 => format!(" ({})", cell.subtests),
+        _ => String::new(),
+    };
+    let time = match cell.elapsed {
+        Some(elapsed) if times => format!(" {}", span(elapsed)),
+        _ => String::new(),
+    };
+    format!("{}{subtests}{time}", word(cell.verdict))
+}
+
+/// Columns that are shown together, beside the first one, which is always shown.
+fn bands(table: &Table, width: usize) -> Vec<Range<usize>> {
+    let widths = table.column_max_content_widths();
+    let mut bands = Vec::new();
+    let mut start = 1;
+    while start < widths.len() {
+        let mut used = usize::from(widths[0]);
+        let fits = |column: &&u16| {
+            used += usize::from(GAP) + usize::from(**column);
+            used <= width
+        };
+        // At least one, or there would be no end.
+        let end = start + widths[start..].iter().take_while(fits).count().max(1);
+        bands.push(start..end);
+        start = end;
+    }
+    bands
+}
+
+/// The table once for each band, the columns of the others hidden.
+fn pieces(mut table: Table, width: usize, colour: bool) -> Vec<String> {
+    let names = usize::from(table.column_max_content_widths()[0]);
+    let mut pieces = Vec::new();
+    for band in bands(&table, width) {
+        for (index, column) in table.column_iter_mut().enumerate().skip(1) {
+            if band.contains(&index) {
+                column.remove_constraint();
+            } else {
+                column.set_constraint(ColumnConstraint::Hidden);
+            }
+        }
+        let text = table.trim_fmt();
+        let lines = text.lines().enumerate().map(|(number, line)| match number {
+            0 => line.to_owned(),
+            _ => painted_row(line, names, colour),
+        });
+        pieces.push(lines.collect::<Vec<_>>().join("\n"));
+    }
+    pieces
+}
+
+/// A row with colour right of the names, where there is nothing but what [`cell_text`] says.
+///
+/// The table itself gets no escapes because it would count them as characters.
+fn painted_row(row: &str, names: usize, colour: bool) -> String {
+    let Some((start, _)) = row.char_indices().nth(names) else {
+        return row.to_owned();
+    };
+    let (name, mut cells) = (&row[..start], row[start..].to_owned());
+    for verdict in [Verdict::Passed, Verdict::Failed, Verdict::Missing] {
+        let word = word(verdict);
+        cells = cells.replace(word, &painted(word, verdict.is_good(), colour));
+    }
+    name.to_owned() + &cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn plain(outcome: &Outcome, width: usize) -> String {
+        render(outcome, width, false).join("\n\n")
+    }
+
+    #[test]
+    fn times_go_first_when_there_is_no_room() {
+        let text = plain(&samples::all_passed(), 40);
+        assert!(text.contains("ready    ok\n"), "{text}");
+        assert!(!text.contains("1.2 s"), "{text}");
+    }
+
+    #[test]
+    fn names_keep_their_colour() {
+        let tests = vec![samples::test("ok", "FAIL ok", &[Verdict::Passed])];
+        let outcome = Outcome {
+            tests,
+            ..samples::empty()
+        };
+        let text = render(&outcome, 80, true).join("");
+        assert!(
+            text.contains("\nok\n  FAIL ok  \x1b[32mok\x1b[0m"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn any_width_ends_and_shows_every_hop() {
+        for width in [0, 1, 30, 80, usize::MAX] {
+            let text = plain(&samples::long_chain(), width);
+            assert!(text.contains("1 c") && text.contains("10 rust"), "{text}");
+        }
+    }
+}

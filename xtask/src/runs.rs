@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Folders of runs: logs, reports, and while it runs the files of the virtual machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::cache::{Cache, remove};
+
+/// Runs that are kept.
+const KEPT: usize = 20;
+
+/// A run younger than this may still be going on.
+const YOUNG: Duration = Duration::from_hours(6);
+
+/// Makes the folder of a new run, and removes old ones.
+pub(crate) fn create(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
+    let folder = if let Some(folder) = given {
+        folder.to_path_buf()
+    } else {
+        let all = cache.folder().join("runs");
+        prune(&all)?;
+        all.join(format!("{}-{}", now(), std::process::id()))
+    };
+    fs::create_dir_all(&folder)
+        .and_then(|()| folder.canonicalize())
+        .with_context(|| format!("make the report folder {}", folder.display()))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+fn prune(all: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(all) else {
+        return Ok(());
+    };
+    let mut runs: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("list {}", all.display()))?;
+        let time = entry.metadata().and_then(|metadata| metadata.modified());
+        runs.push((time.context("look at an old run")?, entry.path()));
+    }
+    runs.sort_by(|a, b| b.cmp(a));
+    let is_old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > YOUNG);
+    for (_, path) in runs.iter().skip(KEPT).filter(|(time, _)| is_old(time)) {
+        remove(path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_many_and_old_runs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in 0..KEPT + 5 {
+            let path = folder.path().join(run.to_string());
+            fs::create_dir(&path).unwrap();
+            let age = Duration::from_secs(u64::try_from(run).unwrap() * 3600);
+            fs::File::open(&path)
+                .unwrap()
+                .set_modified(SystemTime::now() - age)
+                .unwrap();
+        }
+        prune(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
+        assert!(folder.path().join("0").exists());
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Kernel source: Debian's package or a tree of the user's, and the overlaid copy that is built.
+
+mod debian;
+mod given;
+mod overlay;
+mod tree;
+
+use std::path::PathBuf;
+
+pub(crate) use debian::{chosen, prepare as prepare_debian, update};
+pub(crate) use given::open as open_given;
+pub(crate) use overlay::Overlay;
+pub(crate) use tree::{Tree, prepare as prepare_tree};
+
+/// Source that nobody changes: what the overlaid tree is a copy of.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Its top folder.
+    pub(crate) folder: PathBuf,
+    /// Version, for people.
+    pub(crate) version: String,
+    /// Changes with the content.
+    pub(crate) key: String,
+    /// Tells this source from others, whatever its content: names the copy.
+    pub(crate) name: String,
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The kernel source from Debian's archive, by way of apt's signed lists.
+//!
+//! apt runs inside the toolchain root with folders of its own: it knows the archive's keys there,
+//! needs no rights, and changes nothing of the host.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, Key, Lock, remove};
+use crate::failure::{Failure, NextStep};
+use crate::process::Job;
+use crate::progress::Step;
+use crate::project::{Project, SourceSettings};
+use crate::source::Source;
+use crate::toolchain::{Root, host_proxies};
+
+/// Record of the version that was chosen.
+const RECORD: &str = "source.json";
+
+/// The version that this cache works with until it is told to look again.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Chosen {
+    /// Key of the settings that it was chosen by.
+    settings: String,
+    /// Debian version: `7.3.4-1~bpo13+1`.
+    pub(crate) version: String,
+}
+
+impl Chosen {
+    fn source(&self, cache: &Cache) -> Source {
+        let key = Key::of("source", 1).with(&self.version).finish();
+        Source {
+            folder: cache.path("sources", &key),
+            version: self.version.clone(),
+            name: key.clone(),
+            key,
+        }
+    }
+}
+
+/// The version chosen earlier for these settings.
+pub(crate) fn chosen(cache: &Cache, settings: &SourceSettings) -> Option<Chosen> {
+    let chosen: Chosen = cache.read_record(RECORD)?;
+    (chosen.settings == settings_key(settings)).then_some(chosen)
+}
+
+/// The source, downloaded and unpacked if it is not there.
+pub(crate) fn prepare(
+    cache: &Cache,
+    project: &Project,
+    root: &Root,
+    lock: &Lock,
+) -> Result<Source> {
+    let settings = &project.settings.source;
+    let chosen = match chosen(cache, settings) {
+        Some(chosen) => chosen,
+        None => update(cache, project, root, lock)?,
+    };
+    let source = chosen.source(cache);
+    if !source.folder.exists() {
+        download(cache, settings, root, &source)?;
+    }
+    Ok(source)
+}
+
+/// Asks the archive for the newest version and remembers it.
+pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) -> Result<Chosen> {
+    let settings = &project.settings.source;
+    let step = Step::begin(cache, "look for the newest kernel source");
+    let apt = Apt { cache, root };
+    apt.configure(settings)?;
+    let fetched = apt.update();
+    let offered = parse_madison(&apt.run("apt-cache", &["madison", &settings.package])?);
+    let version = match (newest(&apt, settings, offered)?, fetched) {
+        (Some(version), _) => version,
+        (None, Err(error)) => return Err(error),
+        (None, Ok(())) => {
+            let what = format!(
+                "none of the suites {} offers {} any more",
+                settings.suites.join(", "),
+                settings.package
+            );
+            let next = "give a Linux 7.3 tree of your own with --linux DIR, or name other suites \
+                        in xtask/kernel.toml";
+            return Err(Failure::new(what, next).into());
+        }
+    };
+    step.done();
+    if version != settings.tried {
+        eprintln!(
+            "note: Linux {version} is newer or older than what was tried ({})",
+            settings.tried
+        );
+    }
+    let chosen = Chosen {
+        settings: settings_key(settings),
+        version,
+    };
+    cache.write_record(RECORD, &chosen)?;
+    Ok(chosen)
+}
+
+fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Source) -> Result<()> {
+    let apt = Apt { cache, root };
+    let step = Step::begin(cache, format!("download Linux {}", source.version));
+    apt.configure(settings)?;
+    let folder = cache.path("downloads", &source.key);
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let package = format!("{}={}", settings.package, source.version);
+    let mut command = apt.command("apt-get", &folder);
+    command.args(["-q", "download", &package]);
+    Job::new(command, apt.log()).run().or_advise(|| {
+        let next = "check the network; if the version is gone from the archive, choose again with \
+                    `cargo xtask kernel update`";
+        (format!("cannot download {package}"), next)
+    })?;
+    step.done();
+
+    let step = Step::begin(cache, format!("unpack Linux {}", source.version));
+    let scratch = cache.scratch("source")?;
+    let mut command = root.command("sh", &scratch, &[&folder]);
+    command.args(["-ec", UNPACK, "unpack"]).arg(&folder);
+    Job::new(command, apt.log())
+        .run()
+        .context("unpack the kernel source")?;
+    cache.publish(&scratch.join("linux"), &source.folder)?;
+    remove(&scratch)?;
+    remove(&folder)?;
+    step.done();
+    Ok(())
+}
+
+/// Unpacks the tar file of the only package in folder `$1` into `./linux`.
+const UNPACK: &str = r#"
+mkdir package linux
+dpkg-deb --extract "$1"/*.deb package
+tar --extract --no-same-owner --strip-components=1 --directory=linux --file package/usr/src/linux-source-*.tar.xz
+"#;
+
+/// apt with folders of its own.
+struct Apt<'a> {
+    cache: &'a Cache,
+    root: &'a Root,
+}
+
+impl Apt<'_> {
+    fn folder(&self) -> std::path::PathBuf {
+        self.cache.folder().join("apt")
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.cache.path("logs", "source.log")
+    }
+
+    /// Writes the configuration: the suites, from the mirror that the root was made from.
+    fn configure(&self, settings: &SourceSettings) -> Result<()> {
+        let folder = self.folder();
+        for part in ["lists/partial", "archives/partial"] {
+            let part = folder.join(part);
+            fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
+        }
+        let path = self.root.folder().join("etc/apt/sources.list");
+        let list = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let mirror = mirror(&list).with_context(|| format!("no archive in {}", path.display()))?;
+        let suites = settings
+            .suites
+            .iter()
+            .map(|suite| format!("deb {mirror} {suite} main\n"));
+        fs::write(folder.join("sources.list"), suites.collect::<String>())
+            .context("write the sources of apt")?;
+        fs::write(folder.join("status"), "").context("write the status of apt")?;
+        fs::write(folder.join("apt.conf"), configuration(&folder)).context("write apt.conf")
+    }
+
+    fn command(&self, program: &str, cwd: &Path) -> Command {
+        let folder = self.folder();
+        let mut command = self.root.command("env", cwd, &[&folder]);
+        command
+            .arg(format!("APT_CONFIG={}", folder.join("apt.conf").display()))
+            .arg(program);
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(program, &self.folder());
+        command.args(arguments);
+        Job::new(command, self.log()).output()
+    }
+
+    fn update(&self) -> Result<()> {
+        let output = self.run(
+            "apt-get",
+            &["-q", "-o", "APT::Update::Error-Mode=any", "update"],
+        );
+        output.map(drop).or_advise(|| {
+            let next = "check the network (a proxy set for apt is used), or give a kernel tree with \
+                        --linux DIR";
+            ("cannot fetch the package lists of the Debian archive", next)
+        })
+    }
+}
+
+fn configuration(folder: &Path) -> String {
+    let folder = folder.display();
+    let mut text = format!(
+        "Dir::State \"{folder}\";\nDir::State::lists \"{folder}/lists\";\n\
+         Dir::State::status \"{folder}/status\";\nDir::Cache \"{folder}\";\n\
+         Dir::Cache::archives \"{folder}/archives\";\n\
+         Dir::Etc::SourceList \"{folder}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
+         Dir::Etc::PreferencesParts \"/dev/null\";\n\
+         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+    );
+    for proxy in host_proxies() {
+        text += &format!("{proxy};\n");
+    }
+    text
+}
+
+/// The mirror of the first archive in a one-line-style list.
+fn mirror(list: &str) -> Option<&str> {
+    let mut lines = list.lines().map(str::split_ascii_whitespace);
+    lines.find_map(|mut words| {
+        let is_archive = words.next() == Some("deb");
+        words.find(|word| is_archive && word.contains("://"))
+    })
+}
+
+/// Versions in the output of `apt-cache madison`: `package | version | where`.
+fn parse_madison(text: &str) -> Vec<String> {
+    let versions = text.lines().filter_map(|line| {
+        let mut fields = line.split('|').map(str::trim);
+        let (version, place) = (fields.nth(1)?, fields.next()?);
+        (!version.is_empty() && place.ends_with("Packages")).then(|| version.to_owned())
+    });
+    versions.collect()
+}
+
+/// The newest version of the series, by dpkg's order.
+fn newest(
+    apt: &Apt<'_>,
+    settings: &SourceSettings,
+    versions: Vec<String>,
+) -> Result<Option<String>> {
+    let series = format!("{}.", settings.series);
+    let mut best: Option<String> = None;
+    for version in versions
+        .into_iter()
+        .filter(|version| version.starts_with(&series))
+    {
+        let newer = match &best {
+            None => true,
+            Some(best) => {
+                let script = "dpkg --compare-versions \"$1\" gt \"$2\" && echo newer || echo older";
+                let arguments = ["-c", script, "compare", &version, best];
+                apt.run("sh", &arguments)?.trim() == "newer"
+            }
+        };
+        if newer {
+            best = Some(version);
+        }
+    }
+    Ok(best)
+}
+
+fn settings_key(settings: &SourceSettings) -> String {
+    let key = Key::of("choice", 1)
+        .with(&settings.series)
+        .with(&settings.package);
+    key.with(settings.suites.join(" ")).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn madison_is_understood() {
+        let text = " linux-source-7.3 | 7.3.4-1~bpo13+1 | http://mirror/debian suite/main amd64 Packages\n\
+                    linux-source-7.3 |    7.3.6-1 | http://mirror/debian sid/main amd64 Packages\n\
+                    linux |    7.3.6-1 | http://mirror/debian sid/main Sources\n\
+                    W: something else\n";
+        assert_eq!(parse_madison(text), ["7.3.4-1~bpo13+1", "7.3.6-1"]);
+        assert!(parse_madison("").is_empty());
+    }
+
+    #[test]
+    fn the_mirror_is_the_archive_of_the_root() {
+        let list = "# comment\ndeb [signed-by=/x.gpg] http://mirror/debian trixie main\n\
+                    deb http://security/debian trixie-security main\n";
+        assert_eq!(mirror(list), Some("http://mirror/debian"));
+        assert_eq!(mirror("deb-src http://mirror/debian trixie main"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_makes_the_parsers_panic(text in "(?s).*") {
+            parse_madison(&text);
+            mirror(&text);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The tests there are, and the plans that make guests run them.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use selftests::plan::{Action, Hop, Misbehaviour, Plan, Step};
+
+use crate::failure::Failure;
+use crate::kernel::{Hops, Implementation, Profile};
+use crate::upstream;
+
+/// Which tests to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// The kernel's own selftests, unmodified.
+    Upstream,
+    /// This project's, run over a kexec.
+    Scenarios,
+    /// All.
+    #[default]
+    All,
+}
+
+/// A test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Test {
+    /// Its suite; never [`Suite::All`].
+    pub(crate) suite: Suite,
+    /// Its name, unique.
+    pub(crate) name: String,
+    /// What it is, in a line.
+    pub(crate) about: &'static str,
+    /// How it is run.
+    pub(crate) kind: Kind,
+}
+
+/// How a test is run and where its verdict comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// PID 1 hands a file from hop to hop.
+    Carry,
+    /// A program in every hop.
+    EveryHop,
+    /// A program that is run before each kexec with `-s 1` and after it with `-s 2`.
+    Staged,
+    /// Messages of `lib/tests/liveupdate.c` in the log of every hop.
+    FlbLog,
+    /// Messages of `lib/test_kho.c` after each kexec.
+    KhoLog,
+    /// A guest that goes wrong in a hop, to test the harness.
+    Misbehave(Misbehaviour, usize),
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Upstream => "upstream",
+            Self::Scenarios => "scenarios",
+            Self::All => "all",
+        })
+    }
+}
+
+/// Name of the step in which PID 1 takes over from the last hop.
+pub(crate) const CARRY: &str = "a_file_of_pid_1_crosses_every_kexec";
+
+/// All tests, in the order in which they are shown.
+pub(crate) fn all() -> Vec<Test> {
+    let test = |suite, name: &str, kind, about| Test {
+        suite,
+        name: name.into(),
+        about,
+        kind,
+    };
+    let upstream = |name, kind, about| test(Suite::Upstream, name, kind, about);
+    let staged = upstream::STAGED.iter().map(|name| {
+        upstream(
+            name,
+            Kind::Staged,
+            "tools/testing/selftests/liveupdate, a stage on each side",
+        )
+    });
+    let mut tests = vec![upstream(
+        upstream::API,
+        Kind::EveryHop,
+        "tools/testing/selftests/liveupdate, the API tests",
+    )];
+    tests.extend(staged);
+    tests.push(upstream(
+        "flb",
+        Kind::FlbLog,
+        "lib/tests/liveupdate.c, FLBs inside the kernel",
+    ));
+    tests.push(upstream(
+        "kho",
+        Kind::KhoLog,
+        "lib/test_kho.c, the handover below LUO",
+    ));
+    tests.push(test(
+        Suite::Scenarios,
+        CARRY,
+        Kind::Carry,
+        "PID 1's session and memfd, checked and handed on in every hop",
+    ));
+    tests
+}
+
+/// The tests of a suite, or the one called `name`.
+pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Failure> {
+    let mut tests = all();
+    if let Some(name) = name {
+        tests.retain(|test| test.name == name);
+        if tests.is_empty() {
+            let known: Vec<String> = all().into_iter().map(|test| test.name).collect();
+            let what = format!("there is no test `{name}`");
+            return Err(Failure::new(
+                what,
+                format!("choose one of: {}", known.join(", ")),
+            ));
+        }
+    }
+    tests.retain(|test| suite == Suite::All || test.suite == suite);
+    if tests.is_empty() {
+        let next = "see what there is with `cargo xtask vm-test --list`";
+        return Err(Failure::new(
+            format!("no such test in suite `{suite}`"),
+            next,
+        ));
+    }
+    Ok(tests)
+}
+
+/// A virtual machine to be run: a chain of hops, and where they stand in the whole run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Vm {
+    /// What it is for, as a file name.
+    pub(crate) name: String,
+    /// What the guest does.
+    pub(crate) plan: Plan,
+    /// Number of its first hop in the whole run, from 1.
+    pub(crate) first: usize,
+}
+
+/// The machines that run `tests` over `hops`.
+///
+/// One machine runs the whole chain. The kernel's KHO test saves in one kernel and restores in the
+/// next, in turns, so a chain checks every other update; a machine for each of the others is added.
+pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
+    let chain = plan(tests, &hops.0, profile);
+    let mut machines = vec![Vm {
+        name: "chain".into(),
+        plan: chain,
+        first: 1,
+    }];
+    if tests.iter().any(|test| test.kind == Kind::KhoLog) {
+        for (index, pair) in hops.0.windows(2).enumerate().skip(1).step_by(2) {
+            let (name, first) = (format!("kho-{}", index + 1), index + 1);
+            machines.push(Vm {
+                name,
+                plan: plan(&[], pair, profile),
+                first,
+            });
+        }
+    }
+    machines
+}
+
+/// A machine with one hop and no tests, to see whether it boots at all.
+pub(crate) fn probe(kernel: Implementation, profile: Profile) -> Vm {
+    let mut plan = plan(&[], &[kernel], profile);
+    plan.hops.iter_mut().for_each(|hop| hop.steps.clear());
+    Vm {
+        name: "probe".into(),
+        plan,
+        first: 1,
+    }
+}
+
+fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
+    let hops = hops.iter().enumerate().map(|(index, kernel)| Hop {
+        label: kernel.to_string(),
+        kernel: kernel_name(*kernel),
+        cmdline: profile.cmdline(),
+        steps: steps(tests, index + 1, hops.len(), profile),
+    });
+    Plan {
+        hops: hops.collect(),
+    }
+}
+
+/// Name of a kernel on the payload disk.
+pub(crate) fn kernel_name(kernel: Implementation) -> String {
+    format!("kernel-{kernel}")
+}
+
+/// Name of the step that is a stage of a test.
+pub(crate) fn stage_name(test: &str, stage: usize) -> String {
+    format!("{test}/{stage}")
+}
+
+/// The steps of hop `number` of `count`: first what comes from the last kernel, then what stays
+/// here, then what goes to the next.
+fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<Step> {
+    let limit_ms = profile.step_limit_ms();
+    let step = |name: String, action| Step {
+        name,
+        action,
+        limit_ms,
+    };
+    let run = |name: &str, arguments: &[&str]| {
+        let program = format!("/bin/{name}");
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        Action::Run {
+            argv: std::iter::once(program).chain(arguments).collect(),
+        }
+    };
+    let staged = |stage: usize| {
+        let staged = tests.iter().filter(|test| test.kind == Kind::Staged);
+        staged.map(move |test| {
+            step(
+                stage_name(&test.name, stage),
+                run(&test.name, &["-s", &stage.to_string()]),
+            )
+        })
+    };
+
+    let mut steps = vec![step(CARRY.into(), Action::Carry)];
+    if number > 1 {
+        steps.extend(staged(2));
+    }
+    for test in tests {
+        match test.kind {
+            Kind::EveryHop => steps.push(step(test.name.clone(), run(&test.name, &[]))),
+            Kind::Misbehave(how, hop) if hop == number => {
+                steps.push(step(test.name.clone(), Action::Misbehave(how)));
+            }
+            _ => {}
+        }
+    }
+    if number < count {
+        steps.extend(staged(1));
+    }
+    steps
+}
+
+impl Profile {
+    /// How long one step may take in the guest.
+    fn step_limit_ms(self) -> u64 {
+        match self {
+            Self::Release => 120_000,
+            Self::Debug => 600_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(plan: &Plan, hop: usize) -> Vec<&str> {
+        plan.hops[hop - 1]
+            .steps
+            .iter()
+            .map(|step| step.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn stages_stand_on_both_sides_of_each_kexec() {
+        let tests = select(Suite::All, Some("luo_kexec_simple")).unwrap();
+        let machines = machines(&tests, &"c,c,c".parse().unwrap(), Profile::Release);
+        assert_eq!(machines.len(), 1);
+        let plan = &machines[0].plan;
+        assert_eq!(names(plan, 1), [CARRY, "luo_kexec_simple/1"]);
+        assert_eq!(
+            names(plan, 2),
+            [CARRY, "luo_kexec_simple/2", "luo_kexec_simple/1"]
+        );
+        assert_eq!(names(plan, 3), [CARRY, "luo_kexec_simple/2"]);
+    }
+
+    #[test]
+    fn every_update_has_its_kho_test() {
+        let tests = all();
+        let starts = |hops: &str| {
+            let machines = machines(&tests, &hops.parse().unwrap(), Profile::Release);
+            machines
+                .iter()
+                .map(|vm| (vm.first, vm.plan.hops.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(starts("c,c"), [(1, 2)]);
+        assert_eq!(starts("c,c,c"), [(1, 3), (2, 2)]);
+        assert_eq!(starts("c,rust,c,rust,c"), [(1, 5), (2, 2), (4, 2)]);
+    }
+
+    #[test]
+    fn names_of_tests_and_steps_are_unique() {
+        let tests = all();
+        let plan = &machines(&tests, &"c,c,c".parse().unwrap(), Profile::Debug)[0].plan;
+        for hop in 1..=3 {
+            let mut all = names(plan, hop);
+            all.sort_unstable();
+            let count = all.len();
+            all.dedup();
+            assert_eq!(all.len(), count);
+            assert!(all.iter().all(|name| !name.contains(char::is_whitespace)));
+        }
+    }
+
+    #[test]
+    fn an_unknown_test_names_those_there_are() {
+        let error = select(Suite::All, Some("luo")).unwrap_err();
+        assert!(error.to_string().contains("no test `luo`"));
+        assert!(select(Suite::Scenarios, Some("flb")).is_err());
+        assert_eq!(select(Suite::Upstream, None).unwrap().len(), 7);
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The tasks of `cargo xtask`, one file each.
+
+pub(crate) mod clean;
+pub(crate) mod doctor;
+pub(crate) mod kernel;
+pub(crate) mod self_test;
+pub(crate) mod test;
+pub(crate) mod vm_test;

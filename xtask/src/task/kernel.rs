@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask kernel`: kernels for people who work on them.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+use crate::kernel::{Implementation, Recipe};
+use crate::prepare::Workshop;
+use crate::source;
+use crate::task::vm_test::BuildOptions;
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build a kernel and print the path of its image
+    Build(BuildArguments),
+    /// Print the path of a kernel's image, built before
+    Image(BuildArguments),
+    /// Print the path of the overlaid kernel tree, brought up to date
+    Tree {
+        /// A kernel tree of your own; it is copied, never changed [default: Debian's source]
+        #[arg(long, value_name = "DIR")]
+        linux: Option<PathBuf>,
+    },
+    /// Put this project's kernel files and patches over a kernel tree of yours
+    Overlay {
+        /// The tree; this one is changed
+        #[arg(long, value_name = "DIR")]
+        linux: PathBuf,
+    },
+    /// Look in the archive for a newer kernel source
+    Update,
+    /// Run a shell, or a command, in the toolchain root
+    Shell {
+        /// Command and arguments [default: bash]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Which kernel.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BuildArguments {
+    /// Implementation of the Live Update Orchestrator
+    #[arg(long = "impl", value_enum, value_name = "IMPL")]
+    implementation: Implementation,
+    /// Configuration fragments on top of the project's; may be given several times
+    #[arg(long, value_name = "FRAGMENT")]
+    config: Vec<PathBuf>,
+    #[command(flatten)]
+    build: BuildOptions,
+}
+
+impl BuildArguments {
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            implementation: self.implementation,
+            profile: self.build.profile,
+            fragments: self.config.clone(),
+        }
+    }
+}
+
+/// Runs the task.
+pub(crate) fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Build(arguments) => {
+            let wish = arguments.build.wish(arguments.config.clone());
+            let (workshop, lock) = Workshop::open(wish.linux.as_deref())?;
+            let image = workshop.image(&arguments.recipe(), wish.jobs, &lock)?;
+            println!("{}", image.path().display());
+        }
+        Command::Image(arguments) => {
+            let wish = arguments.build.wish(arguments.config.clone());
+            let (workshop, _lock) = Workshop::open(wish.linux.as_deref())?;
+            let image = workshop.builder().image(&arguments.recipe())?;
+            if !image.exists() {
+                let what = "this kernel is not built, or not from what the checkout holds now";
+                let next = "build it with `cargo xtask kernel build` and the same options";
+                return Err(Failure::new(what, next).into());
+            }
+            println!("{}", image.path().display());
+        }
+        Command::Tree { linux } => {
+            let (workshop, lock) = Workshop::open(linux.as_deref())?;
+            println!("{}", workshop.tree(&lock)?.folder.display());
+        }
+        Command::Overlay { linux } => {
+            let (workshop, _lock) = Workshop::open(Some(linux))?;
+            let (cache, root) = (&workshop.cache, &workshop.root);
+            let files = workshop.overlay.files(cache, root, &workshop.source)?;
+            for (path, content) in &files {
+                crate::cache::write_by_rename(&workshop.source.folder.join(path), content)?;
+            }
+            eprintln!(
+                "{} files put over {}",
+                files.len(),
+                workshop.source.folder.display()
+            );
+        }
+        Command::Update => {
+            let (workshop, lock) = Workshop::open(None)?;
+            let before = &workshop.source.version;
+            let (cache, project, root) = (&workshop.cache, &workshop.project, &workshop.root);
+            let now = source::update(cache, project, root, &lock)?.version;
+            eprintln!("Linux {before} -> {now}");
+        }
+        Command::Shell { command } => return shell(command),
+    }
+    Ok(())
+}
+
+/// Becomes a command in the toolchain root, in the current folder.
+fn shell(command: &[String]) -> Result<()> {
+    let (workshop, lock) = Workshop::open(None)?;
+    // The shell may last for hours; others may build meanwhile.
+    drop(lock);
+    let cwd = std::env::current_dir()?;
+    let (program, arguments) = match command.split_first() {
+        Some((program, arguments)) => (program.as_str(), arguments),
+        None => ("bash", &[][..]),
+    };
+    let mut command = workshop
+        .root
+        .command(program, &cwd, &[workshop.cache.folder()]);
+    command.args(arguments);
+    Err(command.exec().into())
+}

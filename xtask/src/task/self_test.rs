@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask self-test`: guests that go wrong on purpose must be reported as exactly that.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use selftests::plan::Misbehaviour;
+
+use crate::failure::TestsFailed;
+use crate::judge;
+use crate::outcome::{Trouble, Verdict};
+use crate::prepare::Ready;
+use crate::suite::{Kind, Suite, Test, machines};
+use crate::task::vm_test::{Bench, BuildOptions, MachineOptions, default_hops};
+use crate::vm::Limits;
+use crate::{kernel::Hops, runs};
+
+/// What a person can say about it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    build: BuildOptions,
+    #[command(flatten)]
+    machine: MachineOptions,
+}
+
+/// A guest that goes wrong, and what must be said about it.
+struct Case {
+    name: &'static str,
+    how: Misbehaviour,
+    hop: usize,
+    verdict: Verdict,
+    /// Part of the detail of the verdict.
+    detail: &'static str,
+    /// What the only trouble begins with; empty for none.
+    trouble: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "fails",
+        how: Misbehaviour::Fail,
+        hop: 2,
+        verdict: Verdict::Failed,
+        detail: "failing as told",
+        trouble: "",
+    },
+    Case {
+        name: "skips",
+        how: Misbehaviour::Skip,
+        hop: 1,
+        verdict: Verdict::Failed,
+        detail: "was skipped",
+        trouble: "",
+    },
+    Case {
+        name: "says-nothing",
+        how: Misbehaviour::NoVerdict,
+        hop: 2,
+        verdict: Verdict::Missing,
+        detail: "",
+        trouble: "",
+    },
+    Case {
+        name: "says-two-verdicts",
+        how: Misbehaviour::TwoVerdicts,
+        hop: 2,
+        verdict: Verdict::Failed,
+        detail: "has 2 verdicts: ok, not ok",
+        trouble: "",
+    },
+    Case {
+        name: "hangs",
+        how: Misbehaviour::Hang,
+        hop: 2,
+        verdict: Verdict::Missing,
+        detail: "",
+        trouble: "silence in hop 2 (",
+    },
+    Case {
+        name: "panics",
+        how: Misbehaviour::Panic,
+        hop: 2,
+        verdict: Verdict::Missing,
+        detail: "",
+        trouble: "kernel panic in hop 2 (",
+    },
+    Case {
+        name: "warns",
+        how: Misbehaviour::Warn,
+        hop: 1,
+        verdict: Verdict::Passed,
+        detail: "",
+        trouble: "kernel warning in hop 1 (",
+    },
+    Case {
+        name: "leaves-early",
+        how: Misbehaviour::LeaveEarly,
+        hop: 1,
+        verdict: Verdict::Passed,
+        detail: "",
+        trouble: "the machine ended before the guest was done in hop 1 (",
+    },
+];
+
+/// Runs the task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let hops = default_hops(&crate::project::Project::open()?);
+    let ready = Ready::make(&hops.0, &options.build.wish(Vec::new()))?;
+    let folder = runs::create(&ready.workshop.cache, None)?;
+    let bench = Bench::new(
+        &ready,
+        options.build.profile,
+        options.machine.clone(),
+        &folder,
+    )?;
+    let mut limits = options.machine.limits(options.build.profile);
+    // A guest that hangs should not take a minute to be noticed.
+    limits.silence = limits.silence.min(Duration::from_secs(15));
+
+    let mut failed = 0;
+    for case in CASES {
+        match try_case(case, &hops, &bench, options, limits, &folder) {
+            Ok(()) => println!("ok    a guest that {} is reported as that", case.name),
+            Err(error) if crate::interrupt::came() => return Err(error),
+            Err(error) => {
+                failed += 1;
+                println!("FAIL  a guest that {}: {error:#}", case.name);
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", CASES.len() - failed);
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(TestsFailed.into())
+    }
+}
+
+fn try_case(
+    case: &Case,
+    hops: &Hops,
+    bench: &Bench<'_>,
+    options: &Options,
+    limits: Limits,
+    folder: &Path,
+) -> Result<()> {
+    let test = Test {
+        suite: Suite::Scenarios,
+        name: case.name.into(),
+        about: "",
+        kind: Kind::Misbehave(case.how, case.hop),
+    };
+    let tests = [test];
+    let mut vms = machines(&tests, hops, options.build.profile);
+    let mut vm = vms.remove(0);
+    vm.name = format!("self-test-{}", case.name);
+    let ran = bench.run(vm, limits)?;
+    let log = folder.join(judge::log_name(&ran.vm));
+
+    let shown = judge::test(&tests[0], std::slice::from_ref(&ran));
+    ensure!(
+        shown.cells.len() == 1,
+        "{} cells; {}",
+        shown.cells.len(),
+        log.display()
+    );
+    let cell = &shown.cells[0];
+    let detail = cell.detail.as_deref().unwrap_or_default();
+    ensure!(
+        (cell.hop, cell.verdict) == (case.hop, case.verdict) && detail.contains(case.detail),
+        "judged {cell:?}; {}",
+        log.display()
+    );
+    let troubles: Vec<Trouble> = judge::troubles(&ran);
+    let as_expected = match &troubles[..] {
+        [] => case.trouble.is_empty(),
+        [trouble] => !case.trouble.is_empty() && trouble.what.starts_with(case.trouble),
+        _ => false,
+    };
+    ensure!(as_expected, "troubles {troubles:?}; {}", log.display());
+    Ok(())
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask vm-test`: a live update of a real kernel, from one command.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::cache::{remove, write_by_rename};
+use crate::failure::TestsFailed;
+use crate::kernel::{Hops, Implementation, Profile};
+use crate::outcome::Outcome;
+use crate::prepare::{Ready, Wish};
+use crate::progress::Step;
+use crate::project::Project;
+use crate::suite::{self, Suite, Vm, kernel_name};
+use crate::vm::{self, Accel, Choice, Limits, Machine, Port};
+use crate::{guest, judge, report, runs};
+
+/// What a person can say about a run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Kernels booted one after the other, each by kexec from the one before: `c,c`, `c,rust,c`
+    ///
+    /// Default: `rust,rust`, or `c,c` in a checkout without the Rust implementation.
+    #[arg(long, value_name = "LIST")]
+    hops: Option<Hops>,
+    /// Which tests
+    #[arg(long, value_enum, default_value_t)]
+    suite: Suite,
+    /// Only this test
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Print the tests there are, and stop
+    #[arg(long)]
+    list: bool,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+    #[command(flatten)]
+    pub(crate) machine: MachineOptions,
+    /// Keep the files of the virtual machines: kernel, initramfs, payload
+    #[arg(long)]
+    keep: bool,
+    /// Folder for logs and reports [default: a new one in the cache]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Show everything that the guests say
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// How kernels are built.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BuildOptions {
+    /// How kernels are built: as users run them, or with KASAN, lockdep and other checks
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) profile: Profile,
+    /// A kernel tree of your own; it is copied, never changed [default: Debian's source]
+    #[arg(long, value_name = "DIR")]
+    linux: Option<PathBuf>,
+    /// Jobs that make may run at once [default: processors, and one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+/// What guests run on.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineOptions {
+    /// How guests are executed; `auto` takes KVM only where a kernel really boots with it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) accel: Choice,
+    /// Memory of a guest: `2G`, `1536M` [default: 1G, or 3G with the debug profile]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    pub(crate) memory: Option<u32>,
+    /// Processors of a guest
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: u32,
+    /// Seconds that one virtual machine may take in all [default: 300, or 1200 with debug]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+}
+
+impl BuildOptions {
+    /// The wish for the workshop.
+    pub(crate) fn wish(&self, fragments: Vec<PathBuf>) -> Wish {
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Wish {
+            linux: self.linux.clone(),
+            profile: self.profile,
+            fragments,
+            jobs: self.jobs.map_or(processors + 1, usize::from),
+        }
+    }
+}
+
+impl MachineOptions {
+    /// Limits for guests of a profile.
+    pub(crate) fn limits(&self, profile: Profile) -> Limits {
+        let (silence, total) = match profile {
+            Profile::Release => (60, 300),
+            Profile::Debug => (300, 1200),
+        };
+        let total = Duration::from_secs(self.timeout.unwrap_or(total));
+        Limits {
+            silence: Duration::from_secs(silence).min(total),
+            total,
+        }
+    }
+}
+
+/// Runs the task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let tests = suite::select(options.suite, options.test.as_deref())?;
+    if options.list {
+        for test in &tests {
+            println!("{:<10} {:<38} {}", test.suite, test.name, test.about);
+        }
+        return Ok(());
+    }
+    let begin = Instant::now();
+    let started = runs::now();
+    let hops = match &options.hops {
+        Some(hops) => hops.clone(),
+        None => default_hops(&Project::open()?),
+    };
+    let ready = Ready::make(&hops.0, &options.build.wish(Vec::new()))?;
+    let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
+    let bench = Bench::set_up(&ready, options, &folder)?;
+
+    let mut machines = Vec::new();
+    for vm in suite::machines(&tests, &hops, options.build.profile) {
+        machines.push(bench.run(vm, options.machine.limits(options.build.profile))?);
+    }
+    let chain = machines.first().context("no machine was planned")?;
+    let mut outcome = Outcome {
+        chain: hops.0.iter().map(ToString::to_string).collect(),
+        profile: options.build.profile.to_string(),
+        accel: bench.accel.name().into(),
+        linux: ready.workshop.source.version.clone(),
+        started,
+        elapsed: begin.elapsed(),
+        tests: tests
+            .iter()
+            .map(|test| judge::test(test, &machines))
+            .collect(),
+        updates: judge::updates(chain),
+        troubles: machines.iter().flat_map(judge::troubles).collect(),
+        logs: machines.iter().map(|ran| ran.log.clone()).collect(),
+    };
+    // A machine whose own carrying is not among the tests shown must carry all the same.
+    let shown = tests.iter().any(|test| test.kind == suite::Kind::Carry);
+    for ran in machines.iter().skip(usize::from(shown)) {
+        outcome.troubles.extend(judge::side_troubles(ran));
+    }
+    outcome.elapsed = begin.elapsed();
+    report::write(&outcome, &folder)?;
+    show(&outcome, &folder);
+    if outcome.passed() {
+        Ok(())
+    } else {
+        Err(TestsFailed.into())
+    }
+}
+
+/// The hops of a run that names none.
+pub(crate) fn default_hops(project: &Project) -> Hops {
+    let kernel = if project.has_rust() {
+        Implementation::Rust
+    } else {
+        Implementation::C
+    };
+    Hops(vec![kernel; 2])
+}
+
+fn show(outcome: &Outcome, folder: &Path) {
+    let width = comfy_table::Table::new().width().map_or(100, usize::from);
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    println!(
+        "\n{}",
+        report::table::render(outcome, width, colour).trim_end()
+    );
+    let timeline = report::timeline::render(&outcome.updates, width);
+    if !timeline.is_empty() {
+        println!("\n{}", timeline.trim_end());
+    }
+    println!("\nreport: {}", folder.display());
+}
+
+/// Where virtual machines are run: files in place, accelerator chosen.
+pub(crate) struct Bench<'a> {
+    ready: &'a Ready,
+    profile: Profile,
+    machine: MachineOptions,
+    folder: &'a Path,
+    accel: Accel,
+    keep: bool,
+    verbose: bool,
+}
+
+impl<'a> Bench<'a> {
+    fn set_up(ready: &'a Ready, options: &Options, folder: &'a Path) -> Result<Self> {
+        let profile = options.build.profile;
+        let mut bench = Self::new(ready, profile, options.machine.clone(), folder)?;
+        (bench.keep, bench.verbose) = (options.keep, options.verbose);
+        Ok(bench)
+    }
+
+    /// Chooses the accelerator.
+    pub(crate) fn new(
+        ready: &'a Ready,
+        profile: Profile,
+        machine: MachineOptions,
+        folder: &'a Path,
+    ) -> Result<Self> {
+        let (accel, keep, verbose) = (Accel::Tcg, false, false);
+        let mut bench = Self {
+            ready,
+            profile,
+            machine,
+            folder,
+            accel,
+            keep,
+            verbose,
+        };
+        let workshop = &ready.workshop;
+        bench.accel = vm::decide(bench.machine.accel, &workshop.cache, &workshop.root, || {
+            bench.boots_with_kvm()
+        })?;
+        Ok(bench)
+    }
+
+    /// Runs one virtual machine.
+    pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
+        let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
+        let accel = self.accel.name();
+        let name = format!(
+            "boot {} ({}, {accel}), {}",
+            labels.join(" → "),
+            self.profile,
+            vm.name
+        );
+        let mut step = Step::begin(&self.ready.workshop.cache, name);
+        let verbose = self.verbose;
+        let log = judge::log_path(self.folder, &vm);
+        let record = self.execute(&vm, self.accel, limits, &log, |record, port, line| {
+            if verbose {
+                let mark = if port == Port::Console { '|' } else { '#' };
+                eprintln!("{mark} {line}");
+            }
+            let hop = vm.first + record.hops.len().saturating_sub(1);
+            let doing = record.hops.last().and_then(|hop| hop.steps.last());
+            let doing = doing.map_or("boot", |step| step.name.as_str());
+            step.now(&format!("hop {hop}: {doing}"));
+        })?;
+        match &record.alarm {
+            None => step.done(),
+            Some(alarm) => {
+                drop(step);
+                eprintln!("FAIL {} in hop {}: {}", alarm.kind, alarm.hop, alarm.detail);
+            }
+        }
+        Ok(judge::Ran { vm, record, log })
+    }
+
+    fn execute(
+        &self,
+        vm: &Vm,
+        accel: Accel,
+        limits: Limits,
+        log: &Path,
+        on_line: impl FnMut(&vm::Record, Port, &str),
+    ) -> Result<vm::Record> {
+        let folder = self.folder.join(format!("{}.vm", vm.name));
+        // QEMU works in the toolchain root, and sees this folder there.
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let first = vm.plan.hops.first().context("a plan without hops")?;
+        self.write_files(vm, &first.kernel, &folder)?;
+        let machine = Machine {
+            accel,
+            profile: self.profile,
+            memory: self.machine.memory.unwrap_or(self.profile.memory()),
+            cpus: self.machine.cpus,
+            folder: folder.clone(),
+        };
+        let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
+        let root = &self.ready.workshop.root;
+        let record = vm::run(&machine, root, &cmdline, limits, log, on_line)?;
+        if self.keep {
+            eprintln!("kept: {}", folder.display());
+        } else {
+            remove(&folder)?;
+        }
+        Ok(record)
+    }
+
+    fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
+        let file = |name: &str| folder.join(name);
+        guest::write_initramfs(
+            &file(vm::INITRAMFS),
+            &self.ready.init,
+            self.ready.programs.all(),
+        )?;
+        let kernels = self.ready.images.iter();
+        let kernels: Vec<_> = kernels
+            .map(|(kind, image)| (kernel_name(*kind), image.clone()))
+            .collect();
+        let image = kernels
+            .iter()
+            .find(|(name, _)| name == first)
+            .context("no such kernel")?;
+        let bytes = std::fs::read(image.1.path())
+            .with_context(|| format!("read {}", image.1.path().display()))?;
+        write_by_rename(&file(vm::KERNEL), &bytes)?;
+        guest::write_payload(&file(vm::PAYLOAD), &vm.plan, &file(vm::INITRAMFS), &kernels)
+    }
+
+    /// Tries a plan of one hop and no tests.
+    fn boots_with_kvm(&self) -> Result<bool> {
+        let kernel = self.ready.images.keys().next().context("no kernel")?;
+        let vm = suite::probe(*kernel, self.profile);
+        let limits = Limits {
+            silence: Duration::from_secs(10),
+            total: Duration::from_secs(30),
+        };
+        let log = judge::log_path(self.folder, &vm);
+        let record = self.execute(&vm, Accel::Kvm, limits, &log, |_, _, _| {})?;
+        Ok(record.done && record.alarm.is_none())
+    }
+}
+
+/// A size of memory in MiB: `1024`, `1536M`, `2G`.
+fn parse_memory(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix(['G', 'g']) {
+        Some(number) => (number, 1024),
+        None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
+    };
+    let size = number
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    match size {
+        Some(size @ 256..) => Ok(size),
+        Some(size) => Err(format!("{size} MiB is too little; 256M is the least")),
+        None => Err("give a size such as 2G or 1536M".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_size() {
+        assert_eq!(parse_memory("2G"), Ok(2048));
+        assert_eq!(parse_memory("1536m"), Ok(1536));
+        assert_eq!(parse_memory("512"), Ok(512));
+        for wrong in ["", "G", "1T", "-1G", "9999999G", "12"] {
+            assert!(parse_memory(wrong).is_err(), "{wrong}");
+        }
+    }
+}

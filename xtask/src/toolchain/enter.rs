@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Running commands inside the toolchain root.
+//!
+//! Each command gets its own mount and process namespace: nothing stays mounted and nothing stays
+//! running when it, or this program, ends in whatever way. Root needs no more; other users get a
+//! user namespace in which they are root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::bound;
+use crate::toolchain::host::is_root;
+
+/// Mounts what a command needs and becomes it.
+///
+/// Arguments: the root, the working folder, folders to be seen at the same path, `--`, the command.
+const ENTER: &str = r#"
+set -e
+root=$1 cwd=$2; shift 2
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc" 2>/dev/null || mount --rbind /proc "$root/proc"
+mount -t tmpfs tmpfs "$root/tmp"
+while [ "$1" != -- ]; do
+    mkdir -p "$root$1"
+    mount --bind "$1" "$root$1"
+    shift
+done
+if [ -e /etc/resolv.conf ]; then
+    cat /etc/resolv.conf > "$root/tmp/resolv.conf"
+    [ -e "$root/etc/resolv.conf" ] || : > "$root/etc/resolv.conf"
+    mount --bind "$root/tmp/resolv.conf" "$root/etc/resolv.conf"
+fi
+shift
+exec chroot "$root" /usr/bin/env -C "$cwd" "$@"
+"#;
+
+/// Variables that mean the same inside.
+const KEPT: &[&str] = &["TERM", "http_proxy", "https_proxy", "no_proxy"];
+
+/// A finished toolchain root.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    folder: PathBuf,
+    /// Changes with the content.
+    pub(crate) key: String,
+}
+
+impl Root {
+    /// The root in `folder`.
+    pub(crate) fn new(folder: PathBuf, key: String) -> Self {
+        Self { folder, key }
+    }
+
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A command inside, in the folder `cwd`; that and `folders` are seen at their own paths.
+    ///
+    /// It dies with this program, and everything below it dies with it.
+    pub(crate) fn command(&self, program: &str, cwd: &Path, folders: &[&Path]) -> Command {
+        let mut command = bound("unshare");
+        if !is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--"]);
+        command
+            .args(["sh", "-c", ENTER, "enter"])
+            .arg(&self.folder)
+            .arg(cwd)
+            .arg(cwd);
+        command
+            .args(folders.iter().filter(|folder| **folder != cwd))
+            .args(["--", program]);
+        command.env_clear().envs([
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
+            ("HOME", "/tmp"),
+            ("LC_ALL", "C.UTF-8"),
+        ]);
+        command.envs(
+            KEPT.iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+        command
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the host must offer for a toolchain root, and how to get it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::failure::Failure;
+use crate::process::Job;
+use crate::progress::Step;
+
+/// Something that the host must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// What it is, for people.
+    pub(crate) what: String,
+    /// Whether it is there.
+    pub(crate) met: bool,
+    /// How to get it: a command.
+    pub(crate) remedy: String,
+    /// Debian package to install, if that is the remedy.
+    package: Option<&'static str>,
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// All needs of this user on this host.
+pub(crate) fn needs() -> Vec<Need> {
+    let mut needs = vec![
+        program("setpriv", "util-linux"),
+        program("unshare", "util-linux"),
+        program("mmdebstrap", "mmdebstrap"),
+    ];
+    if !is_root() {
+        needs.push(program("newuidmap", "uidmap"));
+        needs.extend(["/etc/subuid", "/etc/subgid"].map(subordinate_ids));
+        needs.push(user_namespaces());
+    }
+    needs
+}
+
+/// Sees to it that all needs are met: installs what is missing if it may.
+pub(crate) fn meet(cache: &Cache) -> Result<()> {
+    let missing: Vec<Need> = needs().into_iter().filter(|need| !need.met).collect();
+    let packages: Vec<&str> = missing.iter().filter_map(|need| need.package).collect();
+    if !packages.is_empty() && is_root() && find("apt-get").is_some() {
+        install(cache, &packages)?;
+        return match needs().into_iter().find(|need| !need.met) {
+            None => Ok(()),
+            Some(need) => Err(Failure::new(format!("missing: {}", need.what), need.remedy).into()),
+        };
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what: Vec<&str> = missing.iter().map(|need| need.what.as_str()).collect();
+    let mut remedies: Vec<&str> = missing.iter().map(|need| need.remedy.as_str()).collect();
+    remedies.dedup();
+    let next = format!("run as root:\n{}", remedies.join("\n"));
+    Err(Failure::new(format!("this machine lacks {}", what.join(", ")), next).into())
+}
+
+fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
+    let step = Step::begin(cache, format!("install {}", packages.join(" ")));
+    let log = cache.path("logs", "apt-install.log");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["-q", "-y"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // Lists may be missing or old on a fresh machine; what is installed decides.
+    let _ = Job::new(apt(&["update"]), &log).run();
+    let mut command = apt(&["install", "--no-install-recommends"]);
+    command.args(packages);
+    Job::new(command, &log).run().map_err(|error| {
+        let what = format!("cannot install {}", packages.join(" "));
+        let next = "check the network and the apt sources of this machine".to_owned();
+        error.context(Failure::new(what, next))
+    })?;
+    step.done();
+    Ok(())
+}
+
+fn program(name: &str, package: &'static str) -> Need {
+    Need {
+        what: format!("`{name}`"),
+        met: find(name).is_some(),
+        remedy: format!("apt-get install --no-install-recommends {package}"),
+        package: Some(package),
+    }
+}
+
+/// Where a program lies.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file());
+    // Those that belong to root are not on every user's PATH.
+    found.or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
+}
+
+/// Packages of Debian own files of several users, so a range of user IDs is needed to unpack them.
+fn subordinate_ids(file: &str) -> Need {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_default();
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let name = if user.is_empty() {
+        uid.clone()
+    } else {
+        user.clone()
+    };
+    Need {
+        what: format!("a range for you in {file}"),
+        met: has_range(&text, &user, &uid),
+        remedy: format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
+        package: None,
+    }
+}
+
+fn has_range(text: &str, user: &str, uid: &str) -> bool {
+    text.lines().any(|line| {
+        let mut fields = line.trim().split(':');
+        let who = fields.next().unwrap_or_default();
+        let count = fields.nth(1).and_then(|count| count.parse::<u64>().ok());
+        !who.is_empty() && (who == user || who == uid) && count.is_some_and(|count| count >= 65536)
+    })
+}
+
+fn user_namespaces() -> Need {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "true"]);
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    Need {
+        what: "user namespaces for unprivileged users".into(),
+        met: command.status().is_ok_and(|status| status.success()),
+        remedy: "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \
+                 kernel.apparmor_restrict_unprivileged_userns=0 (those that exist)"
+            .into(),
+        package: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_belongs_to_a_name_or_a_number() {
+        let file = "alice:100000:65536\n1001:200000:65536\ncarol:300000:10\n";
+        assert!(has_range(file, "alice", "1000"));
+        assert!(has_range(file, "bob", "1001"));
+        assert!(!has_range(file, "carol", "1002"), "too small");
+        assert!(!has_range(file, "", "1003"));
+        assert!(!has_range("", "alice", "1000"));
+    }
+
+    #[test]
+    fn programs_are_found() {
+        assert!(program("sh", "dash").met);
+        let need = program("no-such-program", "a-package");
+        assert!(!need.met && need.remedy.ends_with("a-package"));
+    }
+}

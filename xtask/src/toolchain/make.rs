@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Making the toolchain root with mmdebstrap.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{Cache, Key, Lock, remove};
+use crate::failure::{Failure, NextStep};
+use crate::process::{Job, bound};
+use crate::progress::Step;
+use crate::project::{Project, RootSettings};
+use crate::toolchain::Root;
+use crate::toolchain::host::{self, is_root};
+
+/// Raise it when the way of making a root changes.
+const VERSION: u32 = 1;
+
+/// Variable with a Debian mirror to use instead of the usual one.
+pub(crate) const MIRROR: &str = "LIVEUPDATE_DEBIAN_MIRROR";
+
+/// Room for root, source and builds of one profile, in bytes.
+const ROOM: u64 = 10 << 30;
+
+/// The root for this checkout, made if it is not there.
+pub(crate) fn prepare(cache: &Cache, project: &Project, lock: &Lock) -> Result<Root> {
+    let root = existing(cache, project);
+    if !root.folder().exists() {
+        make(cache, &project.settings.root, &root, lock)?;
+    }
+    Ok(root)
+}
+
+/// The root for this checkout as it would be, made or not.
+pub(crate) fn existing(cache: &Cache, project: &Project) -> Root {
+    let key = key(project);
+    Root::new(cache.path("roots", &key), key)
+}
+
+/// The key of the root for this checkout.
+fn key(project: &Project) -> String {
+    let settings = &project.settings.root;
+    let mut key = Key::of("root", VERSION).with(&settings.suite);
+    for package in &settings.packages {
+        key = key.with(package);
+    }
+    key.finish()
+}
+
+fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result<()> {
+    host::meet(cache)?;
+    check_room(cache.folder())?;
+    let step = Step::begin(
+        cache,
+        format!("make the toolchain root (Debian {})", settings.suite),
+    );
+    let scratch = cache.scratch("root")?;
+    let archive = scratch.join("root.tar");
+    mmdebstrap(cache, settings, &archive)?;
+
+    let folder = scratch.join("root");
+    std::fs::create_dir(&folder).context("make the folder of the root")?;
+    let mut tar = bound("tar");
+    // Devices are the host's at run time, and only root could make them.
+    tar.args([
+        "--extract",
+        "--exclude=./dev/*",
+        "--no-same-owner",
+        "--same-permissions",
+        "--file",
+    ]);
+    tar.arg(&archive).arg("--directory").arg(&folder);
+    Job::new(tar, cache.path("logs", "root.log"))
+        .run()
+        .context("unpack the toolchain root")?;
+    cache.publish(&folder, root.folder())?;
+    remove(&scratch)?;
+    step.done();
+    Ok(())
+}
+
+fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<()> {
+    let mut command = bound("mmdebstrap");
+    command.arg(if is_root() {
+        "--mode=root"
+    } else {
+        "--mode=unshare"
+    });
+    command.args(["--variant=minbase", "--format=tar", "--architectures=amd64"]);
+    command.arg(format!("--include={}", settings.packages.join(",")));
+    for path in ["doc", "info", "locale", "man"] {
+        command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
+    }
+    for proxy in host_proxies() {
+        command.arg(format!("--aptopt={proxy}"));
+    }
+    command.arg(&settings.suite).arg(archive);
+    if let Some(mirror) = std::env::var_os(MIRROR) {
+        command.arg(mirror);
+    }
+    if is_root() {
+        command.env("TMPDIR", cache.scratch("mmdebstrap")?);
+    }
+    Job::new(command, cache.path("logs", "root.log")).run().or_advise(|| {
+        let next = format!(
+            "check the network (a proxy set for apt is used), or set {MIRROR} to a Debian mirror \
+             that you can reach"
+        );
+        ("cannot make the toolchain root from Debian's packages", next)
+    })
+}
+
+/// Proxies that the host's apt uses, as options for another apt.
+pub(crate) fn host_proxies() -> Vec<String> {
+    let dump = std::process::Command::new("apt-config")
+        .arg("dump")
+        .output();
+    let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    proxies(&dump.unwrap_or_default())
+}
+
+fn proxies(dump: &str) -> Vec<String> {
+    let is_proxy = |line: &&str| {
+        let name = line.split(' ').next().unwrap_or_default();
+        name.starts_with("Acquire::") && name.contains("::Proxy") && !line.ends_with("\"\";")
+    };
+    dump.lines()
+        .filter(is_proxy)
+        .map(|line| line.trim_end_matches(';').to_owned())
+        .collect()
+}
+
+/// Bytes that a user may still write to the disk of `folder`.
+pub(crate) fn room(folder: &Path) -> Result<u64> {
+    let status = rustix::fs::statvfs(folder).context("look for room on the disk")?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+fn check_room(folder: &Path) -> Result<()> {
+    let room = room(folder)?;
+    if room < ROOM {
+        let what = format!(
+            "{} has {} MiB of room; toolchain, source and builds take {} MiB",
+            folder.display(),
+            room >> 20,
+            ROOM >> 20
+        );
+        let next = "make room, or point XDG_CACHE_HOME to a larger disk";
+        return Err(Failure::new(what, next).into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_of_the_host_are_found() {
+        let dump = "APT \"\";\nAcquire::http::Proxy \"http://proxy:3142\";\n\
+                    Acquire::https::Proxy \"\";\nAcquire::Retries \"3\";\n";
+        assert_eq!(
+            proxies(dump),
+            ["Acquire::http::Proxy \"http://proxy:3142\""]
+        );
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Upstream's own test programs: from the kernel tree, unmodified, built when they are needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cache::{Cache, Key, Lock, remove};
+use crate::failure::NextStep;
+use crate::process::Job;
+use crate::progress::Step;
+use crate::source::{Source, Tree};
+use crate::toolchain::Root;
+
+/// Raise it when the way of building changes.
+const VERSION: u32 = 1;
+
+/// `tools/testing/selftests/liveupdate`: the API tests, run in every hop.
+pub(crate) const API: &str = "liveupdate";
+
+/// The same folder: programs with a stage on each side of the kexec.
+pub(crate) const STAGED: &[&str] = &[
+    "luo_kexec_simple",
+    "luo_multi_session",
+    "luo_stress_files",
+    "luo_stress_sessions",
+];
+
+/// Builds one program as upstream's `vmtest.sh` does: static, against the tree's nolibc.
+///
+/// Arguments: the tree, a scratch folder, programs.
+const BUILD: &str = r#"
+tree=$1 out=$2; shift 2
+make -s -C "$tree" O="$out/headers.build" LLVM=1 headers_install INSTALL_HDR_PATH="$out/headers"
+tests=$tree/tools/testing/selftests/liveupdate
+mkdir -p "$out/bin"
+for program; do
+    gcc -static -O2 -nostdinc -nostdlib \
+        -I "$out/headers/include" -I "$tree/tools/include/nolibc" -I "$tests/lib/include" \
+        -o "$out/bin/$program" "$tests/$program.c" "$tests/lib/lu_utils.c"
+done
+"#;
+
+/// Upstream's programs, built.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// The programs of a source, built or not.
+    pub(crate) fn of(cache: &Cache, root: &Root, source: &Source) -> Self {
+        let key = Key::of("upstream", VERSION)
+            .with(&root.key)
+            .with(&source.key)
+            .finish();
+        Self {
+            folder: cache.path("upstream", key),
+        }
+    }
+
+    /// Whether they are there.
+    pub(crate) fn exist(&self) -> bool {
+        self.folder.exists()
+    }
+
+    /// Name and path of each.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let names = std::iter::once(API).chain(STAGED.iter().copied());
+        names.map(|name| (name, self.folder.join(name)))
+    }
+
+    /// Builds them if they are not there.
+    pub(crate) fn prepare(&self, cache: &Cache, root: &Root, tree: &Tree, _: &Lock) -> Result<()> {
+        if self.exist() {
+            return Ok(());
+        }
+        let step = Step::begin(cache, "build upstream's selftests");
+        let scratch = cache.scratch("upstream")?;
+        let mut command = root.command("sh", &scratch, &[&tree.folder]);
+        command
+            .args(["-ec", BUILD, "build"])
+            .arg(&tree.folder)
+            .arg(&scratch);
+        command.arg(API).args(STAGED);
+        let log = cache.path("logs", "upstream.log");
+        Job::new(command, &log).run().or_advise(|| {
+            let what = "upstream's selftests do not build";
+            (
+                what,
+                format!("read the log {}; is the tree whole?", log.display()),
+            )
+        })?;
+        check_static(&scratch.join("bin"))?;
+        cache.publish(&scratch.join("bin"), &self.folder)?;
+        remove(&scratch)?;
+        step.done();
+        Ok(())
+    }
+}
+
+/// Every program is there and not empty.
+fn check_static(folder: &Path) -> Result<()> {
+    for name in std::iter::once(&API).chain(STAGED) {
+        let path = folder.join(name);
+        let size = fs::metadata(&path).with_context(|| format!("look for {}", path.display()))?;
+        anyhow::ensure!(size.len() > 0, "{} is empty", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The virtual machine: starting QEMU, listening to it, knowing when something is wrong.
+
+mod accel;
+mod kernel_log;
+mod ktap;
+mod qemu;
+mod run;
+mod watch;
+
+pub(crate) use accel::{Accel, Choice, decide};
+pub(crate) use qemu::{INITRAMFS, KERNEL, Machine, PAYLOAD};
+pub(crate) use run::{Limits, run};
+#[cfg(test)]
+pub(crate) use watch::Watch;
+pub(crate) use watch::{HopRecord, Port, Record};

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! KVM or TCG: KVM only where a stock kernel really boots with it.
+//!
+//! Some machines have a `/dev/kvm` that cannot run one: it hangs, or QEMU reports an internal error.
+
+use std::fs::{self, File};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, Key};
+use crate::progress::Step;
+use crate::toolchain::Root;
+
+/// How a guest is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accel {
+    /// By the processor.
+    Kvm,
+    /// By QEMU.
+    Tcg,
+}
+
+impl Accel {
+    /// Its name, for QEMU and for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// What the person asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// KVM if a kernel boots with it here, else TCG.
+    #[default]
+    Auto,
+    /// TCG.
+    Tcg,
+    /// KVM.
+    Kvm,
+}
+
+/// The answer of an earlier probe.
+#[derive(Deserialize, Serialize)]
+struct Probed {
+    key: String,
+    boots: bool,
+}
+
+const RECORD: &str = "kvm.json";
+
+/// Decides how to execute guests; `boots` tries a kernel with KVM, and is asked once.
+pub(crate) fn decide(
+    choice: Choice,
+    cache: &Cache,
+    root: &Root,
+    boots: impl FnOnce() -> Result<bool>,
+) -> Result<Accel> {
+    match choice {
+        Choice::Tcg => return Ok(Accel::Tcg),
+        Choice::Kvm => return Ok(Accel::Kvm),
+        Choice::Auto => {}
+    }
+    if File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_err()
+    {
+        return Ok(Accel::Tcg);
+    }
+    let key = host_key(root);
+    let known: Option<Probed> = cache.read_record(RECORD);
+    if let Some(probed) = known.filter(|probed| probed.key == key) {
+        return Ok(accel(probed.boots));
+    }
+    let step = Step::begin(cache, "try whether a kernel boots with KVM here");
+    let boots = boots()?;
+    step.done();
+    cache.write_record(RECORD, &Probed { key, boots })?;
+    let finding = if boots {
+        "a kernel boots with KVM here"
+    } else {
+        "no kernel boots with KVM here; using TCG"
+    };
+    eprintln!("note: {finding}");
+    Ok(accel(boots))
+}
+
+fn accel(kvm_boots: bool) -> Accel {
+    if kvm_boots { Accel::Kvm } else { Accel::Tcg }
+}
+
+/// What the answer depends on: QEMU, the host's kernel, the processor.
+fn host_key(root: &Root) -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let cpu = cpus
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .unwrap_or_default();
+    Key::of("kvm", 1)
+        .with(&root.key)
+        .with(read("/proc/version"))
+        .with(cpu)
+        .finish()
+}

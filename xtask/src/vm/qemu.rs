@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The virtual machine as a QEMU command line.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::kernel::Profile;
+use crate::toolchain::Root;
+use crate::vm::Accel;
+
+/// A virtual machine to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// How it is executed.
+    pub(crate) accel: Accel,
+    /// Which kind of kernel it runs.
+    pub(crate) profile: Profile,
+    /// Memory, in MiB.
+    pub(crate) memory: u32,
+    /// Processors.
+    pub(crate) cpus: u32,
+    /// Folder with the kernel of the first hop, initramfs and payload, by these names.
+    pub(crate) folder: PathBuf,
+}
+
+/// Files in the folder of a machine.
+pub(crate) const KERNEL: &str = "kernel";
+pub(crate) const INITRAMFS: &str = "initramfs.cpio";
+pub(crate) const PAYLOAD: &str = "payload.img";
+
+impl Profile {
+    /// Memory that a guest of this profile gets if nobody says otherwise, in MiB.
+    pub(crate) fn memory(self) -> u32 {
+        match self {
+            Self::Release => 1024,
+            // KASAN's shadow and KHO's scratch areas do not fit into less.
+            Self::Debug => 3072,
+        }
+    }
+
+    /// Command line of the kernels of this profile.
+    pub(crate) fn cmdline(self) -> String {
+        let common =
+            "console=ttyS0 earlyprintk=ttyS0,115200 printk.devkmsg=on liveupdate=on panic=-1";
+        match self {
+            Self::Release => common.into(),
+            // KASAN starves the default scratch areas: KHO would switch itself off.
+            Self::Debug => format!("{common} kho_scratch=16M,512M,64M kmemleak=on"),
+        }
+    }
+
+    fn cpu(self, accel: Accel) -> &'static str {
+        match (self, accel) {
+            (_, Accel::Kvm) => "host",
+            (Self::Release, Accel::Tcg) => "max",
+            // KASAN reports a wild access that is none with 5-level paging under TCG.
+            (Self::Debug, Accel::Tcg) => "max,la57=off",
+        }
+    }
+}
+
+impl Machine {
+    /// The command that runs it: the kernel's log on standard output, KTAP on `control`.
+    ///
+    /// `control` must be inheritable.
+    pub(crate) fn command(&self, root: &Root, cmdline: &str, control: BorrowedFd<'_>) -> Command {
+        let mut command = root.command("qemu-system-x86_64", &self.folder, &[]);
+        let file = |name: &str| self.folder.join(name);
+        command.args([
+            "-accel",
+            self.accel.name(),
+            "-cpu",
+            self.profile.cpu(self.accel),
+        ]);
+        command.args([
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &format!("{}M", self.memory),
+        ]);
+        // The end of the last hop is a reset; so is a panic.
+        command.args(["-no-reboot", "-nodefaults", "-display", "none"]);
+        command.args([
+            "-chardev",
+            "stdio,id=console,signal=off",
+            "-serial",
+            "chardev:console",
+        ]);
+        let control = format!("file,id=control,path=/dev/fd/{}", control.as_raw_fd());
+        command.args(["-chardev", &control, "-serial", "chardev:control"]);
+        command
+            .arg("-kernel")
+            .arg(file(KERNEL))
+            .arg("-initrd")
+            .arg(file(INITRAMFS));
+        command.args(["-append", cmdline]);
+        let drive = format!(
+            "if=none,id=payload,format=raw,readonly=on,file={}",
+            escape(&file(PAYLOAD))
+        );
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=payload"]);
+        command
+    }
+}
+
+/// A path as an option of QEMU, where a comma ends a value.
+fn escape(path: &std::path::Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
