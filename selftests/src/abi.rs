@@ -74,10 +74,7 @@ pub fn retrieve(device: impl AsFd, name: &str) -> Result<OwnedFd> {
 
 /// Preserves `file` in `session` under `token`.
 pub fn preserve_fd(session: impl AsFd, file: impl AsFd, token: u64) -> Result<()> {
-    command(
-        session,
-        &mut PreserveFd::new(file.as_fd().as_raw_fd(), token),
-    )
+    command(session, &mut PreserveFd::new(file.as_fd().as_raw_fd(), token))
 }
 
 /// Retrieves the file with `token` from `session`.
@@ -119,10 +116,7 @@ mod tests {
     #[test]
     fn a_name_keeps_its_nul() {
         assert_eq!(session_name(&"x".repeat(63)).unwrap()[62..], *b"x\0");
-        assert_eq!(
-            session_name(&"x".repeat(64)).unwrap_err(),
-            Errno::NAMETOOLONG
-        );
+        assert_eq!(session_name(&"x".repeat(64)).unwrap_err(), Errno::NAMETOOLONG);
     }
 
     #[test]

@@ -64,14 +64,8 @@ mod tests {
 
     #[test]
     fn an_event_reads_back() {
-        let event = Event::Init {
-            hop: 2,
-            release: "7.3.4".into(),
-        };
-        assert_eq!(
-            event.to_line(),
-            r#"# event {"event":"init","hop":2,"release":"7.3.4"}"#
-        );
+        let event = Event::Init { hop: 2, release: "7.3.4".into() };
+        assert_eq!(event.to_line(), r#"# event {"event":"init","hop":2,"release":"7.3.4"}"#);
         assert_eq!(Event::parse(&event.to_line()).unwrap().unwrap(), event);
         assert!(Event::parse("# comment").is_none());
         assert!(Event::parse("# event {}").unwrap().is_err());

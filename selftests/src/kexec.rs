@@ -25,9 +25,5 @@ pub fn load(kernel: BorrowedFd<'_>, initramfs: BorrowedFd<'_>, cmdline: &CStr) -
             0_u64,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -44,9 +44,7 @@ mod tests {
         let mut out = Vec::new();
         for (name, bytes) in entries {
             let size = u32::try_from(bytes.len()).unwrap();
-            let mut writer = newc::Builder::new(name)
-                .mode(0o100_644)
-                .write(&mut out, size);
+            let mut writer = newc::Builder::new(name).mode(0o100_644).write(&mut out, size);
             writer.write_all(bytes).unwrap();
             writer.finish().unwrap();
         }
@@ -73,10 +71,7 @@ mod tests {
     fn a_cut_archive_is_an_error() {
         let whole = archive(&[("one", &[7; 1000])]);
         for end in [0, 50, 113, 500, 1100] {
-            assert!(
-                extract(&whole[..end], "one", &mut Vec::new()).is_err(),
-                "cut at {end}"
-            );
+            assert!(extract(&whole[..end], "one", &mut Vec::new()).is_err(), "cut at {end}");
         }
     }
 

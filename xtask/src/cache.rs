@@ -49,10 +49,7 @@ impl Cache {
     pub(crate) fn at(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).or_advise(|| {
             let what = format!("cannot make the cache folder {}", folder.display());
-            (
-                what,
-                "point XDG_CACHE_HOME to a folder that you can write to",
-            )
+            (what, "point XDG_CACHE_HOME to a folder that you can write to")
         })?;
         // One spelling of each path: mounts inside the toolchain root depend on it.
         let folder = folder.canonicalize().context("resolve the cache folder")?;
@@ -71,10 +68,7 @@ impl Cache {
 
     /// A folder that belongs to this process alone until it is published.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let path = self
-            .folder
-            .join("tmp")
-            .join(format!("{name}.{}", std::process::id()));
+        let path = self.unfinished().join(format!("{name}.{}", std::process::id()));
         remove(&path)?;
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(path)
@@ -101,7 +95,12 @@ impl Cache {
 
     /// Throws away what earlier runs left unfinished. Only with the lock of [`Cache::prepare`].
     pub(crate) fn sweep(&self, _: &Lock) -> Result<()> {
-        remove(&self.folder.join("tmp"))
+        remove(&self.unfinished())
+    }
+
+    /// Where unfinished work lies.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.folder.join("tmp")
     }
 
     /// The lock of those who fetch and build: one at a time.
@@ -141,16 +140,9 @@ pub(crate) fn write_by_rename(path: &Path, bytes: &[u8]) -> Result<()> {
     std::io::Write::write_all(&mut scratch, bytes)
         .with_context(|| format!("write {}", path.display()))?;
     let new = || std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mode = path
-        .metadata()
-        .map_or_else(|_| new(), |there| there.permissions());
-    scratch
-        .as_file()
-        .set_permissions(mode)
-        .context("set permissions")?;
-    scratch
-        .persist(path)
-        .with_context(|| format!("write {}", path.display()))?;
+    let mode = path.metadata().map_or_else(|_| new(), |there| there.permissions());
+    scratch.as_file().set_permissions(mode).context("set permissions")?;
+    scratch.persist(path).with_context(|| format!("write {}", path.display()))?;
     Ok(())
 }
 
@@ -190,9 +182,7 @@ mod tests {
     fn unfinished_work_is_swept_and_finished_work_is_not() {
         let (_folder, cache) = cache();
         let to = cache.path("things", "one");
-        cache
-            .publish(&cache.scratch("thing").unwrap(), &to)
-            .unwrap();
+        cache.publish(&cache.scratch("thing").unwrap(), &to).unwrap();
         let half = cache.scratch("half").unwrap();
         cache.sweep(&cache.prepare().unwrap()).unwrap();
         assert!(to.exists() && !half.exists());
@@ -202,10 +192,7 @@ mod tests {
     fn a_damaged_record_is_no_record() {
         let (_folder, cache) = cache();
         cache.write_record("record.json", &vec![1, 2]).unwrap();
-        assert_eq!(
-            cache.read_record::<Vec<u8>>("record.json"),
-            Some(vec![1, 2])
-        );
+        assert_eq!(cache.read_record::<Vec<u8>>("record.json"), Some(vec![1, 2]));
         fs::write(cache.folder().join("record.json"), "[1,").unwrap();
         assert_eq!(cache.read_record::<Vec<u8>>("record.json"), None);
     }

@@ -17,10 +17,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// An error of its own: `what` went wrong, `next` is what the person can do.
     pub(crate) fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            next: next.into(),
-        }
+        Self { what: what.into(), next: next.into() }
     }
 }
 

@@ -29,17 +29,8 @@ const SECTOR: u64 = 512;
 pub(crate) fn build_init(cache: &Cache, project: &Project) -> Result<PathBuf> {
     let target = project.folder.join("target/guest");
     let mut command = bound("cargo");
-    command.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--package",
-        "selftests",
-    ]);
-    command
-        .args(["--bin", "init", "--target", TARGET, "--target-dir"])
-        .arg(&target);
+    command.args(["build", "--quiet", "--locked", "--release", "--package", "selftests"]);
+    command.args(["--bin", "init", "--target", TARGET, "--target-dir"]).arg(&target);
     command.current_dir(&project.folder);
     command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     build(command, cache)?;
@@ -47,13 +38,11 @@ pub(crate) fn build_init(cache: &Cache, project: &Project) -> Result<PathBuf> {
 }
 
 fn build(command: Command, cache: &Cache) -> Result<()> {
-    Job::new(command, cache.path("logs", "guest.log"))
-        .run()
-        .or_advise(|| {
-            let next =
-                "mend the error above; if the linker finds no static C library, install libc6-dev";
-            ("the guest's programs do not build", next)
-        })
+    Job::new(command, cache.path("logs", "guest.log")).run().or_advise(|| {
+        let next =
+            "mend the error above; if the linker finds no static C library, install libc6-dev";
+        ("the guest's programs do not build", next)
+    })
 }
 
 /// Writes the initramfs: PID 1 and programs in `/bin`.
@@ -90,13 +79,9 @@ pub(crate) fn write_payload(
     }
     archive.file(INITRAMFS_FILE, &read(initramfs)?)?;
     finish(archive, to)?;
-    let disk = File::options()
-        .write(true)
-        .open(to)
-        .context("open the payload")?;
+    let disk = File::options().write(true).open(to).context("open the payload")?;
     let size = disk.metadata().context("look at the payload")?.len();
-    disk.set_len(size.next_multiple_of(SECTOR))
-        .with_context(|| format!("write {}", to.display()))
+    disk.set_len(size.next_multiple_of(SECTOR)).with_context(|| format!("write {}", to.display()))
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>> {
@@ -109,8 +94,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn finish(archive: Archive<BufWriter<File>>, path: &Path) -> Result<()> {
-    let written = archive
-        .finish()
-        .and_then(|mut file| file.flush().context("flush"));
+    let written = archive.finish().and_then(|mut file| file.flush().context("flush"));
     written.with_context(|| format!("write {}", path.display()))
 }

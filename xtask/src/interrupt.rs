@@ -31,9 +31,5 @@ pub(crate) fn came() -> bool {
 
 /// An error once a signal has come.
 pub(crate) fn check() -> Result<()> {
-    if came() {
-        Err(Interrupted.into())
-    } else {
-        Ok(())
-    }
+    if came() { Err(Interrupted.into()) } else { Ok(()) }
 }

@@ -41,11 +41,7 @@ impl Ran {
 pub(crate) fn test(test: &Test, machines: &[Ran]) -> Shown {
     let count = machines.first().map_or(0, |chain| chain.vm.plan.hops.len());
     let cells = (1..=count).filter_map(|hop| cell(test, machines, hop, count));
-    Shown {
-        suite: test.suite.to_string(),
-        name: test.name.clone(),
-        cells: cells.collect(),
-    }
+    Shown { suite: test.suite.to_string(), name: test.name.clone(), cells: cells.collect() }
 }
 
 fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell> {
@@ -76,10 +72,9 @@ fn staged(chain: &Ran, hop: usize, count: usize, name: &str) -> Cell {
             before
         }
         (Some(after), _) => after,
-        (None, Some(before)) if before.verdict.is_good() => Cell {
-            verdict: Verdict::Prepared,
-            ..before
-        },
+        (None, Some(before)) if before.verdict.is_good() => {
+            Cell { verdict: Verdict::Prepared, ..before }
+        }
         (None, Some(before)) => before,
         (None, None) => missing(hop),
     }
@@ -87,13 +82,7 @@ fn staged(chain: &Ran, hop: usize, count: usize, name: &str) -> Cell {
 
 /// A cell about which nothing was heard.
 fn missing(hop: usize) -> Cell {
-    Cell {
-        hop,
-        verdict: Verdict::Missing,
-        detail: None,
-        elapsed: None,
-        subtests: 0,
-    }
+    Cell { hop, verdict: Verdict::Missing, detail: None, elapsed: None, subtests: 0 }
 }
 
 /// The verdict of one step.
@@ -101,33 +90,18 @@ fn step(ran: &Ran, hop: usize, name: &str) -> Cell {
     let Some(record) = ran.hop(hop) else {
         return missing(hop);
     };
-    let said: Vec<_> = record
-        .verdicts
-        .iter()
-        .filter(|said| said.name == name)
-        .collect();
+    let said: Vec<_> = record.verdicts.iter().filter(|said| said.name == name).collect();
     let begun = record.steps.iter().find(|step| step.name == name);
     let [said] = said[..] else {
         if said.is_empty() {
             return missing(hop);
         }
-        let words: Vec<_> = said
-            .iter()
-            .map(|said| if said.ok { "ok" } else { "not ok" })
-            .collect();
-        let detail = format!(
-            "`{name}` has {} verdicts: {}",
-            words.len(),
-            words.join(", ")
-        );
+        let words: Vec<_> = said.iter().map(|said| if said.ok { "ok" } else { "not ok" }).collect();
+        let detail = format!("`{name}` has {} verdicts: {}", words.len(), words.join(", "));
         return failed(hop, &detail, &[]);
     };
     let Some(begun) = begun else {
-        return failed(
-            hop,
-            &format!("`{name}` has a verdict but was never begun"),
-            &[],
-        );
+        return failed(hop, &format!("`{name}` has a verdict but was never begun"), &[]);
     };
     let elapsed = Some(said.at.saturating_sub(begun.began));
     let why = match (said.excused, said.ok, begun.subtests.verdict()) {
@@ -138,58 +112,24 @@ fn step(ran: &Ran, hop: usize, name: &str) -> Cell {
         (_, true, Ok(subtests)) => Ok(subtests),
     };
     match why {
-        Ok(subtests) => Cell {
-            hop,
-            verdict: Verdict::Passed,
-            detail: None,
-            elapsed,
-            subtests,
-        },
-        Err(why) => Cell {
-            elapsed,
-            ..failed(hop, &format!("`{name}` {why}"), &begun.output)
-        },
+        Ok(subtests) => Cell { hop, verdict: Verdict::Passed, detail: None, elapsed, subtests },
+        Err(why) => Cell { elapsed, ..failed(hop, &format!("`{name}` {why}"), &begun.output) },
     }
 }
 
 fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
-    let shown = output
-        .iter()
-        .skip(output.len().saturating_sub(SHOWN))
-        .map(String::as_str);
-    let detail = std::iter::once(what)
-        .chain(shown)
-        .collect::<Vec<_>>()
-        .join("\n");
-    Cell {
-        hop,
-        verdict: Verdict::Failed,
-        detail: Some(detail),
-        elapsed: None,
-        subtests: 0,
-    }
+    let shown = output.iter().skip(output.len().saturating_sub(SHOWN)).map(String::as_str);
+    let detail = std::iter::once(what).chain(shown).collect::<Vec<_>>().join("\n");
+    Cell { hop, verdict: Verdict::Failed, detail: Some(detail), elapsed: None, subtests: 0 }
 }
 
 /// What went wrong in a machine outside any single test.
 pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
-    let trouble = |hop, what, excerpt| Trouble {
-        hop,
-        what,
-        excerpt,
-        log: ran.log.clone(),
-    };
+    let trouble = |hop, what, excerpt| Trouble { hop, what, excerpt, log: ran.log.clone() };
     if let Some(alarm) = &ran.record.alarm {
-        let hop = if alarm.hop == 0 {
-            0
-        } else {
-            ran.vm.first + alarm.hop - 1
-        };
-        let place = match alarm
-            .hop
-            .checked_sub(1)
-            .and_then(|index| ran.vm.plan.hops.get(index))
-        {
+        let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
+        let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {
             Some(kernel) => format!("in hop {hop} ({})", kernel.label),
             None => "before the first kernel spoke".into(),
         };
@@ -200,16 +140,11 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
         let hop = ran.vm.first + index;
         let known = |name: &str| planned.steps.iter().any(|step| step.name == name);
         for said in record.verdicts.iter().filter(|said| !known(&said.name)) {
-            let what = format!(
-                "hop {hop} has a verdict for `{}`, which is not in the plan",
-                said.name
-            );
+            let what =
+                format!("hop {hop} has a verdict for `{}`, which is not in the plan", said.name);
             troubles.push(trouble(hop, what, Vec::new()));
         }
-        if record
-            .planned
-            .is_some_and(|count| count != planned.steps.len())
-        {
+        if record.planned.is_some_and(|count| count != planned.steps.len()) {
             let what = format!("PID 1 of hop {hop} announced another number of steps than planned");
             troubles.push(trouble(hop, what, Vec::new()));
         }
@@ -229,18 +164,11 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
 /// Steps that the plan of a machine has without any test asking for them: PID 1's own.
 pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
     let hops = ran.vm.first..ran.vm.first + ran.vm.plan.hops.len();
-    let cells = hops
-        .map(|hop| step(ran, hop, CARRY))
-        .filter(|cell| !cell.verdict.is_good());
+    let cells = hops.map(|hop| step(ran, hop, CARRY)).filter(|cell| !cell.verdict.is_good());
     let trouble = |cell: Cell| Trouble {
         hop: cell.hop,
         what: format!("PID 1 could not carry its file through hop {}", cell.hop),
-        excerpt: cell
-            .detail
-            .iter()
-            .flat_map(|detail| detail.lines())
-            .map(str::to_owned)
-            .collect(),
+        excerpt: cell.detail.iter().flat_map(|detail| detail.lines()).map(str::to_owned).collect(),
         log: ran.log.clone(),
     };
     cells.map(trouble).collect()
@@ -248,11 +176,7 @@ pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
 
 /// The timeline of each update of the chain.
 pub(crate) fn updates(chain: &Ran) -> Vec<Update> {
-    let pairs = chain
-        .record
-        .hops
-        .windows(2)
-        .zip(chain.vm.plan.hops.windows(2));
+    let pairs = chain.record.hops.windows(2).zip(chain.vm.plan.hops.windows(2));
     let updates = pairs.enumerate().filter_map(|(index, (records, hops))| {
         let ([old, new], [from, to]) = (records, hops) else {
             return None;
@@ -265,19 +189,11 @@ pub(crate) fn updates(chain: &Ran) -> Vec<Update> {
             ("retrieved", new.time_of(&Event::Retrieved)),
             ("finished", new.time_of(&Event::Finished)),
         ];
-        let marks = moments.into_iter().filter_map(|(name, at)| {
-            Some(Mark {
-                name: name.into(),
-                after: since(reboot, at?),
-            })
-        });
+        let marks = moments
+            .into_iter()
+            .filter_map(|(name, at)| Some(Mark { name: name.into(), after: since(reboot, at?) }));
         let (from, to) = (from.label.clone(), to.label.clone());
-        Some(Update {
-            hop: chain.vm.first + index,
-            from,
-            to,
-            marks: marks.collect(),
-        })
+        Some(Update { hop: chain.vm.first + index, from, to, marks: marks.collect() })
     });
     updates.collect()
 }

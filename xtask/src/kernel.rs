@@ -102,12 +102,7 @@ mod tests {
         use Implementation::{C, Rust};
         assert_eq!("c,rust, c".parse(), Ok(Hops(vec![C, Rust, C])));
         assert!("c".parse::<Hops>().unwrap_err().contains("two hops"));
-        assert!(
-            "c,go"
-                .parse::<Hops>()
-                .unwrap_err()
-                .contains("`go` is no kernel")
-        );
+        assert!("c,go".parse::<Hops>().unwrap_err().contains("`go` is no kernel"));
         assert!("c,,c".parse::<Hops>().is_err());
         assert_eq!(Hops(vec![C, Rust]).to_string(), "c → rust");
     }

@@ -127,9 +127,7 @@ impl Outcome {
 impl Test {
     /// Whether it passed in every hop, with at least one verdict.
     pub(crate) fn passed(&self) -> bool {
-        self.cells
-            .iter()
-            .any(|cell| cell.verdict == Verdict::Passed)
+        self.cells.iter().any(|cell| cell.verdict == Verdict::Passed)
             && self.cells.iter().all(|cell| cell.verdict.is_good())
     }
 }

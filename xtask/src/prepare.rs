@@ -52,33 +52,48 @@ pub(crate) struct Ready {
 }
 
 impl Workshop {
-    /// Sees to it that toolchain and source are there.
-    pub(crate) fn open(linux: Option<&Path>) -> Result<(Self, Lock)> {
+    /// Only what is there already; `None` if toolchain or source are not.
+    pub(crate) fn peek(linux: Option<&Path>) -> Result<Option<Self>> {
         let project = Project::open()?;
         let cache = Cache::of_user()?;
         let shared = cache.share()?;
-        // A wrong tree should be told before anything long begins.
+        let root = toolchain::existing(&cache, &project);
+        let settings = &project.settings.source;
+        let source = match linux {
+            Some(folder) => Some(source::open_given(folder, settings)?),
+            None => source::chosen(&cache, settings).map(|chosen| chosen.source(&cache)),
+        };
+        let Some(source) = source.filter(|source| root.exists() && source.folder.exists()) else {
+            return Ok(None);
+        };
+        let overlay = Overlay::of(&project.folder)?;
+        Ok(Some(Self { project, cache, root, source, overlay, _use: shared }))
+    }
+
+    /// Sees to it that toolchain and source are there, for building these implementations.
+    pub(crate) fn open(
+        linux: Option<&Path>,
+        implementations: &[Implementation],
+    ) -> Result<(Self, Lock)> {
+        let project = Project::open()?;
+        if implementations.contains(&Implementation::Rust) && !project.has_rust() {
+            let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
+            return Err(Failure::new(what, "use the implementation `c`").into());
+        }
+        let cache = Cache::of_user()?;
+        let shared = cache.share()?;
+        // What is wrong should be told before anything long begins.
         let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
         let given = given.transpose()?;
         let lock = cache.prepare()?;
-        cache.sweep(&lock)?;
+        toolchain::sweep(&cache, &lock)?;
         let root = toolchain::prepare(&cache, &project, &lock)?;
         let source = match given {
             Some(source) => source,
             None => source::prepare_debian(&cache, &project, &root, &lock)?,
         };
         let overlay = Overlay::of(&project.folder)?;
-        Ok((
-            Self {
-                project,
-                cache,
-                root,
-                source,
-                overlay,
-                _use: shared,
-            },
-            lock,
-        ))
+        Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
     }
 
     /// The overlaid tree, brought up to date.
@@ -99,10 +114,6 @@ impl Workshop {
 
     /// The image for a recipe, built if it is not there.
     pub(crate) fn image(&self, recipe: &Recipe, jobs: usize, lock: &Lock) -> Result<Image> {
-        if recipe.implementation == Implementation::Rust && !self.project.has_rust() {
-            let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
-            return Err(Failure::new(what, "use the implementation `c`").into());
-        }
         let image = self.builder().image(recipe)?;
         if image.exists() {
             return Ok(image);
@@ -114,34 +125,20 @@ impl Workshop {
 impl Ready {
     /// Makes what is missing for kernels of these implementations.
     pub(crate) fn make(implementations: &[Implementation], wish: &Wish) -> Result<Self> {
-        let (workshop, lock) = Workshop::open(wish.linux.as_deref())?;
+        let (workshop, lock) = Workshop::open(wish.linux.as_deref(), implementations)?;
         let init = guest::build_init(&workshop.cache, &workshop.project)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
             let (profile, fragments) = (wish.profile, wish.fragments.clone());
-            let recipe = Recipe {
-                implementation: *implementation,
-                profile,
-                fragments,
-            };
+            let recipe = Recipe { implementation: *implementation, profile, fragments };
             if !images.contains_key(implementation) {
                 images.insert(*implementation, workshop.image(&recipe, wish.jobs, &lock)?);
             }
         }
         let programs = Programs::of(&workshop.cache, &workshop.root, &workshop.source);
         if !programs.exist() {
-            programs.prepare(
-                &workshop.cache,
-                &workshop.root,
-                &workshop.tree(&lock)?,
-                &lock,
-            )?;
+            programs.prepare(&workshop.cache, &workshop.root, &workshop.tree(&lock)?, &lock)?;
         }
-        Ok(Self {
-            workshop,
-            images,
-            programs,
-            init,
-        })
+        Ok(Self { workshop, images, programs, init })
     }
 }

@@ -117,11 +117,7 @@ pub(crate) struct Job<'a> {
 impl<'a> Job<'a> {
     /// Runs `command` with all that it says appended to `log`.
     pub(crate) fn new(command: Command, log: impl Into<PathBuf>) -> Self {
-        Self {
-            command,
-            log: log.into(),
-            on_line: None,
-        }
+        Self { command, log: log.into(), on_line: None }
     }
 
     /// Calls `on_line` with every line as it comes.
@@ -139,10 +135,7 @@ impl<'a> Job<'a> {
     pub(crate) fn output(mut self) -> Result<String> {
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
         let copy = writer.try_clone().context("make a pipe")?;
-        self.command
-            .stdin(Stdio::null())
-            .stdout(copy)
-            .stderr(writer);
+        self.command.stdin(Stdio::null()).stdout(copy).stderr(writer);
         let mut running = Running::start(&mut self.command)?;
         // The command still holds the write end of the pipe, which would keep the reader waiting.
         let program = describe(&self.command);
@@ -190,10 +183,7 @@ impl<'a> Job<'a> {
 
 fn failed(program: &str, status: ExitStatus, output: &str, log: &Path) -> anyhow::Error {
     let lines: Vec<&str> = output.lines().collect();
-    let shown = lines
-        .iter()
-        .skip(lines.len().saturating_sub(SHOWN))
-        .copied();
+    let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN)).copied();
     let shown: Vec<&str> = shown.collect();
     anyhow!("{}\n(whole output: {})", shown.join("\n"), log.display())
         .context(format!("`{program}` ended with {status}"))
@@ -203,10 +193,7 @@ fn failed(program: &str, status: ExitStatus, output: &str, log: &Path) -> anyhow
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    let inner = words
-        .iter()
-        .rposition(|word| word == "--")
-        .map_or(0, |at| at + 1);
+    let inner = words.iter().rposition(|word| word == "--").map_or(0, |at| at + 1);
     words.get(inner..).unwrap_or_default().join(" ")
 }
 
@@ -249,17 +236,10 @@ mod tests {
         let log = folder.path().join("logs/log");
         let mut seen = Vec::new();
         let job = Job::new(shell("echo one; echo two >&2"), &log);
-        let output = job
-            .on_line(|line| seen.push(line.to_owned()))
-            .output()
-            .unwrap();
+        let output = job.on_line(|line| seen.push(line.to_owned())).output().unwrap();
         assert_eq!(output, "one\ntwo\n");
         assert_eq!(seen, ["one", "two"]);
-        assert!(
-            std::fs::read_to_string(log)
-                .unwrap()
-                .contains("\none\ntwo\n")
-        );
+        assert!(std::fs::read_to_string(log).unwrap().contains("\none\ntwo\n"));
     }
 
     #[test]
@@ -267,18 +247,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let job = Job::new(shell("seq 100; exit 3"), folder.path().join("log"));
         let error = format!("{:#}", job.run().unwrap_err());
-        assert!(
-            error.contains("exit status: 3") && error.contains("\n100\n"),
-            "{error}"
-        );
+        assert!(error.contains("exit status: 3") && error.contains("\n100\n"), "{error}");
         assert!(!error.contains("\n50\n"));
     }
 
     #[test]
     fn a_missing_program_says_what_to_do() {
-        let error = Running::start(&mut Command::new("no-such-program"))
-            .err()
-            .unwrap();
+        let error = Running::start(&mut Command::new("no-such-program")).err().unwrap();
         assert!(error.is::<Failure>());
     }
 

@@ -30,10 +30,7 @@ impl<'a> Step<'a> {
     /// Begins the step `name`, for example `build the C kernel (release)`.
     pub(crate) fn begin(cache: &'a Cache, name: impl Into<String>) -> Self {
         let name = name.into();
-        let last_time = last_times(cache)
-            .get(&name)
-            .copied()
-            .map(Duration::from_millis);
+        let last_time = last_times(cache).get(&name).copied().map(Duration::from_millis);
         let expected = last_time.map_or_else(String::new, |t| format!(", {} last time", human(t)));
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -48,14 +45,7 @@ impl<'a> Step<'a> {
             eprintln!("...  {name}{expected}");
         }
         let now = Instant::now();
-        Self {
-            cache,
-            name,
-            begin: now,
-            last_time,
-            bar,
-            said: now,
-        }
+        Self { cache, name, begin: now, last_time, bar, said: now }
     }
 
     /// Says what is being done right now; cheap enough to be called for every line of a log.
@@ -64,11 +54,7 @@ impl<'a> Step<'a> {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{left}] {what}"));
         } else if self.said.elapsed() >= HEARTBEAT {
-            eprintln!(
-                "     {} [{}{left}] {what}",
-                self.name,
-                human(self.begin.elapsed())
-            );
+            eprintln!("     {} [{}{left}] {what}", self.name, human(self.begin.elapsed()));
             self.said = Instant::now();
         }
     }
@@ -79,15 +65,11 @@ impl<'a> Step<'a> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let before = self
-            .last_time
-            .map_or_else(String::new, |t| format!(" (last time {})", human(t)));
+        let before =
+            self.last_time.map_or_else(String::new, |t| format!(" (last time {})", human(t)));
         eprintln!("done {}  {}{before}", self.name, human(took));
         let mut times = last_times(self.cache);
-        times.insert(
-            self.name.clone(),
-            u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        );
+        times.insert(self.name.clone(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         // Only a forecast is lost when this cannot be written.
         let _ = self.cache.write_record(RECORD, &times);
     }

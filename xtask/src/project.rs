@@ -76,19 +76,7 @@ mod tests {
     #[test]
     fn the_settings_of_this_checkout_are_understood() {
         let project = Project::open().unwrap();
-        assert!(
-            project
-                .settings
-                .source
-                .package
-                .ends_with(&project.settings.source.series)
-        );
-        assert!(
-            project
-                .settings
-                .source
-                .tried
-                .starts_with(&project.settings.source.series)
-        );
+        assert!(project.settings.source.package.ends_with(&project.settings.source.series));
+        assert!(project.settings.source.tried.starts_with(&project.settings.source.series));
     }
 }

@@ -46,11 +46,7 @@ pub(crate) fn write(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
 fn page(outcome: &Outcome) -> String {
     let table = table::render(outcome, FILE_WIDTH, false);
     let timeline = timeline::render(&outcome.updates, FILE_WIDTH);
-    if timeline.is_empty() {
-        table
-    } else {
-        format!("{table}\n{timeline}")
-    }
+    if timeline.is_empty() { table } else { format!("{table}\n{timeline}") }
 }
 
 fn write_file(folder: &Path, name: &str, text: anyhow::Result<String>) -> anyhow::Result<()> {
@@ -100,11 +96,7 @@ fn reason(cell: &Cell) -> Option<&str> {
         Verdict::Missing => "the guest said nothing about it",
     };
     let detail = cell.detail.as_deref().map(str::trim_end);
-    Some(
-        detail
-            .filter(|detail| !detail.is_empty())
-            .unwrap_or(otherwise),
-    )
+    Some(detail.filter(|detail| !detail.is_empty()).unwrap_or(otherwise))
 }
 
 /// Why a test has not passed although none of its cells is bad; `None` in any other case.
@@ -130,10 +122,7 @@ fn hop_name(outcome: &Outcome, hop: usize) -> String {
 
 /// Which kernel a hop boots, if the chain has the hop.
 fn label(outcome: &Outcome, hop: usize) -> Option<String> {
-    outcome
-        .chain
-        .get(hop.checked_sub(1)?)
-        .map(|label| readable(label))
+    outcome.chain.get(hop.checked_sub(1)?).map(|label| readable(label))
 }
 
 /// What was run, on one line: `c → c, release, tcg, Linux 7.3.4`.
@@ -142,12 +131,7 @@ fn setting(outcome: &Outcome) -> String {
         "" => String::new(),
         version => format!("Linux {version}"),
     };
-    let parts = [
-        chain(&outcome.chain),
-        outcome.profile.clone(),
-        outcome.accel.clone(),
-        linux,
-    ];
+    let parts = [chain(&outcome.chain), outcome.profile.clone(), outcome.accel.clone(), linux];
     let known: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     readable(&known.join(", "))
 }
@@ -186,10 +170,8 @@ mod tests {
         fs::write(folder.path().join("report.txt"), "from an earlier run").unwrap();
         write(&samples::all_passed(), folder.path()).unwrap();
 
-        let mut names: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["junit.xml", "report.json", "report.txt"]);
         let text = fs::read_to_string(folder.path().join("report.txt")).unwrap();
@@ -200,10 +182,7 @@ mod tests {
     #[test]
     fn an_error_names_the_path() {
         let error = write(&samples::empty(), Path::new("/nonexistent/folder")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot write /nonexistent/folder/report.txt"
-        );
+        assert_eq!(error.to_string(), "cannot write /nonexistent/folder/report.txt");
     }
 
     #[test]
@@ -216,14 +195,8 @@ mod tests {
     fn a_bad_cell_always_has_a_reason() {
         let cell = |verdict, detail: Option<&str>| samples::cell(1, verdict, detail);
         assert_eq!(reason(&cell(Verdict::Passed, Some("all right"))), None);
-        assert_eq!(
-            reason(&cell(Verdict::Failed, Some("exit code 1\n"))),
-            Some("exit code 1")
-        );
-        assert_eq!(
-            reason(&cell(Verdict::Failed, Some(" \n"))),
-            Some("no reason was given")
-        );
+        assert_eq!(reason(&cell(Verdict::Failed, Some("exit code 1\n"))), Some("exit code 1"));
+        assert_eq!(reason(&cell(Verdict::Failed, Some(" \n"))), Some("no reason was given"));
         let missing = cell(Verdict::Missing, None);
         assert_eq!(reason(&missing), Some("the guest said nothing about it"));
     }

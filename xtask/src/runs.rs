@@ -32,10 +32,7 @@ pub(crate) fn create(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn prune(all: &Path) -> Result<()> {
@@ -67,10 +64,7 @@ mod tests {
             let path = folder.path().join(run.to_string());
             fs::create_dir(&path).unwrap();
             let age = Duration::from_secs(u64::try_from(run).unwrap() * 3600);
-            fs::File::open(&path)
-                .unwrap()
-                .set_modified(SystemTime::now() - age)
-                .unwrap();
+            fs::File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
         }
         prune(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);

@@ -68,19 +68,10 @@ pub(crate) const CARRY: &str = "a_file_of_pid_1_crosses_every_kexec";
 
 /// All tests, in the order in which they are shown.
 pub(crate) fn all() -> Vec<Test> {
-    let test = |suite, name: &str, kind, about| Test {
-        suite,
-        name: name.into(),
-        about,
-        kind,
-    };
+    let test = |suite, name: &str, kind, about| Test { suite, name: name.into(), about, kind };
     let upstream = |name, kind, about| test(Suite::Upstream, name, kind, about);
     let staged = upstream::STAGED.iter().map(|name| {
-        upstream(
-            name,
-            Kind::Staged,
-            "tools/testing/selftests/liveupdate, a stage on each side",
-        )
+        upstream(name, Kind::Staged, "tools/testing/selftests/liveupdate, a stage on each side")
     });
     let mut tests = vec![upstream(
         upstream::API,
@@ -88,16 +79,8 @@ pub(crate) fn all() -> Vec<Test> {
         "tools/testing/selftests/liveupdate, the API tests",
     )];
     tests.extend(staged);
-    tests.push(upstream(
-        "flb",
-        Kind::FlbLog,
-        "lib/tests/liveupdate.c, FLBs inside the kernel",
-    ));
-    tests.push(upstream(
-        "kho",
-        Kind::KhoLog,
-        "lib/test_kho.c, the handover below LUO",
-    ));
+    tests.push(upstream("flb", Kind::FlbLog, "lib/tests/liveupdate.c, FLBs inside the kernel"));
+    tests.push(upstream("kho", Kind::KhoLog, "lib/test_kho.c, the handover below LUO"));
     tests.push(test(
         Suite::Scenarios,
         CARRY,
@@ -115,19 +98,13 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
         if tests.is_empty() {
             let known: Vec<String> = all().into_iter().map(|test| test.name).collect();
             let what = format!("there is no test `{name}`");
-            return Err(Failure::new(
-                what,
-                format!("choose one of: {}", known.join(", ")),
-            ));
+            return Err(Failure::new(what, format!("choose one of: {}", known.join(", "))));
         }
     }
     tests.retain(|test| suite == Suite::All || test.suite == suite);
     if tests.is_empty() {
         let next = "see what there is with `cargo xtask vm-test --list`";
-        return Err(Failure::new(
-            format!("no such test in suite `{suite}`"),
-            next,
-        ));
+        return Err(Failure::new(format!("no such test in suite `{suite}`"), next));
     }
     Ok(tests)
 }
@@ -149,19 +126,11 @@ pub(crate) struct Vm {
 /// next, in turns, so a chain checks every other update; a machine for each of the others is added.
 pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
     let chain = plan(tests, &hops.0, profile);
-    let mut machines = vec![Vm {
-        name: "chain".into(),
-        plan: chain,
-        first: 1,
-    }];
+    let mut machines = vec![Vm { name: "chain".into(), plan: chain, first: 1 }];
     if tests.iter().any(|test| test.kind == Kind::KhoLog) {
         for (index, pair) in hops.0.windows(2).enumerate().skip(1).step_by(2) {
             let (name, first) = (format!("kho-{}", index + 1), index + 1);
-            machines.push(Vm {
-                name,
-                plan: plan(&[], pair, profile),
-                first,
-            });
+            machines.push(Vm { name, plan: plan(&[], pair, profile), first });
         }
     }
     machines
@@ -171,11 +140,7 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm>
 pub(crate) fn probe(kernel: Implementation, profile: Profile) -> Vm {
     let mut plan = plan(&[], &[kernel], profile);
     plan.hops.iter_mut().for_each(|hop| hop.steps.clear());
-    Vm {
-        name: "probe".into(),
-        plan,
-        first: 1,
-    }
+    Vm { name: "probe".into(), plan, first: 1 }
 }
 
 fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
@@ -185,9 +150,7 @@ fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
         cmdline: profile.cmdline(),
         steps: steps(tests, index + 1, hops.len(), profile),
     });
-    Plan {
-        hops: hops.collect(),
-    }
+    Plan { hops: hops.collect() }
 }
 
 /// Name of a kernel on the payload disk.
@@ -204,25 +167,16 @@ pub(crate) fn stage_name(test: &str, stage: usize) -> String {
 /// here, then what goes to the next.
 fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<Step> {
     let limit_ms = profile.step_limit_ms();
-    let step = |name: String, action| Step {
-        name,
-        action,
-        limit_ms,
-    };
+    let step = |name: String, action| Step { name, action, limit_ms };
     let run = |name: &str, arguments: &[&str]| {
         let program = format!("/bin/{name}");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
-        Action::Run {
-            argv: std::iter::once(program).chain(arguments).collect(),
-        }
+        Action::Run { argv: std::iter::once(program).chain(arguments).collect() }
     };
     let staged = |stage: usize| {
         let staged = tests.iter().filter(|test| test.kind == Kind::Staged);
         staged.map(move |test| {
-            step(
-                stage_name(&test.name, stage),
-                run(&test.name, &["-s", &stage.to_string()]),
-            )
+            step(stage_name(&test.name, stage), run(&test.name, &["-s", &stage.to_string()]))
         })
     };
 
@@ -260,11 +214,7 @@ mod tests {
     use super::*;
 
     fn names(plan: &Plan, hop: usize) -> Vec<&str> {
-        plan.hops[hop - 1]
-            .steps
-            .iter()
-            .map(|step| step.name.as_str())
-            .collect()
+        plan.hops[hop - 1].steps.iter().map(|step| step.name.as_str()).collect()
     }
 
     #[test]
@@ -274,10 +224,7 @@ mod tests {
         assert_eq!(machines.len(), 1);
         let plan = &machines[0].plan;
         assert_eq!(names(plan, 1), [CARRY, "luo_kexec_simple/1"]);
-        assert_eq!(
-            names(plan, 2),
-            [CARRY, "luo_kexec_simple/2", "luo_kexec_simple/1"]
-        );
+        assert_eq!(names(plan, 2), [CARRY, "luo_kexec_simple/2", "luo_kexec_simple/1"]);
         assert_eq!(names(plan, 3), [CARRY, "luo_kexec_simple/2"]);
     }
 
@@ -286,10 +233,7 @@ mod tests {
         let tests = all();
         let starts = |hops: &str| {
             let machines = machines(&tests, &hops.parse().unwrap(), Profile::Release);
-            machines
-                .iter()
-                .map(|vm| (vm.first, vm.plan.hops.len()))
-                .collect::<Vec<_>>()
+            machines.iter().map(|vm| (vm.first, vm.plan.hops.len())).collect::<Vec<_>>()
         };
         assert_eq!(starts("c,c"), [(1, 2)]);
         assert_eq!(starts("c,c,c"), [(1, 3), (2, 2)]);

@@ -21,12 +21,8 @@ const VERSION: u32 = 1;
 pub(crate) const API: &str = "liveupdate";
 
 /// The same folder: programs with a stage on each side of the kexec.
-pub(crate) const STAGED: &[&str] = &[
-    "luo_kexec_simple",
-    "luo_multi_session",
-    "luo_stress_files",
-    "luo_stress_sessions",
-];
+pub(crate) const STAGED: &[&str] =
+    &["luo_kexec_simple", "luo_multi_session", "luo_stress_files", "luo_stress_sessions"];
 
 /// Builds one program as upstream's `vmtest.sh` does: static, against the tree's nolibc.
 ///
@@ -52,13 +48,8 @@ pub(crate) struct Programs {
 impl Programs {
     /// The programs of a source, built or not.
     pub(crate) fn of(cache: &Cache, root: &Root, source: &Source) -> Self {
-        let key = Key::of("upstream", VERSION)
-            .with(&root.key)
-            .with(&source.key)
-            .finish();
-        Self {
-            folder: cache.path("upstream", key),
-        }
+        let key = Key::of("upstream", VERSION).with(&root.key).with(&source.key).finish();
+        Self { folder: cache.path("upstream", key) }
     }
 
     /// Whether they are there.
@@ -80,18 +71,12 @@ impl Programs {
         let step = Step::begin(cache, "build upstream's selftests");
         let scratch = cache.scratch("upstream")?;
         let mut command = root.command("sh", &scratch, &[&tree.folder]);
-        command
-            .args(["-ec", BUILD, "build"])
-            .arg(&tree.folder)
-            .arg(&scratch);
+        command.args(["-ec", BUILD, "build"]).arg(&tree.folder).arg(&scratch);
         command.arg(API).args(STAGED);
         let log = cache.path("logs", "upstream.log");
         Job::new(command, &log).run().or_advise(|| {
             let what = "upstream's selftests do not build";
-            (
-                what,
-                format!("read the log {}; is the tree whole?", log.display()),
-            )
+            (what, format!("read the log {}; is the tree whole?", log.display()))
         })?;
         check_static(&scratch.join("bin"))?;
         cache.publish(&scratch.join("bin"), &self.folder)?;

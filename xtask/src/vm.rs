@@ -11,7 +11,7 @@ mod watch;
 
 pub(crate) use accel::{Accel, Choice, decide};
 pub(crate) use qemu::{INITRAMFS, KERNEL, Machine, PAYLOAD};
-pub(crate) use run::{Limits, run};
+pub(crate) use run::{Limits, NotStarted, run};
 #[cfg(test)]
 pub(crate) use watch::Watch;
 pub(crate) use watch::{HopRecord, Port, Record};

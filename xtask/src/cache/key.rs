@@ -46,8 +46,7 @@ impl Key {
     }
 
     fn add(&mut self, input: &[u8]) {
-        self.0
-            .update(u64::try_from(input.len()).unwrap_or(u64::MAX).to_le_bytes());
+        self.0.update(u64::try_from(input.len()).unwrap_or(u64::MAX).to_le_bytes());
         self.0.update(input);
     }
 }
@@ -74,10 +73,7 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_on_every_machine() {
-        assert_eq!(
-            Key::of("root", 1).with("trixie").finish(),
-            "f9332a1068c69fde"
-        );
+        assert_eq!(Key::of("root", 1).with("trixie").finish(), "f9332a1068c69fde");
     }
 
     #[test]
@@ -92,14 +88,8 @@ mod tests {
         std::fs::rename(folder.path().join("a"), folder.path().join("b")).unwrap();
         let renamed = key();
         let all = [&empty, &one, &changed, &renamed];
-        assert_eq!(
-            all.iter().collect::<std::collections::BTreeSet<_>>().len(),
-            4
-        );
-        let none = Key::of("x", 1)
-            .with_folder(&folder.path().join("none"))
-            .unwrap()
-            .finish();
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        let none = Key::of("x", 1).with_folder(&folder.path().join("none")).unwrap().finish();
         assert_eq!(none, empty);
     }
 

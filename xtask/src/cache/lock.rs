@@ -47,9 +47,7 @@ impl Lock {
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options
-        .open(path)
-        .with_context(|| format!("open {}", path.display()))
+    options.open(path).with_context(|| format!("open {}", path.display()))
 }
 
 fn wait(
@@ -86,9 +84,7 @@ fn wait(
 /// ` (PID 1234)`, if the holder has left it.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(20).read_to_string(&mut text));
+    let read = file.rewind().and_then(|()| file.take(20).read_to_string(&mut text));
     match (read, text.trim()) {
         (Ok(_), pid) if !pid.is_empty() => format!(" (PID {pid})"),
         _ => String::new(),

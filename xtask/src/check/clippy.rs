@@ -35,10 +35,7 @@ mod tests {
             ("fn main() {}\n", true),
             ("fn main() {\n    let unused = 1;\n}\n", false),
             ("fn main() {\n    return ();\n}\n", false),
-            (
-                "#[cfg(test)]\nmod tests {\n    fn unused() {}\n}\nfn main() {}\n",
-                false,
-            ),
+            ("#[cfg(test)]\nmod tests {\n    fn unused() {}\n}\nfn main() {}\n", false),
         ];
         for (code, good) in table {
             with_code(code, |place| {

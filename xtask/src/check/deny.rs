@@ -48,9 +48,8 @@ impl Check for Deny {
         let mut notices = Vec::new();
         match fetch(&program, place.project)? {
             None => command = command.args(["advisories"]),
-            Some(why) => notices.push(format!(
-                "advisories are not checked, their database is out of reach: {why}"
-            )),
+            Some(why) => notices
+                .push(format!("advisories are not checked, their database is out of reach: {why}")),
         }
         let output = command.output(place.project)?;
         let text = said(&output);
@@ -158,11 +157,7 @@ mod tests {
             ("sources", "unknown-git"),
             ("licenses", "unused-allowed-license"),
         ] {
-            assert_eq!(
-                policy[section][key].as_str(),
-                Some("deny"),
-                "{section}.{key}"
-            );
+            assert_eq!(policy[section][key].as_str(), Some("deny"), "{section}.{key}");
         }
         assert_eq!(policy["bans"]["multiple-versions"].as_str(), Some("warn"));
         assert!(policy["sources"].get("allow-registry").is_none());

@@ -50,9 +50,9 @@ impl Pattern {
             Self::Path(only) => path == only,
             Self::Name(name) => file_name(path) == name,
             Self::Extension(wanted) => extension(path) == wanted,
-            Self::Folder(folder) => path
-                .strip_prefix(folder)
-                .is_some_and(|rest| rest.starts_with('/')),
+            Self::Folder(folder) => {
+                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+            }
             Self::AnyFolder(name) => path.rsplit('/').skip(1).any(|folder| folder == name),
             Self::Recording => {
                 let path_in = format!("/{path}");
@@ -198,9 +198,6 @@ mod tests {
     fn outside_of_git_the_error_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let error = all(folder.path()).err().unwrap().to_string();
-        assert!(
-            error.contains("run the checks in a git checkout"),
-            "{error}"
-        );
+        assert!(error.contains("run the checks in a git checkout"), "{error}");
     }
 }

@@ -50,8 +50,7 @@ impl Invocation {
 
     /// Adds arguments.
     pub(super) fn args<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
-        self.words
-            .extend(words.into_iter().map(|w| w.as_ref().into()));
+        self.words.extend(words.into_iter().map(|w| w.as_ref().into()));
         self
     }
 
@@ -80,11 +79,8 @@ impl Invocation {
         for name in GIT_HOOK {
             command.env_remove(name);
         }
-        let output = command
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| {
+        let output =
+            command.current_dir(folder).stdin(Stdio::null()).output().with_context(|| {
                 let program = program.display();
                 format!("{program} does not start; see whether it is installed")
             })?;
@@ -97,10 +93,7 @@ impl Invocation {
     /// Runs it in `folder`; `next` is what to do when it fails.
     pub(super) fn report(&self, folder: &Path, next: &str) -> Result<Report> {
         let output = self.output(folder)?;
-        Ok(Report {
-            failure: self.failure(&output, next),
-            notices: Vec::new(),
-        })
+        Ok(Report { failure: self.failure(&output, next), notices: Vec::new() })
     }
 
     /// Makes a failure of `output`, unless it is that of a success.
@@ -186,23 +179,14 @@ mod tests {
 
         let silent = shell("exit 3").report(Path::new("."), "").unwrap();
         assert!(silent.failure.unwrap().output.contains("exit status: 3"));
-        assert!(
-            shell("true")
-                .report(Path::new("."), "")
-                .unwrap()
-                .failure
-                .is_none()
-        );
+        assert!(shell("true").report(Path::new("."), "").unwrap().failure.is_none());
     }
 
     #[test]
     fn a_missing_program_is_an_error_that_names_it() {
         let invocation = Invocation::new(["no-such-program-here"]);
         let error = invocation.output(Path::new(".")).unwrap_err().to_string();
-        assert!(
-            error.starts_with("no-such-program-here does not start"),
-            "{error}"
-        );
+        assert!(error.starts_with("no-such-program-here does not start"), "{error}");
     }
 
     #[test]

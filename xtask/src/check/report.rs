@@ -28,10 +28,7 @@ impl Report {
             by_hand: by_hand(name),
             next: next.to_owned(),
         });
-        Self {
-            failure,
-            notices: Vec::new(),
-        }
+        Self { failure, notices: Vec::new() }
     }
 }
 
@@ -96,11 +93,7 @@ pub(super) fn run_all(
             Err(error) => unable(name, &error),
             Ok(report) => report,
         };
-        let word = if report.failure.is_some() {
-            "FAILED"
-        } else {
-            "ok"
-        };
+        let word = if report.failure.is_some() { "FAILED" } else { "ok" };
         writeln!(out, "{word} {seconds:.1} s")?;
         for notice in report.notices {
             writeln!(out, "note   {name}: {notice}")?;
@@ -170,10 +163,9 @@ mod tests {
 
         fn run(&self, _place: &Place<'_>) -> Result<Report> {
             match self.1 {
-                Behaviour::Pass => Ok(Report {
-                    failure: None,
-                    notices: vec!["by the way".to_owned()],
-                }),
+                Behaviour::Pass => {
+                    Ok(Report { failure: None, notices: vec!["by the way".to_owned()] })
+                }
                 Behaviour::Fail => {
                     let findings = ["a.rs:1: bad".to_owned()];
                     Ok(Report::of_findings(self.0, &findings, "make it good"))
@@ -186,10 +178,7 @@ mod tests {
 
     /// What `checks` print, with every time as `0.0 s`, and how it ended.
     fn printed(checks: &[&dyn Check]) -> (String, Result<Summary>) {
-        let place = Place {
-            project: Path::new("."),
-            tools: Path::new("."),
-        };
+        let place = Place { project: Path::new("."), tools: Path::new(".") };
         let mut out = Vec::new();
         let outcome = run_all(checks, &place, &mut out);
         let text = String::from_utf8(out).unwrap();
@@ -237,10 +226,8 @@ mod tests {
 
     #[test]
     fn stops_only_when_interrupted() {
-        let (text, outcome) = printed(&[
-            &Fake("first", Behaviour::Interrupted),
-            &Fake("second", Behaviour::Pass),
-        ]);
+        let (text, outcome) =
+            printed(&[&Fake("first", Behaviour::Interrupted), &Fake("second", Behaviour::Pass)]);
         assert!(outcome.unwrap_err().is::<Interrupted>());
         assert!(!text.contains("second"), "{text}");
     }

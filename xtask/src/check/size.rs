@@ -31,9 +31,7 @@ impl Check for Size {
 /// Tells which of `files` are too long, and how many are rather long.
 fn judge(files: &[TextFile]) -> Report {
     let code = files.iter().filter(|file| files::is_code(&file.path));
-    let mut sizes: Vec<_> = code
-        .map(|file| (file.text.lines().count(), &file.path))
-        .collect();
+    let mut sizes: Vec<_> = code.map(|file| (file.text.lines().count(), &file.path)).collect();
     sizes.sort_by(|one, other| other.cmp(one));
 
     let too_long = sizes.iter().filter(|(lines, _)| *lines > HARD);
@@ -62,10 +60,7 @@ mod tests {
     fn judged(files: &[(&str, usize)]) -> (String, Vec<String>) {
         let files: Vec<_> = files
             .iter()
-            .map(|(path, lines)| TextFile {
-                path: (*path).to_owned(),
-                text: "x\n".repeat(*lines),
-            })
+            .map(|(path, lines)| TextFile { path: (*path).to_owned(), text: "x\n".repeat(*lines) })
             .collect();
         let report = judge(&files);
         let output = report.failure.map(|failure| failure.output);
@@ -88,10 +83,7 @@ mod tests {
             assert_eq!(judged(&[(path, lines)]).0, expected, "{path} {lines}");
         }
         let both = judged(&[("a.rs", 451), ("c.rs", 9), ("b.rs", 452)]).0;
-        assert_eq!(
-            both,
-            "b.rs: 452 lines, 2 too many\na.rs: 451 lines, 1 too many"
-        );
+        assert_eq!(both, "b.rs: 452 lines, 2 too many\na.rs: 451 lines, 1 too many");
     }
 
     #[test]

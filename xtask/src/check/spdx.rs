@@ -23,10 +23,7 @@ const LICENCES: &[(Pattern, &str)] = &[
     (Pattern::Folder("patches"), "GPL-2.0"),
     (Pattern::Path("Makefile"), "GPL-2.0"),
     (Pattern::Path("Kconfig"), "GPL-2.0"),
-    (
-        Pattern::Folder("uapi"),
-        "GPL-2.0 WITH Linux-syscall-note OR MIT",
-    ),
+    (Pattern::Folder("uapi"), "GPL-2.0 WITH Linux-syscall-note OR MIT"),
 ];
 
 /// Licence of every other place.
@@ -37,10 +34,7 @@ const EXEMPT: &[(Pattern, &str)] = &[
     (Pattern::Name("Cargo.lock"), "written by cargo"),
     (Pattern::Extension("json"), "JSON has no comments"),
     (Pattern::Extension("snap"), "written by insta"),
-    (
-        Pattern::AnyFolder("proptest-regressions"),
-        "written by proptest",
-    ),
+    (Pattern::AnyFolder("proptest-regressions"), "written by proptest"),
     (Pattern::Folder("LICENSES"), "the licences themselves"),
     (Pattern::Recording, "kept just as it was recorded"),
 ];
@@ -69,9 +63,7 @@ impl Check for Spdx {
 
     fn run(&self, place: &Place<'_>) -> Result<Report> {
         let files = files::all(place.project)?;
-        let judged = files
-            .iter()
-            .filter_map(|file| judge(&file.path, &file.text));
+        let judged = files.iter().filter_map(|file| judge(&file.path, &file.text));
         let findings: Vec<_> = judged.collect();
         let next = "write these lines, each as the first of its file (below `#!` if it has that); \
                     files that cannot have one belong into EXEMPT of xtask/src/check/spdx.rs";
@@ -88,10 +80,9 @@ fn judge(path: &str, text: &str) -> Option<String> {
     let good = good_lines(path);
     match find(text) {
         Some((_, line)) if good.iter().any(|good| good == line) => None,
-        Some((number, line)) => Some(format!(
-            "{path}:{number}: `{line}` must be `{}`",
-            good.first()?
-        )),
+        Some((number, line)) => {
+            Some(format!("{path}:{number}: `{line}` must be `{}`", good.first()?))
+        }
         None => Some(format!("{path}: lacks `{}`", good.first()?)),
     }
 }
@@ -138,10 +129,7 @@ mod tests {
             ("kernel/luo/session.c", format!("// {GPL}\n")),
             ("rust/helpers/luo.h", format!("/* {GPL} */\n")),
             ("rust/kernel/luo.md", format!("<!-- {GPL} -->\n")),
-            (
-                "patches/0001-a.patch",
-                format!("# {GPL}\ndiff --git a/x b/x\n"),
-            ),
+            ("patches/0001-a.patch", format!("# {GPL}\ndiff --git a/x b/x\n")),
             ("uapi/src/device.rs", format!("// {UAPI}\n")),
             ("uapi/include/liveupdate.h", format!("/* {UAPI} */\n")),
             ("docs/guide.rst", format!(".. {OURS}\n")),
@@ -174,11 +162,7 @@ mod tests {
                 "must be `// SPDX-License-Identifier: GPL-2.0`",
             ),
             ("kernel/a.rs", format!("// {GPL}-only\n"), "GPL-2.0`"),
-            (
-                "uapi/src/a.rs",
-                format!("// {GPL}\n"),
-                "WITH Linux-syscall-note OR MIT`",
-            ),
+            ("uapi/src/a.rs", format!("// {GPL}\n"), "WITH Linux-syscall-note OR MIT`"),
             ("kernels/a.rs", format!("// {GPL}\n"), "MIT OR Apache-2.0`"),
             ("tools/Makefile", format!("# {GPL}\n"), "MIT OR Apache-2.0`"),
             // Another comment than that of the language.

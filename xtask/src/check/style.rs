@@ -15,10 +15,7 @@ const EXEMPT: &[(Pattern, &str)] = &[
 
 /// Files in which a line may end with white space, and why.
 const TRAILING: &[(Pattern, &str)] = &[
-    (
-        Pattern::Extension("patch"),
-        "an empty line of context is a space",
-    ),
+    (Pattern::Extension("patch"), "an empty line of context is a space"),
     (Pattern::Extension("snap"), "shows output just as it was"),
 ];
 
@@ -29,10 +26,7 @@ type Fault = (fn(&str, &str) -> bool, &'static str);
 const FAULTS: &[Fault] = &[
     (|_, line| line.ends_with('\r'), "ends with CR LF"),
     (trailing, "ends with white space"),
-    (
-        |path, line| extension(path) == "rs" && line.contains('\t'),
-        "contains a tab",
-    ),
+    (|path, line| extension(path) == "rs" && line.contains('\t'), "contains a tab"),
 ];
 
 /// Clean white space everywhere.
@@ -110,16 +104,9 @@ mod tests {
             (
                 "a.md",
                 "a\n ",
-                &[
-                    "a.md:2: ends with white space",
-                    "a.md: does not end with a newline",
-                ],
+                &["a.md:2: ends with white space", "a.md: does not end with a newline"],
             ),
-            (
-                "a.rs",
-                "\ta\n\tb\n\tc\n",
-                &["a.rs:1: contains a tab, and 2 more"],
-            ),
+            ("a.rs", "\ta\n\tb\n\tc\n", &["a.rs:1: contains a tab, and 2 more"]),
             ("a.c", "a\r\nb\r\n", &["a.c:1: ends with CR LF, and 1 more"]),
             ("a.snap", "a \r\n", &["a.snap:1: ends with CR LF"]),
             (

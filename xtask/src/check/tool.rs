@@ -34,12 +34,7 @@ impl Tool {
 
     /// What to tell the person before the program is built, unless it is there.
     pub(super) fn announce(&self, tools: &Path) -> Option<String> {
-        let Self {
-            name,
-            version,
-            takes,
-            ..
-        } = self;
+        let Self { name, version, takes, .. } = self;
         let folder = tools.display();
         let missing = !self.program(tools).exists();
         missing.then(|| format!("building {name} {version} into {folder}, once; takes {takes}"))
@@ -68,10 +63,7 @@ impl Tool {
 
     /// Builds and installs into `folder`.
     fn build(&self, place: &Place<'_>, folder: &Path) -> Result<()> {
-        let settings = self
-            .settings
-            .iter()
-            .flat_map(|setting| ["--config", setting]);
+        let settings = self.settings.iter().flat_map(|setting| ["--config", setting]);
         let command = Invocation::new(["cargo", "install", "--locked", self.name])
             .args(["--version", self.version])
             .args([Path::new("--root"), folder])
@@ -128,12 +120,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
-    const TOOL: Tool = Tool {
-        name: "no-such-tool",
-        version: "1.2.3",
-        settings: &[],
-        takes: "a moment",
-    };
+    const TOOL: Tool =
+        Tool { name: "no-such-tool", version: "1.2.3", settings: &[], takes: "a moment" };
 
     /// Stands for a build: scratch and program.
     fn fill(folder: &Path) -> Result<()> {
@@ -146,10 +134,7 @@ mod tests {
     #[test]
     fn the_version_is_in_the_path() {
         let program = TOOL.program(Path::new("tools"));
-        assert_eq!(
-            program,
-            Path::new("tools/no-such-tool-1.2.3/bin/no-such-tool")
-        );
+        assert_eq!(program, Path::new("tools/no-such-tool-1.2.3/bin/no-such-tool"));
     }
 
     #[test]
@@ -157,10 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tools = folder.path();
         let announcement = TOOL.announce(tools).unwrap();
-        assert!(
-            announcement.starts_with("building no-such-tool 1.2.3"),
-            "{announcement}"
-        );
+        assert!(announcement.starts_with("building no-such-tool 1.2.3"), "{announcement}");
         publish(&TOOL.home(tools), fill).unwrap();
         assert_eq!(TOOL.announce(tools), None);
         let project = tools;
@@ -173,12 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tools = folder.path();
         fs::create_dir(TOOL.home(tools)).unwrap();
-        let error = TOOL
-            .ensure(&Place {
-                project: tools,
-                tools,
-            })
-            .unwrap_err();
+        let error = TOOL.ensure(&Place { project: tools, tools }).unwrap_err();
         assert!(error.to_string().contains("remove that folder"), "{error}");
     }
 

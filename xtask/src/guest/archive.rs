@@ -56,9 +56,7 @@ impl<W: Write> Archive<W> {
         // Entries with one inode number would be hard links of each other.
         self.entries += 1;
         let mut entry = builder.ino(self.entries).nlink(1).write(&mut self.to, size);
-        let written = entry
-            .write_all(content)
-            .and_then(|()| entry.finish().map(drop));
+        let written = entry.write_all(content).and_then(|()| entry.finish().map(drop));
         written.with_context(|| format!("add `{name}` to the archive"))
     }
 }
@@ -95,12 +93,7 @@ mod tests {
             if e.is_trailer() {
                 break;
             }
-            seen.push((
-                e.name().to_owned(),
-                e.mode(),
-                e.rdev_major(),
-                e.rdev_minor(),
-            ));
+            seen.push((e.name().to_owned(), e.mode(), e.rdev_major(), e.rdev_minor()));
             from = entry.finish().unwrap();
         }
         let expected = [

@@ -23,16 +23,10 @@ pub(super) fn flb(hop: usize, record: Option<&HopRecord>, after: bool, before: b
     };
     let lines: Vec<&str> = record.log.iter().filter_map(|line| message(line)).collect();
     let mut wrong: Vec<String> = Vec::new();
-    for line in lines
-        .iter()
-        .filter(|line| line.contains("ERROR") || line.contains("ailed"))
-    {
+    for line in lines.iter().filter(|line| line.contains("ERROR") || line.contains("ailed")) {
         wrong.push(format!("it says: {line}"));
     }
-    let registered = lines
-        .iter()
-        .filter(|line| line.starts_with("Registered 3 FLBs with"))
-        .count();
+    let registered = lines.iter().filter(|line| line.starts_with("Registered 3 FLBs with")).count();
     if registered == 0 {
         wrong.push("no file handler has the FLBs".into());
     }
@@ -42,40 +36,24 @@ pub(super) fn flb(hop: usize, record: Option<&HopRecord>, after: bool, before: b
             let line = format!("{name}: {what}");
             lines.iter().filter(|there| **there == line).count()
         };
-        let (preserved, unpreserved) = (
-            count("preserve was triggered"),
-            count("unpreserve was triggered"),
-        );
+        let (preserved, unpreserved) =
+            (count("preserve was triggered"), count("unpreserve was triggered"));
         if preserved != unpreserved + usize::from(before) {
             wrong.push(format!(
                 "{name}: preserved {preserved} times, unpreserved {unpreserved} times"
             ));
         }
-        let (found, finished) = (
-            count("found flb data from the previous boot"),
-            count("finish was triggered"),
-        );
+        let (found, finished) =
+            (count("found flb data from the previous boot"), count("finish was triggered"));
         if (found, finished) != (usize::from(after), usize::from(after)) {
-            wrong.push(format!(
-                "{name}: found {found} times, finished {finished} times"
-            ));
+            wrong.push(format!("{name}: found {found} times, finished {finished} times"));
         }
     }
     if !wrong.is_empty() {
         return failed(hop, "the FLB test of the kernel failed", &wrong);
     }
-    let verdict = if after {
-        Verdict::Passed
-    } else {
-        Verdict::Prepared
-    };
-    Cell {
-        hop,
-        verdict,
-        detail: None,
-        elapsed: None,
-        subtests: FLBS,
-    }
+    let verdict = if after { Verdict::Passed } else { Verdict::Prepared };
+    Cell { hop, verdict, detail: None, elapsed: None, subtests: FLBS }
 }
 
 /// Judges the KHO test in the hop that restores.
@@ -85,13 +63,7 @@ pub(super) fn kho(hop: usize, record: Option<&HopRecord>) -> Cell {
     };
     let count = |what| record.log.iter().filter(|line| line.contains(what)).count();
     match (count("KHO restore succeeded"), count("KHO restore failed")) {
-        (1, 0) => Cell {
-            hop,
-            verdict: Verdict::Passed,
-            detail: None,
-            elapsed: None,
-            subtests: 0,
-        },
+        (1, 0) => Cell { hop, verdict: Verdict::Passed, detail: None, elapsed: None, subtests: 0 },
         (0, 0) => missing(hop),
         (good, bad) => {
             let what = format!("the KHO test says succeeded {good} times and failed {bad} times");
@@ -114,15 +86,10 @@ mod tests {
         ];
         for line in lines {
             for flb in 0..FLBS {
-                log.push(format!(
-                    "[ 1.0] liveupdate test: liveupdate-test-flb-v{flb}: {line}"
-                ));
+                log.push(format!("[ 1.0] liveupdate test: liveupdate-test-flb-v{flb}: {line}"));
             }
         }
-        HopRecord {
-            log,
-            ..HopRecord::default()
-        }
+        HopRecord { log, ..HopRecord::default() }
     }
 
     const PRESERVE: &str = "preserve was triggered";
@@ -133,17 +100,10 @@ mod tests {
     #[test]
     fn flbs_are_preserved_when_a_kernel_is_left() {
         let verdict = |lines: &[&str]| flb(1, Some(&record(lines)), false, true).verdict;
-        assert_eq!(
-            verdict(&[PRESERVE, UNPRESERVE, PRESERVE]),
-            Verdict::Prepared
-        );
+        assert_eq!(verdict(&[PRESERVE, UNPRESERVE, PRESERVE]), Verdict::Prepared);
         assert_eq!(verdict(&[PRESERVE, UNPRESERVE]), Verdict::Failed);
         assert_eq!(verdict(&[PRESERVE, PRESERVE]), Verdict::Failed);
-        assert_eq!(
-            verdict(&[PRESERVE, FOUND]),
-            Verdict::Failed,
-            "nothing to be found at first"
-        );
+        assert_eq!(verdict(&[PRESERVE, FOUND]), Verdict::Failed, "nothing to be found at first");
     }
 
     #[test]
@@ -158,37 +118,19 @@ mod tests {
 
     #[test]
     fn an_error_of_the_test_is_shown() {
-        let cell = flb(
-            2,
-            Some(&record(&[FOUND, FINISH, "ERROR - incorrect data"])),
-            true,
-            false,
-        );
+        let cell = flb(2, Some(&record(&[FOUND, FINISH, "ERROR - incorrect data"])), true, false);
         assert!(cell.detail.unwrap().contains("ERROR - incorrect data"));
     }
 
     #[test]
     fn kho_says_one_thing_once() {
         let verdict = |lines: &[&str]| {
-            let log = lines
-                .iter()
-                .map(|line| format!("[ 1.0] test_kho: {line}"))
-                .collect();
-            kho(
-                2,
-                Some(&HopRecord {
-                    log,
-                    ..HopRecord::default()
-                }),
-            )
-            .verdict
+            let log = lines.iter().map(|line| format!("[ 1.0] test_kho: {line}")).collect();
+            kho(2, Some(&HopRecord { log, ..HopRecord::default() })).verdict
         };
         assert_eq!(verdict(&["KHO restore succeeded"]), Verdict::Passed);
         assert_eq!(verdict(&["KHO restore failed"]), Verdict::Failed);
-        assert_eq!(
-            verdict(&["KHO restore succeeded", "KHO restore succeeded"]),
-            Verdict::Failed
-        );
+        assert_eq!(verdict(&["KHO restore succeeded", "KHO restore succeeded"]), Verdict::Failed);
         assert_eq!(verdict(&[]), Verdict::Missing);
     }
 }

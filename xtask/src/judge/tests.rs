@@ -11,18 +11,10 @@ fn judged(name: &str, lines: &[&str]) -> (Shown, Vec<Trouble>) {
     let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
     let mut watch = Watch::default();
     for (second, line) in (0..).zip(lines) {
-        let port = if line.starts_with("C ") {
-            Port::Console
-        } else {
-            Port::Control
-        };
+        let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));
     }
-    let ran = Ran {
-        vm,
-        record: watch.finish(),
-        log: "vm.log".into(),
-    };
+    let ran = Ran { vm, record: watch.finish(), log: "vm.log".into() };
     let ran = [ran];
     (test(&tests[0], &ran), troubles(&ran[0]))
 }
@@ -36,9 +28,7 @@ fn boot(hop: usize) -> Vec<String> {
 
 fn step_lines(name: &str, verdicts: &[&str]) -> Vec<String> {
     let begin = format!(r#"K # event {{"event":"step","name":"{name}"}}"#);
-    let said = verdicts
-        .iter()
-        .map(|verdict| format!("K {verdict} 2 {name}"));
+    let said = verdicts.iter().map(|verdict| format!("K {verdict} 2 {name}"));
     std::iter::once(begin).chain(said).collect()
 }
 
@@ -86,11 +76,7 @@ fn two_verdicts_are_none() {
         let (shown, _) = staged_run(&said, &["ok"]);
         let cell = &shown.cells[0];
         assert_eq!(cell.verdict, Verdict::Failed);
-        assert!(
-            cell.detail.as_ref().unwrap().contains("2 verdicts"),
-            "{:?}",
-            cell.detail
-        );
+        assert!(cell.detail.as_ref().unwrap().contains("2 verdicts"), "{:?}", cell.detail);
     }
 }
 
@@ -111,10 +97,7 @@ fn a_test_is_not_better_than_its_subtests() {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let (shown, _) = judged("liveupdate", &lines);
     let detail = shown.cells[0].detail.as_ref().unwrap();
-    assert!(
-        detail.contains("says ok, but 1 of 2 subtests said how they went"),
-        "{detail}"
-    );
+    assert!(detail.contains("says ok, but 1 of 2 subtests said how they went"), "{detail}");
 }
 
 #[test]
@@ -124,10 +107,7 @@ fn what_is_not_planned_is_trouble() {
     lines.push(r#"K # event {"event":"done"}"#.into());
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let (_, troubles) = judged("liveupdate", &lines);
-    let what: Vec<&str> = troubles
-        .iter()
-        .map(|trouble| trouble.what.as_str())
-        .collect();
+    let what: Vec<&str> = troubles.iter().map(|trouble| trouble.what.as_str()).collect();
     assert_eq!(what.len(), 3, "{what:?}");
     assert!(what[0].contains("`other`, which is not in the plan"));
     assert!(what[1].contains("another number of steps"));
@@ -144,27 +124,12 @@ fn the_timeline_counts_from_the_reboot_call() {
     let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
     let mut watch = Watch::default();
     for (second, line) in (0..).zip(&lines) {
-        let port = if line.starts_with("C ") {
-            Port::Console
-        } else {
-            Port::Control
-        };
+        let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));
     }
-    let ran = Ran {
-        vm,
-        record: watch.finish(),
-        log: "vm.log".into(),
-    };
+    let ran = Ran { vm, record: watch.finish(), log: "vm.log".into() };
     let updates = updates(&ran);
-    let marks = updates[0]
-        .marks
-        .iter()
-        .map(|mark| (mark.name.as_str(), mark.after.as_secs()));
-    let expected = [
-        ("new kernel's first line", 1),
-        ("init", 2),
-        ("device opened", 3),
-    ];
+    let marks = updates[0].marks.iter().map(|mark| (mark.name.as_str(), mark.after.as_secs()));
+    let expected = [("new kernel's first line", 1), ("init", 2), ("device opened", 3)];
     assert_eq!(marks.collect::<Vec<_>>(), expected);
 }

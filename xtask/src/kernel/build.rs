@@ -62,9 +62,7 @@ impl Builder<'_> {
             .with(fragments.text())
             .finish();
         let name = format!("{}-{}-{key}", recipe.implementation, recipe.profile);
-        Ok(Image {
-            folder: self.cache.path("images", name),
-        })
+        Ok(Image { folder: self.cache.path("images", name) })
     }
 
     /// Builds the image of a recipe, on top of what an earlier build of its kind left.
@@ -79,16 +77,11 @@ impl Builder<'_> {
         let build = Make {
             command: |arguments: &[&str]| {
                 let mut command = self.root.command("make", &folder, &[&tree.folder]);
-                command
-                    .arg("-C")
-                    .arg(&tree.folder)
-                    .arg(format!("O={}", folder.display()));
+                command.arg("-C").arg(&tree.folder).arg(format!("O={}", folder.display()));
                 command.arg("LLVM=1").args(VARIABLES).args(arguments);
                 command
             },
-            log: self
-                .cache
-                .path("logs", format!("kernel-{kind}-{profile}.log")),
+            log: self.cache.path("logs", format!("kernel-{kind}-{profile}.log")),
         };
         let mark = Mark::set(&folder)?;
         let result = self.make(recipe, &folder, &build, step, jobs);
@@ -142,10 +135,7 @@ impl Builder<'_> {
 
     /// The folder that builds of this kind share, so that a change costs only what it touches.
     fn folder(&self, recipe: &Recipe) -> PathBuf {
-        let mut name = format!(
-            "{}-{}-{}",
-            self.source.name, recipe.implementation, recipe.profile
-        );
+        let mut name = format!("{}-{}-{}", self.source.name, recipe.implementation, recipe.profile);
         if !recipe.fragments.is_empty() {
             let mut key = Key::of("fragments", 1);
             for path in &recipe.fragments {
@@ -153,17 +143,13 @@ impl Builder<'_> {
             }
             name = format!("{name}-{}", key.finish());
         }
-        self.cache
-            .path("builds", format!("{}-{name}", self.root.key))
+        self.cache.path("builds", format!("{}-{name}", self.root.key))
     }
 
     fn publish(&self, build: &Path, image: &Image) -> Result<()> {
         let scratch = self.cache.scratch("image")?;
-        for (from, to) in [
-            (IMAGE, "bzImage"),
-            (".config", "config"),
-            ("System.map", "System.map"),
-        ] {
+        for (from, to) in [(IMAGE, "bzImage"), (".config", "config"), ("System.map", "System.map")]
+        {
             let from = build.join(from);
             fs::copy(&from, scratch.join(to))
                 .with_context(|| format!("copy {}", from.display()))?;
@@ -187,17 +173,13 @@ struct Make<C> {
 
 impl<C: Fn(&[&str]) -> Command> Make<C> {
     fn run(&self, arguments: &[&str], on_line: impl FnMut(&str)) -> Result<()> {
-        Job::new((self.command)(arguments), &self.log)
-            .on_line(on_line)
-            .run()
+        Job::new((self.command)(arguments), &self.log).on_line(on_line).run()
     }
 }
 
 /// The file in a line of kbuild such as `  CC      mm/memfd.o`.
 fn compiled_file(line: &str) -> Option<&str> {
-    let rest = line
-        .strip_prefix("  ")
-        .filter(|rest| !rest.starts_with(' '))?;
+    let rest = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?;
     let (what, file) = rest.split_once(' ')?;
     let is_tool = what.bytes().all(|byte| byte.is_ascii_uppercase());
     is_tool.then(|| file.trim_start())

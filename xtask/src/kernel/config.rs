@@ -17,11 +17,8 @@ pub(crate) struct Fragments(BTreeMap<String, String>);
 impl Fragments {
     /// The fragments of a recipe: base, implementation, profile, then the user's.
     pub(crate) fn of(recipe: &Recipe, project: &Path) -> Result<Self> {
-        let own = [
-            "base".to_owned(),
-            recipe.implementation.to_string(),
-            recipe.profile.to_string(),
-        ];
+        let own =
+            ["base".to_owned(), recipe.implementation.to_string(), recipe.profile.to_string()];
         let own = own.map(|name| project.join(format!("xtask/configs/{name}.config")));
         let mut all = Self::default();
         for path in own.iter().chain(&recipe.fragments) {
@@ -29,8 +26,7 @@ impl Fragments {
                 let what = format!("cannot read the configuration fragment {}", path.display());
                 (what, "give a file with lines such as CONFIG_KVM=y")
             })?;
-            all.add(&text)
-                .with_context(|| format!("understand {}", path.display()))?;
+            all.add(&text).with_context(|| format!("understand {}", path.display()))?;
         }
         Ok(all)
     }
@@ -68,10 +64,7 @@ impl Fragments {
         if wrong.is_empty() {
             return Ok(());
         }
-        let what = format!(
-            "kconfig does not take the configuration: {}",
-            wrong.join(", ")
-        );
+        let what = format!("kconfig does not take the configuration: {}", wrong.join(", "));
         let next = "a symbol may be gone, or depend on another one: see it in \
                     `make menuconfig` of the tree that `cargo xtask kernel tree` prints";
         Err(Failure::new(what, next).into())
@@ -86,9 +79,7 @@ enum Line<'a> {
 
 fn parse_line(line: &str) -> Line<'_> {
     let line = line.trim();
-    let unset = line
-        .strip_prefix("# ")
-        .and_then(|rest| rest.strip_suffix(" is not set"));
+    let unset = line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set"));
     if let Some(name) = unset.filter(|name| is_symbol(name)) {
         return Line::Symbol(name, "n");
     }
@@ -103,10 +94,7 @@ fn parse_line(line: &str) -> Line<'_> {
 
 fn is_symbol(name: &str) -> bool {
     let rest = name.strip_prefix("CONFIG_").unwrap_or_default();
-    !rest.is_empty()
-        && rest
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -124,10 +112,7 @@ mod tests {
 
     #[test]
     fn the_last_fragment_wins() {
-        let all = fragments(&[
-            "# x\nCONFIG_A=y\nCONFIG_B=\"s\"\n",
-            "# CONFIG_A is not set\n",
-        ]);
+        let all = fragments(&["# x\nCONFIG_A=y\nCONFIG_B=\"s\"\n", "# CONFIG_A is not set\n"]);
         assert_eq!(all.text(), "CONFIG_A=n\nCONFIG_B=\"s\"\n");
     }
 
@@ -136,18 +121,12 @@ mod tests {
         let all = fragments(&["CONFIG_A=y\nCONFIG_B=n\nCONFIG_C=5\n"]);
         all.check("CONFIG_A=y\nCONFIG_C=5\n").unwrap();
         let error = all.check("CONFIG_C=6\n").unwrap_err().to_string();
-        assert!(
-            error.contains("CONFIG_A is n, not y, CONFIG_C is 6, not 5"),
-            "{error}"
-        );
+        assert!(error.contains("CONFIG_A is n, not y, CONFIG_C is 6, not 5"), "{error}");
     }
 
     #[test]
     fn a_wrong_line_is_named() {
-        let error = Fragments::default()
-            .add("CONFIG_A=y\nA=y\n")
-            .unwrap_err()
-            .to_string();
+        let error = Fragments::default().add("CONFIG_A=y\nA=y\n").unwrap_err().to_string();
         assert!(error.contains("line 2"));
     }
 

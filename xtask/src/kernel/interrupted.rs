@@ -51,10 +51,7 @@ fn discard_newest(folder: &Path) -> Result<usize> {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         if entry.file_type().is_file() && entry.file_name() != MARK {
             let metadata = entry.metadata().context("look at a file of the build")?;
-            files.push((
-                metadata.modified().context("time of a file")?,
-                entry.into_path(),
-            ));
+            files.push((metadata.modified().context("time of a file")?, entry.into_path()));
         }
     }
     let Some(newest) = files.iter().map(|(time, _)| *time).max() else {
@@ -81,12 +78,7 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         let before = SystemTime::now() - Duration::from_secs(1000);
-        fs::File::options()
-            .write(true)
-            .open(&old)
-            .unwrap()
-            .set_modified(before)
-            .unwrap();
+        fs::File::options().write(true).open(&old).unwrap().set_modified(before).unwrap();
 
         drop(mark);
         let mark = Mark::set(folder.path()).unwrap();
@@ -95,9 +87,6 @@ mod tests {
         mark.clear().unwrap();
         fs::write(&new, "").unwrap();
         Mark::set(folder.path()).unwrap();
-        assert!(
-            new.exists(),
-            "a build that ended by itself keeps everything"
-        );
+        assert!(new.exists(), "a build that ended by itself keeps everything");
     }
 }

@@ -24,11 +24,7 @@ struct Report<'a> {
 /// Its fields are on the top level, after `format` and `passed`. The only error is a path of a log
 /// that is not UTF-8.
 pub(crate) fn render(outcome: &Outcome) -> anyhow::Result<String> {
-    let report = Report {
-        format: FORMAT,
-        passed: outcome.passed(),
-        outcome,
-    };
+    let report = Report { format: FORMAT, passed: outcome.passed(), outcome };
     let mut text = serde_json::to_string_pretty(&report).context("the outcome has no JSON form")?;
     text.push('\n');
     Ok(text)

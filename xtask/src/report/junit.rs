@@ -44,11 +44,7 @@ fn suite(name: &str, cases: impl IntoIterator<Item = TestCase>) -> TestSuite {
 
 fn test_cases(outcome: &Outcome, test: &Test) -> Vec<TestCase> {
     let name = readable(&test.name);
-    let mut cases: Vec<_> = test
-        .cells
-        .iter()
-        .map(|cell| cell_case(outcome, &name, cell))
-        .collect();
+    let mut cases: Vec<_> = test.cells.iter().map(|cell| cell_case(outcome, &name, cell)).collect();
     if let Some(why) = unfinished(test) {
         cases.push(TestCase::new(name, failure("unfinished", why)));
     }
@@ -71,9 +67,7 @@ fn vm_cases(outcome: &Outcome) -> impl Iterator<Item = TestCase> {
     let nothing = (outcome.tests.is_empty() && outcome.troubles.is_empty())
         .then(|| TestCase::new("tests", failure("nothing", NO_TEST)));
     let troubles = (1..).zip(&outcome.troubles);
-    nothing
-        .into_iter()
-        .chain(troubles.map(|(n, trouble)| trouble_case(outcome, n, trouble)))
+    nothing.into_iter().chain(troubles.map(|(n, trouble)| trouble_case(outcome, n, trouble)))
 }
 
 fn trouble_case(outcome: &Outcome, number: usize, trouble: &Trouble) -> TestCase {
@@ -219,10 +213,7 @@ mod tests {
     fn a_long_chain_has_a_case_for_each_hop() {
         let xml = rendered(&samples::long_chain());
         assert_eq!(counted(&xml), (12, 2));
-        assert!(
-            xml.contains(r#"name="many_sessions_and_files [hop 10 (rust)]""#),
-            "{xml}"
-        );
+        assert!(xml.contains(r#"name="many_sessions_and_files [hop 10 (rust)]""#), "{xml}");
     }
 
     #[test]
@@ -230,20 +221,14 @@ mod tests {
         let mut outcome = samples::troubled();
         outcome.troubles[0].hop = 0;
         let xml = rendered(&outcome);
-        assert!(
-            xml.contains(r#"name="trouble 1 [before the first kernel]""#),
-            "{xml}"
-        );
+        assert!(xml.contains(r#"name="trouble 1 [before the first kernel]""#), "{xml}");
     }
 
     #[test]
     fn an_unfinished_test_fails() {
         for verdicts in [&[][..], &[Verdict::Prepared]] {
             let tests = vec![samples::test("upstream", "luo_multi_session", verdicts)];
-            let outcome = Outcome {
-                tests,
-                ..samples::empty()
-            };
+            let outcome = Outcome { tests, ..samples::empty() };
             assert_eq!(counted(&rendered(&outcome)).1, 1);
         }
     }

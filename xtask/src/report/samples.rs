@@ -13,11 +13,7 @@ pub(super) fn all_passed() -> Outcome {
     let mut simple = test("upstream", "luo_kexec_simple", &both);
     simple.cells[0].elapsed = Some(Duration::from_millis(340));
     simple.cells[1].elapsed = Some(Duration::from_millis(1234));
-    let mut device = test(
-        "upstream",
-        "liveupdate",
-        &[Verdict::Passed, Verdict::Passed],
-    );
+    let mut device = test("upstream", "liveupdate", &[Verdict::Passed, Verdict::Passed]);
     for cell in &mut device.cells {
         cell.subtests = 15;
     }
@@ -73,52 +69,26 @@ pub(super) fn empty() -> Outcome {
 
 /// Ten hops, the last of which no test reached.
 pub(super) fn long_chain() -> Outcome {
-    let chain: Vec<_> = ["c", "rust"]
-        .into_iter()
-        .cycle()
-        .take(10)
-        .map(String::from)
-        .collect();
+    let chain: Vec<_> = ["c", "rust"].into_iter().cycle().take(10).map(String::from).collect();
     let mut steady = vec![Verdict::Passed; 8];
     steady.resize(10, Verdict::Missing);
     let mut sessions = test("scenarios", "many_sessions_and_files", &steady);
     for cell in &mut sessions.cells {
         cell.elapsed = Some(Duration::from_millis(2500));
     }
-    let late = test(
-        "upstream",
-        "luo_kexec_simple",
-        &[Verdict::Prepared, Verdict::Passed],
-    );
-    Outcome {
-        chain,
-        tests: vec![sessions, late],
-        ..empty()
-    }
+    let late = test("upstream", "luo_kexec_simple", &[Verdict::Prepared, Verdict::Passed]);
+    Outcome { chain, tests: vec![sessions, late], ..empty() }
 }
 
 /// A test with these verdicts in hop 1, 2, and so on.
 pub(super) fn test(suite: &str, name: &str, verdicts: &[Verdict]) -> Test {
-    let cells = (1..)
-        .zip(verdicts)
-        .map(|(hop, verdict)| cell(hop, *verdict, None))
-        .collect();
-    Test {
-        suite: suite.into(),
-        name: name.into(),
-        cells,
-    }
+    let cells = (1..).zip(verdicts).map(|(hop, verdict)| cell(hop, *verdict, None)).collect();
+    Test { suite: suite.into(), name: name.into(), cells }
 }
 
 /// A cell of which nothing else is known.
 pub(super) fn cell(hop: usize, verdict: Verdict, detail: Option<&str>) -> Cell {
-    Cell {
-        hop,
-        verdict,
-        detail: detail.map(String::from),
-        elapsed: None,
-        subtests: 0,
-    }
+    Cell { hop, verdict, detail: detail.map(String::from), elapsed: None, subtests: 0 }
 }
 
 /// An update from C to C with marks at so many microseconds.
@@ -127,10 +97,5 @@ pub(super) fn update(hop: usize, marks: &[(&str, u64)]) -> Update {
         name: name.into(),
         after: Duration::from_micros(micros),
     };
-    Update {
-        hop,
-        from: "c".into(),
-        to: "c".into(),
-        marks: marks.iter().map(mark).collect(),
-    }
+    Update { hop, from: "c".into(), to: "c".into(), marks: marks.iter().map(mark).collect() }
 }

@@ -32,9 +32,7 @@ pub(crate) fn render(outcome: &Outcome, width: usize, colour: bool) -> String {
 fn failures(outcome: &Outcome, test: &Test, colour: bool) -> Vec<String> {
     // A guest that died is silent in all further hops: that is one paragraph, not one each.
     let silent = |cell: &Cell| cell.verdict == Verdict::Missing;
-    let groups = test
-        .cells
-        .chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
+    let groups = test.cells.chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
     let bad = groups.filter_map(|cells| {
         let first = cells.first()?;
         let place = format!(" in {}", place(outcome, cells));
@@ -70,12 +68,8 @@ fn headed(mut lines: Vec<String>, colour: bool) -> String {
 /// Logs that no trouble names, if there is a reason to look into them.
 fn other_logs(outcome: &Outcome) -> Option<String> {
     let named = |log: &PathBuf| outcome.troubles.iter().any(|trouble| trouble.log == *log);
-    let logs: Vec<_> = outcome
-        .logs
-        .iter()
-        .filter(|log| !named(log))
-        .map(|log| whole_log(log))
-        .collect();
+    let logs: Vec<_> =
+        outcome.logs.iter().filter(|log| !named(log)).map(|log| whole_log(log)).collect();
     (!outcome.passed() && !logs.is_empty()).then(|| logs.join("\n"))
 }
 
@@ -86,10 +80,7 @@ fn summary(outcome: &Outcome, width: usize, colour: bool) -> String {
     let run = format!("{}, {}", setting(outcome), span(outcome.elapsed));
     let length = format!("{word}: {numbers}; {run}").chars().count();
     let joint = if length > width { ";\n    " } else { "; " };
-    format!(
-        "{}: {numbers}{joint}{run}",
-        painted(word, outcome.passed(), colour)
-    )
+    format!("{}: {numbers}{joint}{run}", painted(word, outcome.passed(), colour))
 }
 
 /// `3 tests, 2 passed, 1 failed`, and the troubles if there are any.
@@ -101,10 +92,7 @@ fn numbers(outcome: &Outcome) -> String {
         0 => String::new(),
         count => format!(", {}", counted(count, "trouble")),
     };
-    format!(
-        "{}, {passed} passed, {failed} failed{troubles}",
-        counted(all, "test")
-    )
+    format!("{}, {passed} passed, {failed} failed{troubles}", counted(all, "test"))
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -195,10 +183,7 @@ mod tests {
     #[test]
     fn a_long_chain() {
         let text = plain(&samples::long_chain(), 80);
-        assert!(
-            text.lines().take(6).all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().take(6).all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text, @"
         test                       1 c    2 rust  3 c  4 rust  5 c  6 rust  7 c  8 rust
         ───────────────────────────────────────────────────────────────────────────────
@@ -225,26 +210,10 @@ mod tests {
 
     #[test]
     fn each_failure_has_its_own_paragraph() {
-        let tests = vec![samples::test(
-            "upstream",
-            "luo_kexec_simple",
-            &[Verdict::Failed; 2],
-        )];
-        let text = plain(
-            &Outcome {
-                tests,
-                ..samples::empty()
-            },
-            80,
-        );
-        assert!(
-            text.contains("simple in hop 1 (c): no reason was given"),
-            "{text}"
-        );
-        assert!(
-            text.contains("simple in hop 2 (c): no reason was given"),
-            "{text}"
-        );
+        let tests = vec![samples::test("upstream", "luo_kexec_simple", &[Verdict::Failed; 2])];
+        let text = plain(&Outcome { tests, ..samples::empty() }, 80);
+        assert!(text.contains("simple in hop 1 (c): no reason was given"), "{text}");
+        assert!(text.contains("simple in hop 2 (c): no reason was given"), "{text}");
     }
 
     #[test]
@@ -253,10 +222,7 @@ mod tests {
             samples::test("upstream", "luo_multi_session", &[]),
             samples::test("scenarios", "memfd", &[Verdict::Prepared]),
         ];
-        let outcome = Outcome {
-            tests,
-            ..samples::empty()
-        };
+        let outcome = Outcome { tests, ..samples::empty() };
         insta::assert_snapshot!(plain(&outcome, 80), @"
         test                 1 c    2 c
         ───────────────────────────────
@@ -277,11 +243,7 @@ mod tests {
 
     #[test]
     fn colour_only_adds_to_the_words() {
-        for outcome in [
-            samples::failed(),
-            samples::troubled(),
-            samples::long_chain(),
-        ] {
+        for outcome in [samples::failed(), samples::troubled(), samples::long_chain()] {
             let coloured = render(&outcome, 80, true);
             assert!(coloured.contains("\x1b[31mFAIL\x1b[0m: "), "{coloured}");
             assert!(coloured.contains(" \x1b[32mok\x1b[0m"), "{coloured}");
@@ -296,9 +258,6 @@ mod tests {
     #[test]
     fn nothing_in_the_text_commands_the_terminal() {
         let text = plain(&samples::troubled(), 80);
-        assert!(
-            !text.contains(|c: char| c.is_control() && c != '\n'),
-            "{text}"
-        );
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
     }
 }

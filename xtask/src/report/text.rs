@@ -66,10 +66,7 @@ mod tests {
     #[test]
     fn control_characters_become_visible() {
         assert_eq!(readable("a\tb\r\nc\rd\r"), "a    b\nc␍d");
-        assert_eq!(
-            readable("\0\x1b[31m\x7f\u{9b}\u{ffff}"),
-            "␀␛[31m␡\u{fffd}\u{fffd}"
-        );
+        assert_eq!(readable("\0\x1b[31m\x7f\u{9b}\u{ffff}"), "␀␛[31m␡\u{fffd}\u{fffd}");
         assert_eq!(readable("c → rust █"), "c → rust █");
     }
 

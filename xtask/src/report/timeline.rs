@@ -38,22 +38,11 @@ pub(crate) fn render(updates: &[Update], width: usize) -> String {
 impl Scale {
     fn new(updates: &[Update], width: usize) -> Self {
         let marks = || updates.iter().flat_map(|update| &update.marks);
-        let names = marks()
-            .map(|mark| length(&readable(&mark.name)))
-            .max()
-            .unwrap_or(0);
-        let numbers = marks()
-            .map(|mark| length(&milliseconds(mark.after)))
-            .max()
-            .unwrap_or(0);
+        let names = marks().map(|mark| length(&readable(&mark.name))).max().unwrap_or(0);
+        let numbers = marks().map(|mark| length(&milliseconds(mark.after))).max().unwrap_or(0);
         let taken = length(&line("", names, "", numbers, "-")) - 1;
         let longest = marks().map(|mark| mark.after).max().unwrap_or_default();
-        Self {
-            names,
-            numbers,
-            bar: width.saturating_sub(taken).min(LONGEST_BAR),
-            longest,
-        }
+        Self { names, numbers, bar: width.saturating_sub(taken).min(LONGEST_BAR), longest }
     }
 }
 
@@ -67,22 +56,14 @@ fn block(update: &Update, scale: &Scale) -> String {
     for Mark { name, after } in &update.marks {
         let bar = bar(*after, scale);
         let number = milliseconds(*after);
-        block.push_str(&line(
-            &readable(name),
-            scale.names,
-            &number,
-            scale.numbers,
-            &bar,
-        ));
+        block.push_str(&line(&readable(name), scale.names, &number, scale.numbers, &bar));
         block.push('\n');
     }
     block
 }
 
 fn line(name: &str, names: usize, number: &str, numbers: usize, bar: &str) -> String {
-    format!("  {name:<names$}  {number:>numbers$} ms  {bar}")
-        .trim_end()
-        .to_owned()
+    format!("  {name:<names$}  {number:>numbers$} ms  {bar}").trim_end().to_owned()
 }
 
 /// A bar as long as the time, never empty but for zero.
@@ -91,10 +72,7 @@ fn bar(after: Duration, scale: &Scale) -> String {
     // No overflow: a duration has less than 2^94 nanoseconds, and the bar at most 480 eighths.
     let eighths = after.as_nanos() * (full as u128) / scale.longest.as_nanos().max(1);
     let least = usize::from(!after.is_zero());
-    let eighths = usize::try_from(eighths)
-        .unwrap_or(full)
-        .max(least)
-        .min(full);
+    let eighths = usize::try_from(eighths).unwrap_or(full).max(least).min(full);
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
@@ -129,10 +107,7 @@ mod tests {
                     ("session retrieved", 820_000),
                 ],
             ),
-            update(
-                2,
-                &[("new kernel's first line", 620_000), ("init", 1_640_000)],
-            ),
+            update(2, &[("new kernel's first line", 620_000), ("init", 1_640_000)]),
         ];
         insta::assert_snapshot!(render(&updates, 80), @"
         update 1: c → c
@@ -150,10 +125,7 @@ mod tests {
 
     #[test]
     fn missing_zero_and_equal_marks() {
-        let updates = [
-            update(1, &[]),
-            update(2, &[("reboot call", 0), ("same", 1), ("same", 1)]),
-        ];
+        let updates = [update(1, &[]), update(2, &[("reboot call", 0), ("same", 1), ("same", 1)])];
         insta::assert_snapshot!(render(&updates, 60), @"
         update 1: c → c
           nothing is known of it

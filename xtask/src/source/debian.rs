@@ -33,7 +33,8 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    fn source(&self, cache: &Cache) -> Source {
+    /// The source of this version, downloaded or not.
+    pub(crate) fn source(&self, cache: &Cache) -> Source {
         let key = Key::of("source", 1).with(&self.version).finish();
         Source {
             folder: cache.path("sources", &key),
@@ -98,10 +99,7 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
             settings.tried
         );
     }
-    let chosen = Chosen {
-        settings: settings_key(settings),
-        version,
-    };
+    let chosen = Chosen { settings: settings_key(settings), version };
     cache.write_record(RECORD, &chosen)?;
     Ok(chosen)
 }
@@ -126,9 +124,7 @@ fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Sour
     let scratch = cache.scratch("source")?;
     let mut command = root.command("sh", &scratch, &[&folder]);
     command.args(["-ec", UNPACK, "unpack"]).arg(&folder);
-    Job::new(command, apt.log())
-        .run()
-        .context("unpack the kernel source")?;
+    Job::new(command, apt.log()).run().context("unpack the kernel source")?;
     cache.publish(&scratch.join("linux"), &source.folder)?;
     remove(&scratch)?;
     remove(&folder)?;
@@ -168,10 +164,7 @@ impl Apt<'_> {
         let path = self.root.folder().join("etc/apt/sources.list");
         let list = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let mirror = mirror(&list).with_context(|| format!("no archive in {}", path.display()))?;
-        let suites = settings
-            .suites
-            .iter()
-            .map(|suite| format!("deb {mirror} {suite} main\n"));
+        let suites = settings.suites.iter().map(|suite| format!("deb {mirror} {suite} main\n"));
         fs::write(folder.join("sources.list"), suites.collect::<String>())
             .context("write the sources of apt")?;
         fs::write(folder.join("status"), "").context("write the status of apt")?;
@@ -181,9 +174,7 @@ impl Apt<'_> {
     fn command(&self, program: &str, cwd: &Path) -> Command {
         let folder = self.folder();
         let mut command = self.root.command("env", cwd, &[&folder]);
-        command
-            .arg(format!("APT_CONFIG={}", folder.join("apt.conf").display()))
-            .arg(program);
+        command.arg(format!("APT_CONFIG={}", folder.join("apt.conf").display())).arg(program);
         command
     }
 
@@ -194,10 +185,7 @@ impl Apt<'_> {
     }
 
     fn update(&self) -> Result<()> {
-        let output = self.run(
-            "apt-get",
-            &["-q", "-o", "APT::Update::Error-Mode=any", "update"],
-        );
+        let output = self.run("apt-get", &["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
         output.map(drop).or_advise(|| {
             let next = "check the network (a proxy set for apt is used), or give a kernel tree with \
                         --linux DIR";
@@ -250,10 +238,7 @@ fn newest(
 ) -> Result<Option<String>> {
     let series = format!("{}.", settings.series);
     let mut best: Option<String> = None;
-    for version in versions
-        .into_iter()
-        .filter(|version| version.starts_with(&series))
-    {
+    for version in versions.into_iter().filter(|version| version.starts_with(&series)) {
         let newer = match &best {
             None => true,
             Some(best) => {
@@ -270,9 +255,7 @@ fn newest(
 }
 
 fn settings_key(settings: &SourceSettings) -> String {
-    let key = Key::of("choice", 1)
-        .with(&settings.series)
-        .with(&settings.package);
+    let key = Key::of("choice", 1).with(&settings.series).with(&settings.package);
     key.with(settings.suites.join(" ")).finish()
 }
 

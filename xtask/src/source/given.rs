@@ -44,35 +44,23 @@ pub(crate) fn open(folder: &Path, settings: &SourceSettings) -> Result<Source> {
         let next = format!("give a full Linux {} tree", settings.series);
         return Err(Failure::new(what, next).into());
     }
-    let name = Key::of("given", 1)
-        .with(folder.as_os_str().as_encoded_bytes())
-        .finish();
+    let name = Key::of("given", 1).with(folder.as_os_str().as_encoded_bytes()).finish();
     let key = fingerprint(folder, Key::of("given", 1).with(&name))?;
-    Ok(Source {
-        folder: folder.clone(),
-        version,
-        key,
-        name,
-    })
+    Ok(Source { folder: folder.clone(), version, key, name })
 }
 
 fn version(folder: &Path, series: &str) -> Result<String> {
     let path = folder.join("Makefile");
     let not_a_tree = || {
         let what = format!("{} is not a kernel tree", folder.display());
-        (
-            what,
-            "give the top folder of a kernel tree, the one with `MAINTAINERS`",
-        )
+        (what, "give the top folder of a kernel tree, the one with `MAINTAINERS`")
     };
-    let makefile = fs::read_to_string(&path).or_advise(not_a_tree)?;
+    let makefile = fs::read_to_string(&path).context("read its Makefile");
+    let makefile = makefile.or_advise(not_a_tree)?;
     let version = parse_version(&makefile).context("its Makefile names no version");
     let version = version.or_advise(not_a_tree)?;
     if !version.starts_with(&format!("{series}.")) {
-        let what = format!(
-            "{} is Linux {version}; this project is for {series}",
-            folder.display()
-        );
+        let what = format!("{} is Linux {version}; this project is for {series}", folder.display());
         return Err(Failure::new(what, format!("give a Linux {series} tree")).into());
     }
     Ok(version)
@@ -82,46 +70,29 @@ fn version(folder: &Path, series: &str) -> Result<String> {
 fn parse_version(makefile: &str) -> Option<String> {
     let value = |name: &str| {
         makefile.lines().take(20).find_map(|line| {
-            let value = line
-                .strip_prefix(name)?
-                .trim_start()
-                .strip_prefix('=')?
-                .trim();
+            let value = line.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim();
             Some(value.to_owned())
         })
     };
     let (major, minor) = (value("VERSION")?, value("PATCHLEVEL")?);
-    let (patch, extra) = (
-        value("SUBLEVEL")?,
-        value("EXTRAVERSION").unwrap_or_default(),
-    );
+    let (patch, extra) = (value("SUBLEVEL")?, value("EXTRAVERSION").unwrap_or_default());
     let numbers = [&major, &minor, &patch];
-    let sane = numbers
-        .iter()
-        .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let sane = numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     sane.then(|| format!("{major}.{minor}.{patch}{extra}"))
 }
 
 /// A key of all files by name, size and time: reading 1.5 GB at every run would take too long.
 fn fingerprint(folder: &Path, mut key: Key) -> Result<String> {
     let walk = WalkDir::new(folder).sort_by_file_name();
-    for entry in walk
-        .into_iter()
-        .filter_entry(|entry| !is_build_product(entry))
-    {
+    for entry in walk.into_iter().filter_entry(|entry| !is_build_product(entry)) {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         if entry.file_type().is_dir() {
             continue;
         }
-        let metadata = entry
-            .metadata()
-            .with_context(|| format!("look at {}", entry.path().display()))?;
+        let metadata =
+            entry.metadata().with_context(|| format!("look at {}", entry.path().display()))?;
         key = key.with(entry.path().as_os_str().as_encoded_bytes());
-        let numbers = [
-            metadata.len().cast_signed(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-        ];
+        let numbers = [metadata.len().cast_signed(), metadata.mtime(), metadata.mtime_nsec()];
         key = key.with(format!("{numbers:?}"));
     }
     Ok(key.finish())

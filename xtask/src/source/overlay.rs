@@ -38,10 +38,7 @@ impl Overlay {
         for folder in MIRRORED.iter().chain([&PATCHES]) {
             key = key.with(folder).with_folder(&project.join(folder))?;
         }
-        Ok(Self {
-            project: project.to_path_buf(),
-            key: key.finish(),
-        })
+        Ok(Self { project: project.to_path_buf(), key: key.finish() })
     }
 
     /// The content of every file that the overlay adds or changes, by its path in the tree.
@@ -59,19 +56,11 @@ impl Overlay {
                 let content =
                     fs::read(&from).with_context(|| format!("read {}", from.display()))?;
                 let before = all.insert(path.clone(), content);
-                ensure!(
-                    before.is_none(),
-                    "{} is both patched and replaced",
-                    path.display()
-                );
+                ensure!(before.is_none(), "{} is both patched and replaced", path.display());
             }
         }
         for path in all.keys() {
-            ensure!(
-                !path.starts_with(UPSTREAM),
-                "{} must stay upstream's",
-                path.display()
-            );
+            ensure!(!path.starts_with(UPSTREAM), "{} must stay upstream's", path.display());
         }
         Ok(all)
     }
@@ -109,13 +98,27 @@ impl Overlay {
             }
         }
         for patch in &patches {
-            let mut command = root.command("patch", &scratch, &[&folder]);
-            // No fuzz: a hunk whose surroundings have changed wants a person's eye.
-            command.args(["-p1", "--fuzz=0", "--no-backup-if-mismatch", "--input"]);
-            command.arg(folder.join(patch));
-            Job::new(command, cache.path("logs", "patches.log")).run().or_advise(|| {
-                let what = format!("patches/{} does not apply to Linux {}", patch.display(), source.version);
-                (what, "the tree has moved: adapt the patch, or use the version in xtask/kernel.toml")
+            let run = |options: &[&str]| {
+                let mut command = root.command("patch", &scratch, &[&folder]);
+                // No fuzz: a hunk whose surroundings have changed wants a person's eye.
+                command.args(["-p1", "--batch", "--fuzz=0", "--no-backup-if-mismatch"]);
+                command.args(options).arg("--input").arg(folder.join(patch));
+                Job::new(command, cache.path("logs", "patches.log")).run()
+            };
+            // A tree that had the overlay put over it has the patches already.
+            if run(&["--reverse", "--dry-run"]).is_ok() {
+                continue;
+            }
+            run(&["--forward"]).or_advise(|| {
+                let what = format!(
+                    "patches/{} does not apply to Linux {}",
+                    patch.display(),
+                    source.version
+                );
+                (
+                    what,
+                    "the tree has moved: adapt the patch, or use the version in xtask/kernel.toml",
+                )
             })?;
         }
         let mut all = BTreeMap::new();
@@ -138,8 +141,7 @@ fn touched_files(patch: &str) -> Vec<PathBuf> {
 
 /// Whether a relative path stays below where it begins.
 fn is_below(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)))
+    path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 #[cfg(test)]

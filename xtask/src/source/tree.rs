@@ -75,18 +75,10 @@ fn copy(
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let mut command = root.command("rsync", folder, &[&source.folder]);
     command.args(["--archive", "--delete", "--no-owner", "--no-group"]);
-    command.args(
-        NOT_SOURCE
-            .iter()
-            .map(|pattern| format!("--exclude={pattern}")),
-    );
-    let overlaid = overlaid
-        .iter()
-        .map(|path| format!("--exclude=/{}", path.display()));
+    command.args(NOT_SOURCE.iter().map(|pattern| format!("--exclude={pattern}")));
+    let overlaid = overlaid.iter().map(|path| format!("--exclude=/{}", path.display()));
     command.args(overlaid).arg(source.folder.join("")).arg("./");
-    Job::new(command, cache.path("logs", "tree.log"))
-        .run()
-        .context("copy the kernel source")?;
+    Job::new(command, cache.path("logs", "tree.log")).run().context("copy the kernel source")?;
     step.done();
     Ok(())
 }
@@ -137,18 +129,9 @@ mod tests {
         apply(&tree, &source, &wanted, &all).unwrap();
         assert_eq!(fs::read(tree.join("Kconfig")).unwrap(), b"patched");
         assert_eq!(fs::read(tree.join("new/file.rs")).unwrap(), b"new");
-        let time = fs::metadata(tree.join("Kconfig"))
-            .unwrap()
-            .modified()
-            .unwrap();
+        let time = fs::metadata(tree.join("Kconfig")).unwrap().modified().unwrap();
         apply(&tree, &source, &wanted, &all).unwrap();
-        assert_eq!(
-            fs::metadata(tree.join("Kconfig"))
-                .unwrap()
-                .modified()
-                .unwrap(),
-            time
-        );
+        assert_eq!(fs::metadata(tree.join("Kconfig")).unwrap().modified().unwrap(), time);
 
         apply(&tree, &source, &BTreeMap::new(), &all).unwrap();
         assert_eq!(fs::read(tree.join("Kconfig")).unwrap(), b"upstream");

@@ -8,9 +8,7 @@ use clap::Args;
 use crate::cache::{Cache, remove};
 
 /// Quick to make again, and what grows: all but the toolchain root, the source and tools.
-const BUILT: &[&str] = &[
-    "builds", "images", "logs", "runs", "tmp", "trees", "upstream",
-];
+const BUILT: &[&str] = &["builds", "images", "logs", "runs", "tmp", "trees", "upstream"];
 
 /// What to remove.
 #[derive(Args, Clone, Debug)]
@@ -39,9 +37,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for name in BUILT {
         remove(&cache.folder().join(name))?;
     }
-    eprintln!(
-        "removed builds in {}; `--all` removes the rest",
-        cache.folder().display()
-    );
+    eprintln!("removed builds in {}; `--all` removes the rest", cache.folder().display());
     Ok(())
 }

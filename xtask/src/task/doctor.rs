@@ -18,28 +18,20 @@ pub(crate) fn run() -> Result<()> {
 
     let needs = toolchain::needs();
     for need in &needs {
-        let state = if need.met {
-            "ok".into()
-        } else {
-            format!("MISSING; as root: {}", need.remedy)
-        };
+        let state =
+            if need.met { "ok".into() } else { format!("MISSING; as root: {}", need.remedy) };
         println!("host         {:<40} {state}", need.what);
     }
     println!("host         {:<40} {}", "/dev/kvm", kvm());
 
     let root = toolchain::existing(&cache, &project);
     let suite = &project.settings.root.suite;
-    state(
-        "toolchain",
-        root.folder(),
-        &format!("would be made from Debian {suite}"),
-    );
+    state("toolchain", root.folder(), &format!("would be made from Debian {suite}"));
     let settings = &project.settings.source;
     match source::chosen(&cache, settings) {
-        Some(chosen) => println!(
-            "source       Linux {} (tried: {})",
-            chosen.version, settings.tried
-        ),
+        Some(chosen) => {
+            println!("source       Linux {} (tried: {})", chosen.version, settings.tried);
+        }
         None => println!(
             "source       would be the newest {} in {} (tried: {})",
             settings.package,
@@ -51,16 +43,9 @@ pub(crate) fn run() -> Result<()> {
         let count = std::fs::read_dir(cache.folder().join(kind)).map_or(0, Iterator::count);
         println!("{kind:<12} {count}");
     }
-    let rust = if project.has_rust() {
-        "in this checkout"
-    } else {
-        "not in this checkout"
-    };
+    let rust = if project.has_rust() { "in this checkout" } else { "not in this checkout" };
     println!("rust kernel  {rust}");
-    println!(
-        "room         {} MiB",
-        toolchain::room(cache.folder())? >> 20
-    );
+    println!("room         {} MiB", toolchain::room(cache.folder())? >> 20);
     Ok(())
 }
 
@@ -73,11 +58,7 @@ fn state(what: &str, path: &Path, otherwise: &str) {
 }
 
 fn kvm() -> &'static str {
-    match std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-    {
+    match std::fs::File::options().read(true).write(true).open("/dev/kvm") {
         Ok(_) => "there; the first run tries whether a kernel boots with it",
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "not there; TCG is used",
         Err(_) => "not accessible to you; TCG is used",

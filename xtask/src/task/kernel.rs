@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::kernel::{Implementation, Recipe};
+use crate::kernel::{Image, Implementation, Recipe};
 use crate::prepare::Workshop;
 use crate::source;
 use crate::task::vm_test::BuildOptions;
@@ -71,40 +71,36 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build(arguments) => {
             let wish = arguments.build.wish(arguments.config.clone());
-            let (workshop, lock) = Workshop::open(wish.linux.as_deref())?;
+            let (workshop, lock) =
+                Workshop::open(wish.linux.as_deref(), &[arguments.implementation])?;
             let image = workshop.image(&arguments.recipe(), wish.jobs, &lock)?;
             println!("{}", image.path().display());
         }
         Command::Image(arguments) => {
             let wish = arguments.build.wish(arguments.config.clone());
-            let (workshop, _lock) = Workshop::open(wish.linux.as_deref())?;
-            let image = workshop.builder().image(&arguments.recipe())?;
-            if !image.exists() {
+            let workshop = Workshop::peek(wish.linux.as_deref())?;
+            let image = workshop.map(|workshop| workshop.builder().image(&arguments.recipe()));
+            let image = image.transpose()?.filter(Image::exists).ok_or_else(|| {
                 let what = "this kernel is not built, or not from what the checkout holds now";
-                let next = "build it with `cargo xtask kernel build` and the same options";
-                return Err(Failure::new(what, next).into());
-            }
+                Failure::new(what, "run `cargo xtask kernel build` with the same options")
+            })?;
             println!("{}", image.path().display());
         }
         Command::Tree { linux } => {
-            let (workshop, lock) = Workshop::open(linux.as_deref())?;
+            let (workshop, lock) = Workshop::open(linux.as_deref(), &[])?;
             println!("{}", workshop.tree(&lock)?.folder.display());
         }
         Command::Overlay { linux } => {
-            let (workshop, _lock) = Workshop::open(Some(linux))?;
+            let (workshop, _lock) = Workshop::open(Some(linux), &[])?;
             let (cache, root) = (&workshop.cache, &workshop.root);
             let files = workshop.overlay.files(cache, root, &workshop.source)?;
             for (path, content) in &files {
                 crate::cache::write_by_rename(&workshop.source.folder.join(path), content)?;
             }
-            eprintln!(
-                "{} files put over {}",
-                files.len(),
-                workshop.source.folder.display()
-            );
+            eprintln!("{} files put over {}", files.len(), workshop.source.folder.display());
         }
         Command::Update => {
-            let (workshop, lock) = Workshop::open(None)?;
+            let (workshop, lock) = Workshop::open(None, &[])?;
             let before = &workshop.source.version;
             let (cache, project, root) = (&workshop.cache, &workshop.project, &workshop.root);
             let now = source::update(cache, project, root, &lock)?.version;
@@ -117,7 +113,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 
 /// Becomes a command in the toolchain root, in the current folder.
 fn shell(command: &[String]) -> Result<()> {
-    let (workshop, lock) = Workshop::open(None)?;
+    let (workshop, lock) = Workshop::open(None, &[])?;
     // The shell may last for hours; others may build meanwhile.
     drop(lock);
     let cwd = std::env::current_dir()?;
@@ -125,9 +121,7 @@ fn shell(command: &[String]) -> Result<()> {
         Some((program, arguments)) => (program.as_str(), arguments),
         None => ("bash", &[][..]),
     };
-    let mut command = workshop
-        .root
-        .command(program, &cwd, &[workshop.cache.folder()]);
+    let mut command = workshop.root.command(program, &cwd, &[workshop.cache.folder()]);
     command.args(arguments);
     Err(command.exec().into())
 }

@@ -111,12 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
     let ready = Ready::make(&hops.0, &options.build.wish(Vec::new()))?;
     let folder = runs::create(&ready.workshop.cache, None)?;
-    let bench = Bench::new(
-        &ready,
-        options.build.profile,
-        options.machine.clone(),
-        &folder,
-    )?;
+    let bench = Bench::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
     let mut limits = options.machine.limits(options.build.profile);
     // A guest that hangs should not take a minute to be noticed.
     limits.silence = limits.silence.min(Duration::from_secs(15));
@@ -133,11 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("{} passed, {failed} failed", CASES.len() - failed);
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(TestsFailed.into())
-    }
+    if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
 fn try_case(
@@ -162,12 +153,7 @@ fn try_case(
     let log = folder.join(judge::log_name(&ran.vm));
 
     let shown = judge::test(&tests[0], std::slice::from_ref(&ran));
-    ensure!(
-        shown.cells.len() == 1,
-        "{} cells; {}",
-        shown.cells.len(),
-        log.display()
-    );
+    ensure!(shown.cells.len() == 1, "{} cells; {}", shown.cells.len(), log.display());
     let cell = &shown.cells[0];
     let detail = cell.detail.as_deref().unwrap_or_default();
     ensure!(

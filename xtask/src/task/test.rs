@@ -37,17 +37,11 @@ struct SelfTest {
 /// Runs the task: all parts, whatever the others found.
 pub(crate) fn run() -> Result<()> {
     let project = Project::open()?;
-    let hops = if project.has_rust() {
-        HOPS_RUST
-    } else {
-        HOPS_C
-    };
+    let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
     let mut results = vec![
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
-        part("self-test", || {
-            self_test::run(&SelfTest::try_parse_from(["self-test"])?.options)
-        })?,
+        part("self-test", || self_test::run(&SelfTest::try_parse_from(["self-test"])?.options))?,
     ];
     for hops in hops {
         results.push(part(&format!("vm-test --hops {hops}"), || {
@@ -61,11 +55,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let failed = results.iter().filter(|result| !result.passed).count();
     println!("{} passed, {failed} failed", results.len() - failed);
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(TestsFailed.into())
-    }
+    if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
 struct Part {
@@ -84,31 +74,18 @@ fn part(name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
         crate::failure::report(&error);
     }
     let word = if passed { "ok  " } else { "FAIL" };
-    Ok(Part {
-        line: format!("{word}  {name:<32} {}", human(begin.elapsed())),
-        passed,
-    })
+    Ok(Part { line: format!("{word}  {name:<32} {}", human(begin.elapsed())), passed })
 }
 
 /// Runs `cargo xtask check`, or the checks called `names`.
 pub(crate) fn checks(names: &[String]) -> Result<()> {
     let tools = Cache::of_user()?.folder().join("tools");
     let summary = check::run(&Project::open()?.folder, &tools, names)?;
-    if summary.succeeded() {
-        Ok(())
-    } else {
-        Err(TestsFailed.into())
-    }
+    if summary.succeeded() { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
 fn host_tests(project: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
-    command
-        .args(["test", "--workspace", "--locked", "--quiet"])
-        .current_dir(project);
-    if command.status()?.success() {
-        Ok(())
-    } else {
-        Err(TestsFailed.into())
-    }
+    command.args(["test", "--workspace", "--locked", "--quiet"]).current_dir(project);
+    if command.status()?.success() { Ok(()) } else { Err(TestsFailed.into()) }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::cache::{remove, write_by_rename};
-use crate::failure::TestsFailed;
+use crate::failure::{Failure, TestsFailed};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::{Ready, Wish};
@@ -104,10 +104,7 @@ impl MachineOptions {
             Profile::Debug => (300, 1200),
         };
         let total = Duration::from_secs(self.timeout.unwrap_or(total));
-        Limits {
-            silence: Duration::from_secs(silence).min(total),
-            total,
-        }
+        Limits { silence: Duration::from_secs(silence).min(total), total }
     }
 }
 
@@ -142,10 +139,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         linux: ready.workshop.source.version.clone(),
         started,
         elapsed: begin.elapsed(),
-        tests: tests
-            .iter()
-            .map(|test| judge::test(test, &machines))
-            .collect(),
+        tests: tests.iter().map(|test| judge::test(test, &machines)).collect(),
         updates: judge::updates(chain),
         troubles: machines.iter().flat_map(judge::troubles).collect(),
         logs: machines.iter().map(|ran| ran.log.clone()).collect(),
@@ -158,30 +152,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outcome.elapsed = begin.elapsed();
     report::write(&outcome, &folder)?;
     show(&outcome, &folder);
-    if outcome.passed() {
-        Ok(())
-    } else {
-        Err(TestsFailed.into())
-    }
+    if outcome.passed() { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
 /// The hops of a run that names none.
 pub(crate) fn default_hops(project: &Project) -> Hops {
-    let kernel = if project.has_rust() {
-        Implementation::Rust
-    } else {
-        Implementation::C
-    };
+    let kernel = if project.has_rust() { Implementation::Rust } else { Implementation::C };
     Hops(vec![kernel; 2])
 }
 
 fn show(outcome: &Outcome, folder: &Path) {
     let width = comfy_table::Table::new().width().map_or(100, usize::from);
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    println!(
-        "\n{}",
-        report::table::render(outcome, width, colour).trim_end()
-    );
+    println!("\n{}", report::table::render(outcome, width, colour).trim_end());
     let timeline = report::timeline::render(&outcome.updates, width);
     if !timeline.is_empty() {
         println!("\n{}", timeline.trim_end());
@@ -216,15 +199,7 @@ impl<'a> Bench<'a> {
         folder: &'a Path,
     ) -> Result<Self> {
         let (accel, keep, verbose) = (Accel::Tcg, false, false);
-        let mut bench = Self {
-            ready,
-            profile,
-            machine,
-            folder,
-            accel,
-            keep,
-            verbose,
-        };
+        let mut bench = Self { ready, profile, machine, folder, accel, keep, verbose };
         let workshop = &ready.workshop;
         bench.accel = vm::decide(bench.machine.accel, &workshop.cache, &workshop.root, || {
             bench.boots_with_kvm()
@@ -236,12 +211,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
         let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
         let accel = self.accel.name();
-        let name = format!(
-            "boot {} ({}, {accel}), {}",
-            labels.join(" → "),
-            self.profile,
-            vm.name
-        );
+        let name = format!("boot {} ({}, {accel}), {}", labels.join(" → "), self.profile, vm.name);
         let mut step = Step::begin(&self.ready.workshop.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
@@ -254,6 +224,19 @@ impl<'a> Bench<'a> {
             let doing = record.hops.last().and_then(|hop| hop.steps.last());
             let doing = doing.map_or("boot", |step| step.name.as_str());
             step.now(&format!("hop {hop}: {doing}"));
+        });
+        let record = record.map_err(|error| {
+            if !error.is::<vm::NotStarted>() {
+                return error;
+            }
+            let next = match self.accel {
+                Accel::Kvm => "run without `--accel kvm`: no kernel may boot with KVM here",
+                Accel::Tcg => {
+                    "the toolchain root may be damaged; `cargo xtask clean --all` removes \
+                               it, and the next run makes it anew"
+                }
+            };
+            error.context(Failure::new("QEMU does not start", next))
         })?;
         match &record.alarm {
             None => step.done(),
@@ -298,19 +281,11 @@ impl<'a> Bench<'a> {
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
         let file = |name: &str| folder.join(name);
-        guest::write_initramfs(
-            &file(vm::INITRAMFS),
-            &self.ready.init,
-            self.ready.programs.all(),
-        )?;
+        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, self.ready.programs.all())?;
         let kernels = self.ready.images.iter();
-        let kernels: Vec<_> = kernels
-            .map(|(kind, image)| (kernel_name(*kind), image.clone()))
-            .collect();
-        let image = kernels
-            .iter()
-            .find(|(name, _)| name == first)
-            .context("no such kernel")?;
+        let kernels: Vec<_> =
+            kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
+        let image = kernels.iter().find(|(name, _)| name == first).context("no such kernel")?;
         let bytes = std::fs::read(image.1.path())
             .with_context(|| format!("read {}", image.1.path().display()))?;
         write_by_rename(&file(vm::KERNEL), &bytes)?;
@@ -321,12 +296,12 @@ impl<'a> Bench<'a> {
     fn boots_with_kvm(&self) -> Result<bool> {
         let kernel = self.ready.images.keys().next().context("no kernel")?;
         let vm = suite::probe(*kernel, self.profile);
-        let limits = Limits {
-            silence: Duration::from_secs(10),
-            total: Duration::from_secs(30),
-        };
+        let limits = Limits { silence: Duration::from_secs(10), total: Duration::from_secs(30) };
         let log = judge::log_path(self.folder, &vm);
-        let record = self.execute(&vm, Accel::Kvm, limits, &log, |_, _, _| {})?;
+        let record = match self.execute(&vm, Accel::Kvm, limits, &log, |_, _, _| {}) {
+            Err(error) if error.is::<vm::NotStarted>() => return Ok(false),
+            record => record?,
+        };
         Ok(record.done && record.alarm.is_none())
     }
 }
@@ -337,10 +312,7 @@ fn parse_memory(text: &str) -> Result<u32, String> {
         Some(number) => (number, 1024),
         None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
     };
-    let size = number
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
+    let size = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
     match size {
         Some(size @ 256..) => Ok(size),
         Some(size) => Err(format!("{size} MiB is too little; 256M is the least")),

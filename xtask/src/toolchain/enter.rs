@@ -38,6 +38,26 @@ exec chroot "$root" /usr/bin/env -C "$cwd" "$@"
 /// Variables that mean the same inside.
 const KEPT: &[&str] = &["TERM", "http_proxy", "https_proxy", "no_proxy"];
 
+/// User IDs that a command may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// Only its own.
+    Own,
+    /// Those of all users of a Debian system.
+    All,
+}
+
+/// `unshare` with namespaces of its own, which end with this program; options may follow.
+pub(crate) fn isolated(ids: Ids) -> Command {
+    let mut command = bound("unshare");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+        command.args((ids == Ids::All).then_some("--map-auto"));
+    }
+    command.args(["--mount", "--pid", "--fork", "--kill-child"]);
+    command
+}
+
 /// A finished toolchain root.
 #[derive(Clone, Debug)]
 pub(crate) struct Root {
@@ -52,6 +72,11 @@ impl Root {
         Self { folder, key }
     }
 
+    /// Whether it has been made.
+    pub(crate) fn exists(&self) -> bool {
+        self.folder.exists()
+    }
+
     /// Where it lies.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
@@ -61,31 +86,16 @@ impl Root {
     ///
     /// It dies with this program, and everything below it dies with it.
     pub(crate) fn command(&self, program: &str, cwd: &Path, folders: &[&Path]) -> Command {
-        let mut command = bound("unshare");
-        if !is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--"]);
-        command
-            .args(["sh", "-c", ENTER, "enter"])
-            .arg(&self.folder)
-            .arg(cwd)
-            .arg(cwd);
-        command
-            .args(folders.iter().filter(|folder| **folder != cwd))
-            .args(["--", program]);
+        let mut command = isolated(Ids::Own);
+        command.arg("--");
+        command.args(["sh", "-c", ENTER, "enter"]).arg(&self.folder).arg(cwd).arg(cwd);
+        command.args(folders.iter().filter(|folder| **folder != cwd)).args(["--", program]);
         command.env_clear().envs([
-            (
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            ),
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/tmp"),
             ("LC_ALL", "C.UTF-8"),
         ]);
-        command.envs(
-            KEPT.iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        );
+        command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command
     }
 }

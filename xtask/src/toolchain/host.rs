@@ -36,6 +36,7 @@ pub(crate) fn needs() -> Vec<Need> {
         program("setpriv", "util-linux"),
         program("unshare", "util-linux"),
         program("mmdebstrap", "mmdebstrap"),
+        keyring(),
     ];
     if !is_root() {
         needs.push(program("newuidmap", "uidmap"));
@@ -71,10 +72,7 @@ fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
     let log = cache.path("logs", "apt-install.log");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command
-            .args(["-q", "-y"])
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive");
+        command.args(["-q", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
     // Lists may be missing or old on a fresh machine; what is installed decides.
@@ -94,17 +92,30 @@ fn program(name: &str, package: &'static str) -> Need {
     Need {
         what: format!("`{name}`"),
         met: find(name).is_some(),
-        remedy: format!("apt-get install --no-install-recommends {package}"),
+        remedy: install_command(package),
         package: Some(package),
     }
+}
+
+/// Debian's keys: every Debian has them, its derivatives may not.
+fn keyring() -> Need {
+    let package = "debian-archive-keyring";
+    Need {
+        what: "the keys of the Debian archive".into(),
+        met: Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+        remedy: install_command(package),
+        package: Some(package),
+    }
+}
+
+fn install_command(package: &str) -> String {
+    format!("apt-get install --no-install-recommends {package}")
 }
 
 /// Where a program lies.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|p| p.is_file());
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|p| p.is_file());
     // Those that belong to root are not on every user's PATH.
     found.or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
 }
@@ -112,15 +123,9 @@ fn find(name: &str) -> Option<PathBuf> {
 /// Packages of Debian own files of several users, so a range of user IDs is needed to unpack them.
 fn subordinate_ids(file: &str) -> Need {
     let uid = rustix::process::getuid().as_raw().to_string();
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_default();
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let name = if user.is_empty() {
-        uid.clone()
-    } else {
-        user.clone()
-    };
+    let name = if user.is_empty() { uid.clone() } else { user.clone() };
     Need {
         what: format!("a range for you in {file}"),
         met: has_range(&text, &user, &uid),
@@ -141,9 +146,7 @@ fn has_range(text: &str, user: &str, uid: &str) -> bool {
 fn user_namespaces() -> Need {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "true"]);
-    command
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     Need {
         what: "user namespaces for unprivileged users".into(),
         met: command.status().is_ok_and(|status| status.success()),

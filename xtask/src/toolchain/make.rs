@@ -12,6 +12,7 @@ use crate::process::{Job, bound};
 use crate::progress::Step;
 use crate::project::{Project, RootSettings};
 use crate::toolchain::Root;
+use crate::toolchain::enter::{self, Ids};
 use crate::toolchain::host::{self, is_root};
 
 /// Raise it when the way of making a root changes.
@@ -26,7 +27,7 @@ const ROOM: u64 = 10 << 30;
 /// The root for this checkout, made if it is not there.
 pub(crate) fn prepare(cache: &Cache, project: &Project, lock: &Lock) -> Result<Root> {
     let root = existing(cache, project);
-    if !root.folder().exists() {
+    if !root.exists() {
         make(cache, &project.settings.root, &root, lock)?;
     }
     Ok(root)
@@ -51,10 +52,7 @@ fn key(project: &Project) -> String {
 fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result<()> {
     host::meet(cache)?;
     check_room(cache.folder())?;
-    let step = Step::begin(
-        cache,
-        format!("make the toolchain root (Debian {})", settings.suite),
-    );
+    let step = Step::begin(cache, format!("make the toolchain root (Debian {})", settings.suite));
     let scratch = cache.scratch("root")?;
     let archive = scratch.join("root.tar");
     mmdebstrap(cache, settings, &archive)?;
@@ -63,17 +61,9 @@ fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result
     std::fs::create_dir(&folder).context("make the folder of the root")?;
     let mut tar = bound("tar");
     // Devices are the host's at run time, and only root could make them.
-    tar.args([
-        "--extract",
-        "--exclude=./dev/*",
-        "--no-same-owner",
-        "--same-permissions",
-        "--file",
-    ]);
+    tar.args(["--extract", "--exclude=./dev/*", "--no-same-owner", "--same-permissions", "--file"]);
     tar.arg(&archive).arg("--directory").arg(&folder);
-    Job::new(tar, cache.path("logs", "root.log"))
-        .run()
-        .context("unpack the toolchain root")?;
+    Job::new(tar, cache.path("logs", "root.log")).run().context("unpack the toolchain root")?;
     cache.publish(&folder, root.folder())?;
     remove(&scratch)?;
     step.done();
@@ -81,12 +71,9 @@ fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result
 }
 
 fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<()> {
-    let mut command = bound("mmdebstrap");
-    command.arg(if is_root() {
-        "--mode=root"
-    } else {
-        "--mode=unshare"
-    });
+    let mut command = enter::isolated(Ids::All);
+    // In a user namespace with a range of IDs, everybody is root enough.
+    command.args(["--mount-proc", "--", "mmdebstrap", "--mode=root"]);
     command.args(["--variant=minbase", "--format=tar", "--architectures=amd64"]);
     command.arg(format!("--include={}", settings.packages.join(",")));
     for path in ["doc", "info", "locale", "man"] {
@@ -99,9 +86,7 @@ fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<
     if let Some(mirror) = std::env::var_os(MIRROR) {
         command.arg(mirror);
     }
-    if is_root() {
-        command.env("TMPDIR", cache.scratch("mmdebstrap")?);
-    }
+    command.env("TMPDIR", cache.scratch("mmdebstrap")?);
     Job::new(command, cache.path("logs", "root.log")).run().or_advise(|| {
         let next = format!(
             "check the network (a proxy set for apt is used), or set {MIRROR} to a Debian mirror \
@@ -111,11 +96,20 @@ fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<
     })
 }
 
+/// Throws away what earlier runs left unfinished, also what a killed mmdebstrap left under other IDs.
+pub(crate) fn sweep(cache: &Cache, lock: &Lock) -> Result<()> {
+    let swept = cache.sweep(lock);
+    if is_root() || swept.is_ok() {
+        return swept;
+    }
+    let mut command = enter::isolated(Ids::All);
+    command.args(["--", "rm", "-rf", "--"]).arg(cache.unfinished());
+    Job::new(command, cache.path("logs", "sweep.log")).run().context("remove unfinished work")
+}
+
 /// Proxies that the host's apt uses, as options for another apt.
 pub(crate) fn host_proxies() -> Vec<String> {
-    let dump = std::process::Command::new("apt-config")
-        .arg("dump")
-        .output();
+    let dump = std::process::Command::new("apt-config").arg("dump").output();
     let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     proxies(&dump.unwrap_or_default())
 }
@@ -125,10 +119,7 @@ fn proxies(dump: &str) -> Vec<String> {
         let name = line.split(' ').next().unwrap_or_default();
         name.starts_with("Acquire::") && name.contains("::Proxy") && !line.ends_with("\"\";")
     };
-    dump.lines()
-        .filter(is_proxy)
-        .map(|line| line.trim_end_matches(';').to_owned())
-        .collect()
+    dump.lines().filter(is_proxy).map(|line| line.trim_end_matches(';').to_owned()).collect()
 }
 
 /// Bytes that a user may still write to the disk of `folder`.
@@ -160,9 +151,6 @@ mod tests {
     fn proxies_of_the_host_are_found() {
         let dump = "APT \"\";\nAcquire::http::Proxy \"http://proxy:3142\";\n\
                     Acquire::https::Proxy \"\";\nAcquire::Retries \"3\";\n";
-        assert_eq!(
-            proxies(dump),
-            ["Acquire::http::Proxy \"http://proxy:3142\""]
-        );
+        assert_eq!(proxies(dump), ["Acquire::http::Proxy \"http://proxy:3142\""]);
     }
 }

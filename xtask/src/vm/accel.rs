@@ -66,12 +66,7 @@ pub(crate) fn decide(
         Choice::Kvm => return Ok(Accel::Kvm),
         Choice::Auto => {}
     }
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
     let key = host_key(root);
@@ -100,13 +95,6 @@ fn accel(kvm_boots: bool) -> Accel {
 fn host_key(root: &Root) -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
-    let cpu = cpus
-        .lines()
-        .find(|line| line.starts_with("model name"))
-        .unwrap_or_default();
-    Key::of("kvm", 1)
-        .with(&root.key)
-        .with(read("/proc/version"))
-        .with(cpu)
-        .finish()
+    let cpu = cpus.lines().find(|line| line.starts_with("model name")).unwrap_or_default();
+    Key::of("kvm", 1).with(&root.key).with(read("/proc/version")).with(cpu).finish()
 }

@@ -9,10 +9,7 @@ const TROUBLE: &[(&str, &str)] = &[
     ("Kernel panic - not syncing", "kernel panic"),
     ("BUG: KASAN:", "KASAN report"),
     ("BUG: KFENCE:", "KFENCE report"),
-    (
-        "BUG: sleeping function called from invalid context",
-        "sleeping in atomic context",
-    ),
+    ("BUG: sleeping function called from invalid context", "sleeping in atomic context"),
     ("BUG: scheduling while atomic", "scheduling while atomic"),
     ("watchdog: BUG: soft lockup", "soft lockup"),
     ("BUG: workqueue lockup", "workqueue lockup"),
@@ -69,10 +66,7 @@ pub(crate) fn banner(line: &str) -> Option<&str> {
 /// What is wrong, if the line says that something is.
 pub(crate) fn trouble(line: &str) -> Option<&'static str> {
     let message = message(line);
-    TROUBLE
-        .iter()
-        .find(|(mark, _)| found(message, mark))
-        .map(|(_, name)| *name)
+    TROUBLE.iter().find(|(mark, _)| found(message, mark)).map(|(_, name)| *name)
 }
 
 /// Marks that end with a colon begin a message; others may stand anywhere in it.
@@ -116,48 +110,21 @@ mod tests {
     #[test]
     fn trouble_has_a_name() {
         let cases = [
-            (
-                "[   1.0] Kernel panic - not syncing: sysrq triggered crash",
-                Some("kernel panic"),
-            ),
-            (
-                "[   1.0] ---[ end Kernel panic - not syncing: x ]---",
-                Some("kernel panic"),
-            ),
-            (
-                "[   1.0] BUG: KASAN: slab-use-after-free in luo_x+0x1/0x2",
-                Some("KASAN report"),
-            ),
-            (
-                "[   1.0] BUG: kernel NULL pointer dereference, address: 0",
-                Some("kernel BUG"),
-            ),
+            ("[   1.0] Kernel panic - not syncing: sysrq triggered crash", Some("kernel panic")),
+            ("[   1.0] ---[ end Kernel panic - not syncing: x ]---", Some("kernel panic")),
+            ("[   1.0] BUG: KASAN: slab-use-after-free in luo_x+0x1/0x2", Some("KASAN report")),
+            ("[   1.0] BUG: kernel NULL pointer dereference, address: 0", Some("kernel BUG")),
             ("[   1.0] kernel BUG at mm/slub.c:1!", Some("kernel BUG")),
             ("[   1.0] Oops: Oops: 0002 [#1] SMP", Some("oops")),
-            (
-                "[   1.0] WARNING: mm/x.c:1 at f+0x1/0x2, CPU#0: init/1",
-                Some("kernel warning"),
-            ),
+            ("[   1.0] WARNING: mm/x.c:1 at f+0x1/0x2, CPU#0: init/1", Some("kernel warning")),
             (
                 "[   1.0] WARNING: possible circular locking dependency detected",
                 Some("lockdep report"),
             ),
-            (
-                "[   1.0] rcu: INFO: rcu_preempt self-detected stall on CPU",
-                Some("RCU stall"),
-            ),
-            (
-                "[   1.0] INFO: task init:1 blocked for more than 120 seconds.",
-                Some("hung task"),
-            ),
-            (
-                "[   1.0] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!",
-                Some("soft lockup"),
-            ),
-            (
-                "[   1.0] kmemleak: 3 new suspected memory leaks (see x)",
-                Some("memory leak"),
-            ),
+            ("[   1.0] rcu: INFO: rcu_preempt self-detected stall on CPU", Some("RCU stall")),
+            ("[   1.0] INFO: task init:1 blocked for more than 120 seconds.", Some("hung task")),
+            ("[   1.0] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!", Some("soft lockup")),
+            ("[   1.0] kmemleak: 3 new suspected memory leaks (see x)", Some("memory leak")),
             ("[   1.0] hrtimer: interrupt took 5000000 ns", None),
             ("[   1.0] Warning: unable to open an initial console.", None),
             ("[   1.0] vm-test: hop 1: a test of WARNING: words", None),
@@ -171,13 +138,7 @@ mod tests {
     #[test]
     fn a_recorded_boot_has_one_banner_and_no_trouble() {
         let recorded = include_str!("../../testdata/boot.log");
-        assert_eq!(
-            recorded
-                .lines()
-                .filter(|line| banner(line).is_some())
-                .count(),
-            1
-        );
+        assert_eq!(recorded.lines().filter(|line| banner(line).is_some()).count(), 1);
         assert_eq!(recorded.lines().find_map(trouble), None);
     }
 

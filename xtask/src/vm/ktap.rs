@@ -59,10 +59,7 @@ pub(crate) fn parse(line: &str) -> Line<'_> {
     if let Some(text) = line.strip_prefix('#') {
         return Line::Diagnostic(text.trim());
     }
-    if let Some(number) = line
-        .strip_prefix("1..")
-        .and_then(|number| number.trim().parse().ok())
-    {
+    if let Some(number) = line.strip_prefix("1..").and_then(|number| number.trim().parse().ok()) {
         return Line::Plan(number);
     }
     parse_result(line).map_or(Line::Other(line), Line::Result)
@@ -79,15 +76,8 @@ fn parse_result(line: &str) -> Option<TestResult<'_>> {
     let rest = rest.trim_start().strip_prefix("- ").unwrap_or(rest);
     let (name, directive) = rest.split_once('#').unwrap_or((rest, ""));
     let directive = directive.trim_start().to_ascii_uppercase();
-    let excused = ["SKIP", "TODO", "XFAIL"]
-        .iter()
-        .any(|word| directive.starts_with(word));
-    Some(TestResult {
-        ok,
-        number,
-        name: name.trim(),
-        excused,
-    })
+    let excused = ["SKIP", "TODO", "XFAIL"].iter().any(|word| directive.starts_with(word));
+    Some(TestResult { ok, number, name: name.trim(), excused })
 }
 
 /// The results of a test program, as far as it speaks TAP itself.
@@ -116,10 +106,9 @@ impl Subtests {
             return Err(self.problems.join("; "));
         }
         match self.planned {
-            Some(planned) if planned != self.seen.len() => Err(format!(
-                "{} of {planned} subtests said how they went",
-                self.seen.len()
-            )),
+            Some(planned) if planned != self.seen.len() => {
+                Err(format!("{} of {planned} subtests said how they went", self.seen.len()))
+            }
             _ => Ok(self.seen.len()),
         }
     }
@@ -127,10 +116,7 @@ impl Subtests {
     fn result(&mut self, result: &TestResult<'_>) {
         let name = result.name;
         if self.seen.contains(&result.number) {
-            self.problems.push(format!(
-                "subtest {} ({name}) has two verdicts",
-                result.number
-            ));
+            self.problems.push(format!("subtest {} ({name}) has two verdicts", result.number));
         }
         self.seen.push(result.number);
         if result.excused {
@@ -147,12 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn result(ok: bool, number: usize, name: &str, excused: bool) -> Line<'_> {
-        Line::Result(TestResult {
-            ok,
-            number,
-            name,
-            excused,
-        })
+        Line::Result(TestResult { ok, number, name, excused })
     }
 
     #[test]
@@ -160,14 +141,8 @@ mod tests {
         assert_eq!(parse("KTAP version 1"), Line::Version);
         assert_eq!(parse("1..7"), Line::Plan(7));
         assert_eq!(parse("ok 1 first"), result(true, 1, "first", false));
-        assert_eq!(
-            parse("not ok 2 - second one"),
-            result(false, 2, "second one", false)
-        );
-        assert_eq!(
-            parse("ok 3 third # SKIP no device"),
-            result(true, 3, "third", true)
-        );
+        assert_eq!(parse("not ok 2 - second one"), result(false, 2, "second one", false));
+        assert_eq!(parse("ok 3 third # SKIP no device"), result(true, 3, "third", true));
         assert_eq!(parse("not ok 4 # TODO later"), result(false, 4, "", true));
         assert_eq!(parse("# a note"), Line::Diagnostic("a note"));
         assert_eq!(parse("  ok 1 below"), Line::Nested("ok 1 below"));
@@ -175,10 +150,7 @@ mod tests {
         assert_eq!(parse("okay"), Line::Other("okay"));
         assert_eq!(parse("ok x"), Line::Other("ok x"));
         assert_eq!(parse("1..x"), Line::Other("1..x"));
-        assert_eq!(
-            parse(r#"# event {"event":"done"}"#),
-            Line::Event(Event::Done)
-        );
+        assert_eq!(parse(r#"# event {"event":"done"}"#), Line::Event(Event::Done));
         assert_eq!(parse("# event {"), Line::Other("# event {"));
     }
 
@@ -190,31 +162,13 @@ mod tests {
 
     #[test]
     fn subtests_need_one_good_verdict_each() {
-        assert_eq!(
-            subtests("TAP version 13\n1..2\nok 1 a\nok 2 b\n# Totals: pass:2"),
-            Ok(2)
-        );
+        assert_eq!(subtests("TAP version 13\n1..2\nok 1 a\nok 2 b\n# Totals: pass:2"), Ok(2));
         assert_eq!(subtests("# only words"), Ok(0));
-        assert_eq!(
-            subtests("1..2\nok 1 a\nnot ok 2 b"),
-            Err("subtest b failed".into())
-        );
-        assert_eq!(
-            subtests("1..2\nok 1 a"),
-            Err("1 of 2 subtests said how they went".into())
-        );
-        assert_eq!(
-            subtests("1..1\nok 1 a\nok 1 a"),
-            Err("subtest 1 (a) has two verdicts".into())
-        );
-        assert_eq!(
-            subtests("1..1\nok 1 a # SKIP"),
-            Err("subtest a was skipped".into())
-        );
-        assert_eq!(
-            subtests("1..1\nBail out! lost"),
-            Err("bailed out: lost".into())
-        );
+        assert_eq!(subtests("1..2\nok 1 a\nnot ok 2 b"), Err("subtest b failed".into()));
+        assert_eq!(subtests("1..2\nok 1 a"), Err("1 of 2 subtests said how they went".into()));
+        assert_eq!(subtests("1..1\nok 1 a\nok 1 a"), Err("subtest 1 (a) has two verdicts".into()));
+        assert_eq!(subtests("1..1\nok 1 a # SKIP"), Err("subtest a was skipped".into()));
+        assert_eq!(subtests("1..1\nBail out! lost"), Err("bailed out: lost".into()));
     }
 
     #[test]

@@ -68,38 +68,17 @@ impl Machine {
     pub(crate) fn command(&self, root: &Root, cmdline: &str, control: BorrowedFd<'_>) -> Command {
         let mut command = root.command("qemu-system-x86_64", &self.folder, &[]);
         let file = |name: &str| self.folder.join(name);
-        command.args([
-            "-accel",
-            self.accel.name(),
-            "-cpu",
-            self.profile.cpu(self.accel),
-        ]);
-        command.args([
-            "-smp",
-            &self.cpus.to_string(),
-            "-m",
-            &format!("{}M", self.memory),
-        ]);
+        command.args(["-accel", self.accel.name(), "-cpu", self.profile.cpu(self.accel)]);
+        command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory)]);
         // The end of the last hop is a reset; so is a panic.
         command.args(["-no-reboot", "-nodefaults", "-display", "none"]);
-        command.args([
-            "-chardev",
-            "stdio,id=console,signal=off",
-            "-serial",
-            "chardev:console",
-        ]);
+        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         let control = format!("file,id=control,path=/dev/fd/{}", control.as_raw_fd());
         command.args(["-chardev", &control, "-serial", "chardev:control"]);
-        command
-            .arg("-kernel")
-            .arg(file(KERNEL))
-            .arg("-initrd")
-            .arg(file(INITRAMFS));
+        command.arg("-kernel").arg(file(KERNEL)).arg("-initrd").arg(file(INITRAMFS));
         command.args(["-append", cmdline]);
-        let drive = format!(
-            "if=none,id=payload,format=raw,readonly=on,file={}",
-            escape(&file(PAYLOAD))
-        );
+        let drive =
+            format!("if=none,id=payload,format=raw,readonly=on,file={}", escape(&file(PAYLOAD)));
         command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=payload"]);
         command
     }

@@ -2,6 +2,7 @@
 
 //! Running a virtual machine to its end, or to the first alarm.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +31,18 @@ const QUIET: Duration = Duration::from_millis(700);
 
 /// How long QEMU may take to end after the guest is done.
 const SWITCH_OFF: Duration = Duration::from_secs(20);
+
+/// QEMU ended by itself before any kernel spoke.
+#[derive(Debug)]
+pub(crate) struct NotStarted(String);
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotStarted {}
 
 /// How long a virtual machine may take.
 #[derive(Clone, Copy, Debug)]
@@ -103,11 +116,11 @@ pub(crate) fn run(
         }
     }
     if let Some(status) = status.filter(|_| !watch.record().done) {
-        let words = if complaints.is_empty() {
-            "it said nothing".into()
-        } else {
-            complaints.join("; ")
-        };
+        let words =
+            if complaints.is_empty() { "it said nothing".into() } else { complaints.join("; ") };
+        if watch.record().hops.is_empty() && !status.success() {
+            return Err(NotStarted(format!("{status}: {words}")).into());
+        }
         watch.raise(
             "the machine ended before the guest was done",
             format!("QEMU: {status}; {words}"),
@@ -124,16 +137,10 @@ fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: In
         }
     } else if silent > limits.silence {
         let doing = doing(watch.record());
-        watch.raise(
-            "silence",
-            format!("not a word for {} s{doing}", silent.as_secs()),
-        );
+        watch.raise("silence", format!("not a word for {} s{doing}", silent.as_secs()));
     } else if begin.elapsed() > limits.total {
         let doing = doing(watch.record());
-        watch.raise(
-            "time is up",
-            format!("not done after {} s{doing}", limits.total.as_secs()),
-        );
+        watch.raise("time is up", format!("not done after {} s{doing}", limits.total.as_secs()));
     }
 }
 
@@ -157,10 +164,7 @@ fn start(machine: &Machine, root: &Root, cmdline: &str) -> Result<(Running, Line
     // QEMU opens it by its number.
     fcntl_setfd(&control_end, FdFlags::empty()).context("let QEMU inherit a pipe")?;
     let mut command = machine.command(root, cmdline, control_end.as_fd());
-    command
-        .stdin(Stdio::null())
-        .stdout(console_end)
-        .stderr(qemu_end);
+    command.stdin(Stdio::null()).stdout(console_end).stderr(qemu_end);
     let running = Running::start(&mut command).context("start QEMU")?;
     drop((command, control_end));
 
@@ -194,8 +198,6 @@ impl Log {
             Port::Qemu => '!',
         };
         let written = writeln!(self.0, "{:9.3} {port} {line}", at.as_secs_f64());
-        written
-            .and_then(|()| self.0.flush())
-            .context("write the log of the machine")
+        written.and_then(|()| self.0.flush()).context("write the log of the machine")
     }
 }

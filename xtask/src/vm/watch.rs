@@ -92,19 +92,13 @@ pub(crate) struct Alarm {
 impl HopRecord {
     /// When `event` came, if it did.
     pub(crate) fn time_of(&self, event: &Event) -> Option<Duration> {
-        self.events
-            .iter()
-            .find(|(there, _)| there == event)
-            .map(|(_, at)| *at)
+        self.events.iter().find(|(there, _)| there == event).map(|(_, at)| *at)
     }
 
     /// When PID 1 began.
     pub(crate) fn init(&self) -> Option<Duration> {
         let is_init = |event: &Event| matches!(event, Event::Init { .. });
-        self.events
-            .iter()
-            .find(|(event, _)| is_init(event))
-            .map(|(_, at)| *at)
+        self.events.iter().find(|(event, _)| is_init(event)).map(|(_, at)| *at)
     }
 }
 
@@ -114,11 +108,7 @@ impl Record {
         let Some(alarm) = &self.alarm else {
             return Vec::new();
         };
-        let Some(hop) = alarm
-            .hop
-            .checked_sub(1)
-            .and_then(|index| self.hops.get(index))
-        else {
+        let Some(hop) = alarm.hop.checked_sub(1).and_then(|index| self.hops.get(index)) else {
             return Vec::new();
         };
         let lines = hop.log.iter().skip(alarm.at_line.saturating_sub(BEFORE));
@@ -157,12 +147,7 @@ impl Watch {
         let lines = self.record.hops.last().map_or(0, |hop| hop.log.len());
         // What was said last is what matters now.
         let at_line = lines.saturating_sub(20);
-        self.alarm(Alarm {
-            hop,
-            kind: kind.into(),
-            detail,
-            at_line,
-        });
+        self.alarm(Alarm { hop, kind: kind.into(), detail, at_line });
     }
 
     /// Whether there is an alarm.
@@ -186,11 +171,7 @@ impl Watch {
 
     fn console(&mut self, line: &str, at: Duration) {
         if let Some(release) = kernel_log::banner(line) {
-            let hop = HopRecord {
-                release: release.into(),
-                first_line: at,
-                ..HopRecord::default()
-            };
+            let hop = HopRecord { release: release.into(), first_line: at, ..HopRecord::default() };
             self.record.hops.push(hop);
         }
         let number = self.record.hops.len();
@@ -201,12 +182,7 @@ impl Watch {
         let at_line = hop.log.len().saturating_sub(1);
         if let Some(kind) = kernel_log::trouble(line) {
             let detail = kernel_log::message(line).to_owned();
-            self.alarm(Alarm {
-                hop: number,
-                kind: kind.into(),
-                detail,
-                at_line,
-            });
+            self.alarm(Alarm { hop: number, kind: kind.into(), detail, at_line });
         }
     }
 
@@ -249,11 +225,7 @@ impl Watch {
     fn event(&mut self, event: Event, at: Duration) {
         if let Event::Init { hop, release } = &event {
             self.announced += 1;
-            let spoke = self
-                .record
-                .hops
-                .get(self.announced - 1)
-                .map(|hop| hop.release.clone());
+            let spoke = self.record.hops.get(self.announced - 1).map(|hop| hop.release.clone());
             if *hop != self.announced || spoke.as_ref() != Some(release) {
                 let detail = format!(
                     "PID 1 says hop {hop}, kernel {release}; on the console this is hop {}, kernel {}",
@@ -271,11 +243,7 @@ impl Watch {
             return;
         };
         if let Event::Step { name } = &event {
-            hop.steps.push(StepRecord {
-                name: name.clone(),
-                began: at,
-                ..StepRecord::default()
-            });
+            hop.steps.push(StepRecord { name: name.clone(), began: at, ..StepRecord::default() });
         }
         hop.events.push((event, at));
     }
@@ -290,11 +258,7 @@ mod tests {
     fn watch(lines: &[&str]) -> Record {
         let mut watch = Watch::default();
         for (second, line) in (0..).zip(lines) {
-            let port = if line.starts_with('C') {
-                Port::Console
-            } else {
-                Port::Control
-            };
+            let port = if line.starts_with('C') { Port::Console } else { Port::Control };
             watch.line(port, &line[2..], Duration::from_secs(second));
         }
         watch.finish()
@@ -325,11 +289,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_alarm_with_the_lines_around_it() {
-        let more = [
-            "C [ 1.0] before",
-            "C [ 1.1] Kernel panic - not syncing: x",
-            "C [ 1.2] after",
-        ];
+        let more = ["C [ 1.0] before", "C [ 1.1] Kernel panic - not syncing: x", "C [ 1.2] after"];
         let record = watch(&[BOOT, &more].concat());
         let alarm = record.alarm.as_ref().unwrap();
         assert_eq!((alarm.hop, alarm.kind.as_str()), (1, "kernel panic"));
@@ -340,11 +300,8 @@ mod tests {
 
     #[test]
     fn the_first_alarm_stays() {
-        let more = [
-            "C [ 1.0] WARNING: x",
-            "C [ 1.1] Kernel panic - not syncing: x",
-            "K Bail out! y",
-        ];
+        let more =
+            ["C [ 1.0] WARNING: x", "C [ 1.1] Kernel panic - not syncing: x", "K Bail out! y"];
         let record = watch(&[BOOT, &more].concat());
         assert_eq!(record.alarm.unwrap().kind, "kernel warning");
     }
@@ -375,10 +332,7 @@ mod tests {
     fn giving_up_is_an_alarm() {
         let record = watch(&[BOOT, &["K Bail out! no disk"]].concat());
         let alarm = record.alarm.unwrap();
-        assert_eq!(
-            (alarm.kind.as_str(), alarm.detail.as_str()),
-            ("PID 1 gave up", "no disk")
-        );
+        assert_eq!((alarm.kind.as_str(), alarm.detail.as_str()), ("PID 1 gave up", "no disk"));
     }
 
     proptest! {

@@ -32,16 +32,8 @@ struct State {
 
 impl State {
     fn of(guest: &Guest) -> Self {
-        let path = guest
-            .plan
-            .hops
-            .iter()
-            .take(guest.number)
-            .map(|hop| hop.label.clone());
-        Self {
-            hop: guest.number,
-            path: path.collect(),
-        }
+        let path = guest.plan.hops.iter().take(guest.number).map(|hop| hop.label.clone());
+        Self { hop: guest.number, path: path.collect() }
     }
 }
 
@@ -71,10 +63,7 @@ pub(crate) fn take(guest: &Guest) -> Result<()> {
     let mut expected = State::of(guest);
     expected.hop -= 1;
     expected.path.pop();
-    ensure!(
-        state == expected,
-        "the last hop left {state:?}, expected {expected:?}"
-    );
+    ensure!(state == expected, "the last hop left {state:?}, expected {expected:?}");
 
     abi::finish(&session).context("FINISH")?;
     guest.control.event(&Event::Finished);

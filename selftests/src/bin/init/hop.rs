@@ -20,18 +20,13 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     let release = uname().release().to_string_lossy().into_owned();
     let control = guest.control.clone();
     control.line("KTAP version 1");
-    control.event(&Event::Init {
-        hop: guest.number,
-        release,
-    });
+    control.event(&Event::Init { hop: guest.number, release });
 
     let steps = guest.hop()?.steps.clone();
     control.line(&format!("1..{}", steps.len()));
     for (index, step) in steps.iter().enumerate() {
         system::note(&format!("hop {}: {}", guest.number, step.name));
-        control.event(&Event::Step {
-            name: step.name.clone(),
-        });
+        control.event(&Event::Step { name: step.name.clone() });
         let number = index + 1;
         match &step.action {
             Action::Misbehave(how) => misbehave::run(&control, number, step, *how)?,
@@ -45,6 +40,7 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
             }
         }
     }
+    system::scan_for_leaks()?;
     leave(guest)
 }
 
@@ -56,9 +52,7 @@ fn say(guest: &Guest, number: usize, step: &Step, verdict: &Verdict) {
             for line in format!("{why:#}").lines() {
                 guest.control.line(&format!("# {line}"));
             }
-            guest
-                .control
-                .line(&format!("not ok {number} {}", step.name));
+            guest.control.line(&format!("not ok {number} {}", step.name));
         }
     }
 }
@@ -87,7 +81,5 @@ fn leave(guest: &Guest) -> Result<()> {
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::NotFound)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }

@@ -37,9 +37,7 @@ pub(crate) fn run(control: &Control, argv: &[String], limit_ms: u64) -> Verdict 
     if !in_time {
         child.kill().with_context(|| format!("end {program}"))?;
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("wait for {program}"))?;
+    let status = child.wait().with_context(|| format!("wait for {program}"))?;
     let _ = ended.recv_timeout(LAST_WORDS);
     if !in_time {
         bail!("still running after {limit_ms} ms");
@@ -67,10 +65,7 @@ fn forward(control: Control, from: PipeReader) -> mpsc::Receiver<()> {
 
 /// Waits for a process to end; `false` if it has not when the time is up.
 fn wait(pid: u32, limit_ms: u64) -> Result<bool> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("a PID out of range")?;
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a PID out of range")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
     let limit = Timespec::try_from(Duration::from_millis(limit_ms)).context("limit")?;
     let mut events = [PollFd::new(&process, PollFlags::IN)];

@@ -6,6 +6,8 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::mount::{MountFlags, mount};
@@ -18,6 +20,9 @@ use crate::control::Control;
 
 /// Open files that a test may ask for: one for each of its sessions and files.
 const FILES: u64 = 1 << 20;
+
+/// `MSECS_MIN_AGE` of `mm/kmemleak.c`.
+const KMEMLEAK_AGE: Duration = Duration::from_secs(5);
 
 /// What is mounted where. The upstream tests look for debugfs in `/debugfs`.
 const MOUNTS: &[(&str, &str, &str)] = &[
@@ -64,21 +69,14 @@ pub(crate) fn set_up() -> Result<Guest> {
             .with_context(|| format!("mount {kind} on {on}"))?;
     }
     let control = Control::open()?;
-    let files = Rlimit {
-        current: Some(FILES),
-        maximum: Some(FILES),
-    };
+    let files = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     setrlimit(Resource::Nofile, files).context("raise the limit of open files")?;
 
     let mut json = Vec::new();
     payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
     let plan = serde_json::from_slice(&json).context("understand the plan")?;
     let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
-    Ok(Guest {
-        control,
-        plan,
-        number: hop_number(&cmdline)?,
-    })
+    Ok(Guest { control, plan, number: hop_number(&cmdline)? })
 }
 
 /// Loads the kernel of `hop`, number `number`, for [`leave`].
@@ -92,6 +90,24 @@ pub(crate) fn load(hop: &Hop, number: usize) -> Result<()> {
     // The loaded kernel is a copy; the memory is better used by the tests.
     let _ = fs::remove_file("/run/kernel");
     let _ = fs::remove_file("/run/initramfs");
+    Ok(())
+}
+
+/// Lets kmemleak look for lost memory, if the kernel has it; it complains in the kernel's log.
+pub(crate) fn scan_for_leaks() -> Result<()> {
+    let kmemleak = Path::new("/sys/kernel/debug/kmemleak");
+    if !kmemleak.exists() {
+        return Ok(());
+    }
+    // kmemleak trusts nothing that is younger than this, because its pointer may be on a stack.
+    std::thread::sleep(KMEMLEAK_AGE);
+    // An object is reported by the first scan that finds it twice without a reference.
+    for _ in 0..2 {
+        fs::write(kmemleak, "scan").context("scan for memory leaks")?;
+    }
+    for line in fs::read_to_string(kmemleak).context("read memory leaks")?.lines() {
+        note(&format!("kmemleak: {line}"));
+    }
     Ok(())
 }
 
@@ -144,9 +160,7 @@ fn hop_number(cmdline: &str) -> Result<usize> {
         .filter_map(|word| word.strip_prefix(HOP_PARAMETER)?.strip_prefix('='))
         .next_back()
         .with_context(|| format!("no {HOP_PARAMETER}= in /proc/cmdline: {cmdline}"))?;
-    value
-        .parse()
-        .with_context(|| format!("{HOP_PARAMETER}={value} is no number"))
+    value.parse().with_context(|| format!("{HOP_PARAMETER}={value} is no number"))
 }
 
 #[cfg(test)]
@@ -155,10 +169,7 @@ mod tests {
 
     #[test]
     fn the_hop_is_read_from_the_command_line() {
-        assert_eq!(
-            hop_number("console=ttyS0 vmtest.hop=12 panic=-1\n").unwrap(),
-            12
-        );
+        assert_eq!(hop_number("console=ttyS0 vmtest.hop=12 panic=-1\n").unwrap(), 12);
         assert!(hop_number("vmtest.hop=x").is_err());
         assert!(hop_number("vmtest.hopping=1").is_err());
         assert!(hop_number("").is_err());

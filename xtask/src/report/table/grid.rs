@@ -149,15 +149,9 @@ mod tests {
     #[test]
     fn names_keep_their_colour() {
         let tests = vec![samples::test("ok", "FAIL ok", &[Verdict::Passed])];
-        let outcome = Outcome {
-            tests,
-            ..samples::empty()
-        };
+        let outcome = Outcome { tests, ..samples::empty() };
         let text = render(&outcome, 80, true).join("");
-        assert!(
-            text.contains("\nok\n  FAIL ok  \x1b[32mok\x1b[0m"),
-            "{text}"
-        );
+        assert!(text.contains("\nok\n  FAIL ok  \x1b[32mok\x1b[0m"), "{text}");
     }
 
     #[test]
