@@ -11,6 +11,8 @@ mod lock;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -19,7 +21,10 @@ use serde::de::DeserializeOwned;
 pub(crate) use key::{Key, files};
 pub(crate) use lock::Lock;
 
-use crate::failure::NextStep as _;
+use crate::failure::{Failure, NextStep as _};
+
+/// How long programs of a killed run may still write.
+const DYING: Duration = Duration::from_secs(3);
 
 /// The cache folder.
 #[derive(Clone, Debug)]
@@ -30,19 +35,22 @@ pub(crate) struct Cache {
 impl Cache {
     /// The cache of this user: `$XDG_CACHE_HOME/liveupdate`, else `~/.cache/liveupdate`.
     pub(crate) fn of_user() -> Result<Self> {
+        Self::at(&Self::folder_of_user()?)
+    }
+
+    /// Where the cache of this user is, or would be.
+    pub(crate) fn folder_of_user() -> Result<PathBuf, Failure> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
             (Some(base), _) if Path::new(&base).is_absolute() => PathBuf::from(base),
             (_, Some(home)) => Path::new(&home).join(".cache"),
             _ => {
-                return Err(crate::failure::Failure::new(
-                    "no place for the cache: neither XDG_CACHE_HOME nor HOME is set",
-                    "set XDG_CACHE_HOME to a folder with 15 GB of room",
-                )
-                .into());
+                let what = "no place for the cache: neither XDG_CACHE_HOME nor HOME is set";
+                let next = "set XDG_CACHE_HOME to a folder with 15 GB of room";
+                return Err(Failure::new(what, next));
             }
         };
-        Self::at(&base.join("liveupdate"))
+        Ok(base.join("liveupdate"))
     }
 
     /// A cache in `folder`, which is made if needed.
@@ -95,7 +103,14 @@ impl Cache {
 
     /// Throws away what earlier runs left unfinished. Only with the lock of [`Cache::prepare`].
     pub(crate) fn sweep(&self, _: &Lock) -> Result<()> {
-        remove(&self.unfinished())
+        // Programs of a run that was just killed may need a moment to die.
+        let begin = Instant::now();
+        loop {
+            match remove(&self.unfinished()) {
+                Err(_) if begin.elapsed() < DYING => thread::sleep(Duration::from_millis(100)),
+                result => return result,
+            }
+        }
     }
 
     /// Where unfinished work lies.
@@ -105,7 +120,7 @@ impl Cache {
 
     /// The lock of those who fetch and build: one at a time.
     pub(crate) fn prepare(&self) -> Result<Lock> {
-        Lock::exclusive(&self.folder.join("prepare.lock"), "fetches or builds")
+        Lock::exclusive(&self.folder.join("prepare.lock"), "fetches or builds in this cache")
     }
 
     /// The lock of those who use what is finished: any number, but not while it is cleaned.
@@ -115,7 +130,7 @@ impl Cache {
 
     /// The lock of those who remove what others may use.
     pub(crate) fn own(&self) -> Result<Lock> {
-        Lock::exclusive(&self.folder.join("use.lock"), "uses the cache")
+        Lock::exclusive(&self.folder.join("use.lock"), "uses this cache")
     }
 
     /// Reads a small record; anything unreadable is as good as none.
@@ -144,6 +159,14 @@ pub(crate) fn write_by_rename(path: &Path, bytes: &[u8]) -> Result<()> {
     scratch.as_file().set_permissions(mode).context("set permissions")?;
     scratch.persist(path).with_context(|| format!("write {}", path.display()))?;
     Ok(())
+}
+
+/// Writes a file unless it has this content already: then its time stays, for make.
+pub(crate) fn write_if_different(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    write_by_rename(path, content)
 }
 
 /// Removes a file or a folder, if it is there.

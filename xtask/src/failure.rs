@@ -68,8 +68,13 @@ impl<T, E: Into<Error>> NextStep<T> for std::result::Result<T, E> {
         advice: impl FnOnce() -> (W, N),
     ) -> Result<T> {
         self.map_err(|error| {
+            let error = error.into();
+            // Nothing failed: the person wanted it to end.
+            if error.is::<Interrupted>() {
+                return error;
+            }
             let (what, next) = advice();
-            error.into().context(Failure::new(what, next))
+            error.context(Failure::new(what, next))
         })
     }
 }
@@ -123,6 +128,13 @@ mod tests {
           because: no route to host
         next step: check the network
         ");
+    }
+
+    #[test]
+    fn an_interruption_needs_no_advice() {
+        let error: Result<()> = Err(Interrupted.into());
+        let error = error.or_advise(|| ("no source", "check the network")).unwrap_err();
+        assert!(describe(&error).starts_with("error: interrupted"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use selftests::event::Event;
 
+use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
 use crate::suite::{CARRY, Kind, Test, Vm, stage_name};
 use crate::vm::{HopRecord, Record};
@@ -51,7 +52,7 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
         Kind::EveryHop => Some(step(chain, hop, &test.name)),
         Kind::Misbehave(_, at) => (at == hop).then(|| step(chain, hop, &test.name)),
         Kind::Staged => Some(staged(chain, hop, count, &test.name)),
-        Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), hop > 1, hop < count)),
+        Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count))),
         // The kernel saves in the first hop of a machine and restores in the second.
         Kind::KhoLog => {
             let before = hop.checked_sub(1)?;
@@ -138,6 +139,14 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     }
     for (index, (record, planned)) in ran.record.hops.iter().zip(&ran.vm.plan.hops).enumerate() {
         let hop = ran.vm.first + index;
+        // Each fragment of `xtask/configs` gives its kernel a name.
+        if !record.release.ends_with(&format!("-{}", planned.label)) {
+            let what = format!(
+                "hop {hop} booted {}, which is no kernel of the implementation `{}`",
+                record.release, planned.label
+            );
+            troubles.push(trouble(hop, what, Vec::new()));
+        }
         let known = |name: &str| planned.steps.iter().any(|step| step.name == name);
         for said in record.verdicts.iter().filter(|said| !known(&said.name)) {
             let what =

@@ -27,8 +27,10 @@ mod toolchain;
 mod upstream;
 mod vm;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Parser;
 
 /// Builds kernels and a guest, boots QEMU, really kexecs, and checks everything
@@ -53,6 +55,14 @@ enum Task {
     Doctor,
     /// Remove what was built
     Clean(task::clean::Options),
+}
+
+/// Writes to standard output; whoever reads it may stop early.
+fn say(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("write"),
+        _ => Ok(()),
+    }
 }
 
 fn main() -> ExitCode {

@@ -40,6 +40,29 @@ pub(crate) struct Workshop {
     _use: Lock,
 }
 
+/// The cache in use, and the toolchain root.
+pub(crate) struct Toolchain {
+    pub(crate) project: Project,
+    pub(crate) cache: Cache,
+    pub(crate) root: Root,
+    /// Keeps others from cleaning while this is used.
+    shared: Lock,
+}
+
+impl Toolchain {
+    /// Sees to it that the toolchain root is there.
+    pub(crate) fn open() -> Result<(Self, Lock)> {
+        let project = Project::open()?;
+        let cache = Cache::of_user()?;
+        // In this order everywhere, or a run and a clean-up could wait for each other.
+        let lock = cache.prepare()?;
+        let shared = cache.share()?;
+        toolchain::sweep(&cache, &lock)?;
+        let root = toolchain::prepare(&cache, &project, &lock)?;
+        Ok((Self { project, cache, root, shared }, lock))
+    }
+}
+
 /// All that virtual machines need.
 pub(crate) struct Ready {
     pub(crate) workshop: Workshop,
@@ -53,17 +76,21 @@ pub(crate) struct Ready {
 
 impl Workshop {
     /// Only what is there already; `None` if toolchain or source are not.
-    pub(crate) fn peek(linux: Option<&Path>) -> Result<Option<Self>> {
+    pub(crate) fn peek(
+        linux: Option<&Path>,
+        implementations: &[Implementation],
+    ) -> Result<Option<Self>> {
         let project = Project::open()?;
+        check_present(&project, implementations)?;
         let cache = Cache::of_user()?;
         let shared = cache.share()?;
         let root = toolchain::existing(&cache, &project);
         let settings = &project.settings.source;
         let source = match linux {
             Some(folder) => Some(source::open_given(folder, settings)?),
-            None => source::chosen(&cache, settings).map(|chosen| chosen.source(&cache)),
+            None => source::chosen(&cache, settings),
         };
-        let Some(source) = source.filter(|source| root.exists() && source.folder.exists()) else {
+        let Some(source) = source.filter(|_| root.exists()) else {
             return Ok(None);
         };
         let overlay = Overlay::of(&project.folder)?;
@@ -75,24 +102,18 @@ impl Workshop {
         linux: Option<&Path>,
         implementations: &[Implementation],
     ) -> Result<(Self, Lock)> {
-        let project = Project::open()?;
-        if implementations.contains(&Implementation::Rust) && !project.has_rust() {
-            let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
-            return Err(Failure::new(what, "use the implementation `c`").into());
-        }
-        let cache = Cache::of_user()?;
-        let shared = cache.share()?;
         // What is wrong should be told before anything long begins.
+        let project = Project::open()?;
+        check_present(&project, implementations)?;
         let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
         let given = given.transpose()?;
-        let lock = cache.prepare()?;
-        toolchain::sweep(&cache, &lock)?;
-        let root = toolchain::prepare(&cache, &project, &lock)?;
+        let overlay = Overlay::of(&project.folder)?;
+
+        let (Toolchain { project, cache, root, shared }, lock) = Toolchain::open()?;
         let source = match given {
             Some(source) => source,
             None => source::prepare_debian(&cache, &project, &root, &lock)?,
         };
-        let overlay = Overlay::of(&project.folder)?;
         Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
     }
 
@@ -122,6 +143,15 @@ impl Workshop {
     }
 }
 
+/// Refuses implementations that this checkout does not have.
+fn check_present(project: &Project, implementations: &[Implementation]) -> Result<(), Failure> {
+    if implementations.contains(&Implementation::Rust) && !project.has_rust() {
+        let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
+        return Err(Failure::new(what, "use the implementation `c`"));
+    }
+    Ok(())
+}
+
 impl Ready {
     /// Makes what is missing for kernels of these implementations.
     pub(crate) fn make(implementations: &[Implementation], wish: &Wish) -> Result<Self> {
@@ -135,9 +165,10 @@ impl Ready {
                 images.insert(*implementation, workshop.image(&recipe, wish.jobs, &lock)?);
             }
         }
-        let programs = Programs::of(&workshop.cache, &workshop.root, &workshop.source);
+        let (cache, root) = (&workshop.cache, &workshop.root);
+        let programs = Programs::of(cache, root, &workshop.source, &workshop.overlay);
         if !programs.exist() {
-            programs.prepare(&workshop.cache, &workshop.root, &workshop.tree(&lock)?, &lock)?;
+            programs.prepare(cache, root, &workshop.tree(&lock)?, &lock)?;
         }
         Ok(Self { workshop, images, programs, init })
     }

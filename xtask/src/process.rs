@@ -2,6 +2,7 @@
 
 //! Running other programs: never longer than this one, with their output in a log.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -181,12 +182,36 @@ impl<'a> Job<'a> {
     }
 }
 
+/// A program that ended with anything but success.
+#[derive(Debug)]
+pub(crate) struct Exited {
+    program: String,
+    status: ExitStatus,
+}
+
+impl fmt::Display for Exited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ended with {}", self.program, self.status)
+    }
+}
+
+impl std::error::Error for Exited {}
+
+impl Exited {
+    /// Whether the error is that of a program that ended when it wanted to, and was not killed.
+    pub(crate) fn by_itself(error: &anyhow::Error) -> bool {
+        // Shells and `unshare` pass a signal on as 128 and more.
+        let exited = error.downcast_ref::<Self>();
+        exited.is_some_and(|exited| exited.status.code().is_some_and(|code| code < 126))
+    }
+}
+
 fn failed(program: &str, status: ExitStatus, output: &str, log: &Path) -> anyhow::Error {
     let lines: Vec<&str> = output.lines().collect();
     let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN)).copied();
     let shown: Vec<&str> = shown.collect();
     anyhow!("{}\n(whole output: {})", shown.join("\n"), log.display())
-        .context(format!("`{program}` ended with {status}"))
+        .context(Exited { program: program.to_owned(), status })
 }
 
 /// The command as a person would type it, without the wrapping.
@@ -249,6 +274,20 @@ mod tests {
         let error = format!("{:#}", job.run().unwrap_err());
         assert!(error.contains("exit status: 3") && error.contains("\n100\n"), "{error}");
         assert!(!error.contains("\n50\n"));
+    }
+
+    #[test]
+    fn an_end_is_told_from_a_death() {
+        let folder = tempfile::tempdir().unwrap();
+        let by_itself = |script: &str| {
+            let error = Job::new(shell(script), folder.path().join("log")).run().unwrap_err();
+            Exited::by_itself(&error)
+        };
+        assert!(by_itself("exit 2"));
+        assert!(!by_itself("kill -KILL $$"));
+        assert!(!by_itself("sh -c 'kill -KILL $$'; exit $?"));
+        let error = Job::new(shell("exit 2"), "/dev/full").run().unwrap_err();
+        assert!(!Exited::by_itself(&error), "{error:#}");
     }
 
     #[test]

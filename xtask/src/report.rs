@@ -21,8 +21,12 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+pub(crate) use self::text::Colour;
 use self::text::{hanging, readable};
 use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
+
+/// Names of the reports in a folder.
+pub(crate) const FILES: [&str; 3] = ["report.txt", "junit.xml", "report.json"];
 
 /// Width of `report.txt`, which no terminal limits.
 const FILE_WIDTH: usize = 100;
@@ -37,14 +41,15 @@ const LONGEST_CHAIN: usize = 6;
 ///
 /// Each file is complete or absent: it is written under another name and then renamed.
 pub(crate) fn write(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
-    write_file(folder, "report.txt", Ok(page(outcome)))?;
-    write_file(folder, "junit.xml", junit::render(outcome))?;
-    write_file(folder, "report.json", json::render(outcome))
+    let [text, junit, json] = FILES;
+    write_file(folder, text, Ok(page(outcome)))?;
+    write_file(folder, junit, junit::render(outcome))?;
+    write_file(folder, json, json::render(outcome))
 }
 
 /// Table and timeline as in `report.txt`.
 fn page(outcome: &Outcome) -> String {
-    let table = table::render(outcome, FILE_WIDTH, false);
+    let table = table::render(outcome, FILE_WIDTH, Colour::Off);
     let timeline = timeline::render(&outcome.updates, FILE_WIDTH);
     if timeline.is_empty() { table } else { format!("{table}\n{timeline}") }
 }
@@ -188,7 +193,7 @@ mod tests {
     #[test]
     fn without_updates_the_text_is_the_table() {
         let outcome = samples::empty();
-        assert_eq!(page(&outcome), table::render(&outcome, FILE_WIDTH, false));
+        assert_eq!(page(&outcome), table::render(&outcome, FILE_WIDTH, Colour::Off));
     }
 
     #[test]

@@ -9,9 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use crate::cache::{Cache, remove};
+use crate::report;
 
 /// Runs that are kept.
 const KEPT: usize = 20;
+
+/// What names of logs begin with.
+const LOGS: &[&str] = &["chain", "kho-", "probe"];
 
 /// A run younger than this may still be going on.
 const YOUNG: Duration = Duration::from_hours(6);
@@ -28,6 +32,21 @@ pub(crate) fn create(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
     fs::create_dir_all(&folder)
         .and_then(|()| folder.canonicalize())
         .with_context(|| format!("make the report folder {}", folder.display()))
+}
+
+/// Removes reports and logs of an earlier run from a folder of the user's.
+pub(crate) fn clear(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_log = path.extension().is_some_and(|extension| extension == "log")
+            && LOGS.iter().any(|log| name.starts_with(log));
+        if is_log || report::FILES.contains(&name.as_str()) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Seconds since 1970.
@@ -56,6 +75,19 @@ fn prune(all: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_run_wrote_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["junit.xml", "report.json", "report.txt", "chain.log", "kho-2.log", "my.log"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        clear(folder.path()).unwrap();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["my.log"]);
+        clear(&folder.path().join("none")).unwrap();
+    }
 
     #[test]
     fn only_many_and_old_runs_go() {

@@ -200,11 +200,11 @@ fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<S
 }
 
 impl Profile {
-    /// How long one step may take in the guest.
+    /// How long one step may take in the guest: less than the silence that ends a machine.
     fn step_limit_ms(self) -> u64 {
         match self {
-            Self::Release => 120_000,
-            Self::Debug => 600_000,
+            Self::Release => 60_000,
+            Self::Debug => 240_000,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::NextStep;
 use crate::process::Job;
 use crate::progress::Step;
-use crate::source::{Source, Tree};
+use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
 /// Raise it when the way of building changes.
@@ -47,9 +47,10 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// The programs of a source, built or not.
-    pub(crate) fn of(cache: &Cache, root: &Root, source: &Source) -> Self {
-        let key = Key::of("upstream", VERSION).with(&root.key).with(&source.key).finish();
-        Self { folder: cache.path("upstream", key) }
+    pub(crate) fn of(cache: &Cache, root: &Root, source: &Source, overlay: &Overlay) -> Self {
+        let key = Key::of("upstream", VERSION).with(&root.key).with(&source.key);
+        let key = key.with(overlay.headers_key());
+        Self { folder: cache.path("upstream", key.finish()) }
     }
 
     /// Whether they are there.
@@ -78,7 +79,7 @@ impl Programs {
             let what = "upstream's selftests do not build";
             (what, format!("read the log {}; is the tree whole?", log.display()))
         })?;
-        check_static(&scratch.join("bin"))?;
+        check_there(&scratch.join("bin"))?;
         cache.publish(&scratch.join("bin"), &self.folder)?;
         remove(&scratch)?;
         step.done();
@@ -87,7 +88,7 @@ impl Programs {
 }
 
 /// Every program is there and not empty.
-fn check_static(folder: &Path) -> Result<()> {
+fn check_there(folder: &Path) -> Result<()> {
     for name in std::iter::once(&API).chain(STAGED) {
         let path = folder.join(name);
         let size = fs::metadata(&path).with_context(|| format!("look for {}", path.display()))?;

@@ -9,9 +9,9 @@ mod qemu;
 mod run;
 mod watch;
 
-pub(crate) use accel::{Accel, Choice, decide};
+pub(crate) use accel::{Accel, Answer, Choice, decide};
 pub(crate) use qemu::{INITRAMFS, KERNEL, Machine, PAYLOAD};
-pub(crate) use run::{Limits, NotStarted, run};
+pub(crate) use run::{Limits, run};
 #[cfg(test)]
 pub(crate) use watch::Watch;
 pub(crate) use watch::{HopRecord, Port, Record};

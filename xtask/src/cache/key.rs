@@ -24,18 +24,6 @@ impl Key {
         self
     }
 
-    /// Adds all files of a folder with their paths and content; a missing folder is empty.
-    pub(crate) fn with_folder(mut self, folder: &Path) -> Result<Self> {
-        for file in files(folder)? {
-            let content = std::fs::read(folder.join(&file));
-            let content =
-                content.with_context(|| format!("read {}", folder.join(&file).display()))?;
-            self.add(file.as_os_str().as_encoded_bytes());
-            self.add(&content);
-        }
-        Ok(self)
-    }
-
     /// The key: 16 hexadecimal digits, fit for a file name.
     pub(crate) fn finish(self) -> String {
         let mut name = String::new();
@@ -77,20 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn names_and_content_of_a_folder_count() {
+    fn files_are_listed_in_order_and_relative() {
         let folder = tempfile::tempdir().unwrap();
-        let key = || Key::of("x", 1).with_folder(folder.path()).unwrap().finish();
-        let empty = key();
-        std::fs::write(folder.path().join("a"), "1").unwrap();
-        let one = key();
-        std::fs::write(folder.path().join("a"), "2").unwrap();
-        let changed = key();
-        std::fs::rename(folder.path().join("a"), folder.path().join("b")).unwrap();
-        let renamed = key();
-        let all = [&empty, &one, &changed, &renamed];
-        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
-        let none = Key::of("x", 1).with_folder(&folder.path().join("none")).unwrap().finish();
-        assert_eq!(none, empty);
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        for file in ["b/x", "a", "c"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        assert_eq!(files(folder.path()).unwrap(), ["a", "b/x", "c"].map(Path::new));
+        assert!(files(&folder.path().join("none")).unwrap().is_empty());
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Locks between runs: held by an open file, so the kernel drops them with the process.
+//! Locks between runs: held by an open file, so the kernel drops them with the processes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -22,7 +22,23 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// A lock, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Exclusive,
+    Shared,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Those who share leave no name, so that of the last owner must not stay.
+        if self.kind == Kind::Exclusive {
+            let _ = self.file.set_len(0);
+        }
+    }
 }
 
 impl Lock {
@@ -30,17 +46,17 @@ impl Lock {
     pub(crate) fn exclusive(path: &Path, doing: &str) -> Result<Self> {
         let mut file = open(path)?;
         wait(&mut file, path, doing, File::try_lock)?;
-        // Who holds it is for people to read; the lock itself does not depend on it.
+        // Who has it is for people to read; the lock itself does not depend on it.
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = write!(file, "{}", std::process::id());
-        Ok(Self { _file: file })
+        Ok(Self { file, kind: Kind::Exclusive })
     }
 
     /// Waits until nobody has it exclusively.
     pub(crate) fn shared(path: &Path) -> Result<Self> {
         let mut file = open(path)?;
-        wait(&mut file, path, "cleans", File::try_lock_shared)?;
-        Ok(Self { _file: file })
+        wait(&mut file, path, "cleans the cache", File::try_lock_shared)?;
+        Ok(Self { file, kind: Kind::Shared })
     }
 }
 
@@ -68,11 +84,11 @@ fn wait(
         }
         let holder = holder(file);
         if !told {
-            eprintln!("waiting: another run{holder} {doing} in the same cache");
+            eprintln!("waiting: another run{holder} {doing}");
             told = true;
         }
         if begin.elapsed() > PATIENCE {
-            let what = format!("another run{holder} {doing} in the same cache, for two hours now");
+            let what = format!("another run{holder} {doing}, for two hours now");
             let next = "see what it does and end it, or point XDG_CACHE_HOME elsewhere";
             return Err(Failure::new(what, next).into());
         }
@@ -112,7 +128,7 @@ mod tests {
         };
         assert!(got.try_recv().is_err());
         drop(first);
-        got.recv_timeout(Duration::from_secs(20)).unwrap();
+        got.recv_timeout(Duration::from_mins(1)).unwrap();
         drop(second.join().unwrap().unwrap());
     }
 

@@ -12,12 +12,35 @@ const FLBS: usize = 3;
 /// What its messages begin with.
 const FLB_PREFIX: &str = "liveupdate test: ";
 
-/// Judges the FLB test in one hop, `after` a kexec, `before` one, or both.
+/// On which sides of a hop there is a kexec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kexec {
+    /// The first hop of a chain.
+    After,
+    /// The last.
+    Before,
+    /// One in the middle.
+    Both,
+}
+
+impl Kexec {
+    /// Of hop `number` in a chain of `count`, two at least.
+    pub(super) fn of(number: usize, count: usize) -> Self {
+        match number {
+            1 => Self::After,
+            _ if number == count => Self::Before,
+            _ => Self::Both,
+        }
+    }
+}
+
+/// Judges the FLB test in one hop.
 ///
 /// Files come and go while a kernel runs, so preserve and unpreserve alternate; what counts is that
 /// each FLB is preserved when the kernel is left and is not when the last one ends. What came over
 /// is found once and finished once.
-pub(super) fn flb(hop: usize, record: Option<&HopRecord>, after: bool, before: bool) -> Cell {
+pub(super) fn flb(hop: usize, record: Option<&HopRecord>, kexec: Kexec) -> Cell {
+    let (entered, left) = (kexec != Kexec::After, kexec != Kexec::Before);
     let Some(record) = record else {
         return missing(hop);
     };
@@ -38,21 +61,21 @@ pub(super) fn flb(hop: usize, record: Option<&HopRecord>, after: bool, before: b
         };
         let (preserved, unpreserved) =
             (count("preserve was triggered"), count("unpreserve was triggered"));
-        if preserved != unpreserved + usize::from(before) {
+        if preserved != unpreserved + usize::from(left) {
             wrong.push(format!(
                 "{name}: preserved {preserved} times, unpreserved {unpreserved} times"
             ));
         }
         let (found, finished) =
             (count("found flb data from the previous boot"), count("finish was triggered"));
-        if (found, finished) != (usize::from(after), usize::from(after)) {
+        if (found, finished) != (usize::from(entered), usize::from(entered)) {
             wrong.push(format!("{name}: found {found} times, finished {finished} times"));
         }
     }
     if !wrong.is_empty() {
         return failed(hop, "the FLB test of the kernel failed", &wrong);
     }
-    let verdict = if after { Verdict::Passed } else { Verdict::Prepared };
+    let verdict = if entered { Verdict::Passed } else { Verdict::Prepared };
     Cell { hop, verdict, detail: None, elapsed: None, subtests: FLBS }
 }
 
@@ -99,7 +122,7 @@ mod tests {
 
     #[test]
     fn flbs_are_preserved_when_a_kernel_is_left() {
-        let verdict = |lines: &[&str]| flb(1, Some(&record(lines)), false, true).verdict;
+        let verdict = |lines: &[&str]| flb(1, Some(&record(lines)), Kexec::After).verdict;
         assert_eq!(verdict(&[PRESERVE, UNPRESERVE, PRESERVE]), Verdict::Prepared);
         assert_eq!(verdict(&[PRESERVE, UNPRESERVE]), Verdict::Failed);
         assert_eq!(verdict(&[PRESERVE, PRESERVE]), Verdict::Failed);
@@ -108,17 +131,17 @@ mod tests {
 
     #[test]
     fn flbs_are_found_and_finished_once() {
-        let verdict = |lines: &[&str]| flb(2, Some(&record(lines)), true, false).verdict;
+        let verdict = |lines: &[&str]| flb(2, Some(&record(lines)), Kexec::Before).verdict;
         assert_eq!(verdict(&[FOUND, FINISH]), Verdict::Passed);
         assert_eq!(verdict(&[FOUND]), Verdict::Failed);
         assert_eq!(verdict(&[FOUND, FINISH, FINISH]), Verdict::Failed);
         assert_eq!(verdict(&[FOUND, FINISH, PRESERVE]), Verdict::Failed);
-        assert_eq!(flb(2, None, true, false).verdict, Verdict::Missing);
+        assert_eq!(flb(2, None, Kexec::Before).verdict, Verdict::Missing);
     }
 
     #[test]
     fn an_error_of_the_test_is_shown() {
-        let cell = flb(2, Some(&record(&[FOUND, FINISH, "ERROR - incorrect data"])), true, false);
+        let cell = flb(2, Some(&record(&[FOUND, FINISH, "ERROR - incorrect data"])), Kexec::Before);
         assert!(cell.detail.unwrap().contains("ERROR - incorrect data"));
     }
 

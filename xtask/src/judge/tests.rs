@@ -115,6 +115,16 @@ fn what_is_not_planned_is_trouble() {
 }
 
 #[test]
+fn a_kernel_of_another_implementation_is_trouble() {
+    let mut lines = boot(1);
+    lines[0] = "C [ 0.0] Linux version 7.3.4-rust (x)".into();
+    lines[1] = lines[1].replace("-c", "-rust");
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let (_, troubles) = judged("liveupdate", &lines);
+    assert!(troubles[0].what.contains("no kernel of the implementation `c`"), "{troubles:?}");
+}
+
+#[test]
 fn the_timeline_counts_from_the_reboot_call() {
     let mut lines = boot(1);
     lines.push(r#"K # event {"event":"reboot"}"#.into());

@@ -8,11 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, write_if_different};
 use crate::failure::NextStep;
 use crate::kernel::interrupted::Mark;
 use crate::kernel::{Fragments, Recipe};
-use crate::process::Job;
+use crate::process::{Exited, Job};
 use crate::progress::Step;
 use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
@@ -85,7 +85,9 @@ impl Builder<'_> {
         };
         let mark = Mark::set(&folder)?;
         let result = self.make(recipe, &folder, &build, step, jobs);
-        if !crate::interrupt::came() {
+        // After anything but make's own end, an object may be half written.
+        let ended = result.as_ref().err().is_none_or(Exited::by_itself);
+        if ended {
             mark.clear()?;
         }
         result.or_advise(|| {
@@ -106,21 +108,17 @@ impl Builder<'_> {
     ) -> Result<()> {
         let _ = crate::cache::remove(&build.log);
         let fragments = Fragments::of(recipe, self.project)?;
-        let merged = folder.join("liveupdate.config");
-        let config = folder.join(".config");
-        // The configuration is made anew only if it is another: make looks at its time.
-        let same = fs::read_to_string(&merged).is_ok_and(|there| there == fragments.text());
-        if !same || !config.exists() {
-            step.now("configuration");
-            crate::cache::remove(&merged)?;
-            let scratch = folder.join("liveupdate.config.new");
-            fs::write(&scratch, fragments.text()).context("write the configuration")?;
-            let allconfig = format!("KCONFIG_ALLCONFIG={}", scratch.display());
-            build.run(&[&allconfig, "allnoconfig"], |_| {})?;
-            let made = fs::read_to_string(&config).context("read .config")?;
-            fragments.check(&made)?;
-            fs::rename(&scratch, &merged).context("keep the configuration")?;
-        }
+        step.now("configuration");
+        let (merged, made) = (folder.join("merged.config"), folder.join("made.config"));
+        fs::write(&merged, fragments.text()).context("write the configuration")?;
+        let allconfig = format!("KCONFIG_ALLCONFIG={}", merged.display());
+        let config = format!("KCONFIG_CONFIG={}", made.display());
+        build.run(&[&allconfig, &config, "allnoconfig"], |_| {})?;
+        let made = fs::read_to_string(&made).context("read what kconfig made")?;
+        fragments.check(&made)?;
+        // make looks at its time.
+        write_if_different(&folder.join(".config"), made.as_bytes())?;
+
         let jobs = format!("-j{jobs}");
         let mut compiled = 0_usize;
         build.run(&[&jobs, "bzImage"], |line| {
@@ -164,6 +162,8 @@ const VARIABLES: &[&str] = &[
     "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER=liveupdate",
     "KBUILD_BUILD_VERSION=1",
+    // Set and empty: nothing but the fragments names a kernel.
+    "LOCALVERSION=",
 ];
 
 struct Make<C> {

@@ -65,8 +65,8 @@ impl Fragments {
             return Ok(());
         }
         let what = format!("kconfig does not take the configuration: {}", wrong.join(", "));
-        let next = "a symbol may be gone, or depend on another one: see it in \
-                    `make menuconfig` of the tree that `cargo xtask kernel tree` prints";
+        let next = "a symbol may be gone, or depend on another one: look for it in the Kconfig \
+                    files of the tree that `cargo xtask kernel tree` prints";
         Err(Failure::new(what, next).into())
     }
 }

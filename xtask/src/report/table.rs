@@ -6,7 +6,7 @@ mod grid;
 
 use std::path::PathBuf;
 
-use super::text::{hanging, painted, readable, span};
+use super::text::{Colour, Mood, hanging, painted, readable, span};
 use super::{hop_name, reason, setting, trouble_lines, unfinished, whole_log, word};
 use crate::outcome::{Cell, Outcome, Test, Verdict};
 
@@ -15,7 +15,7 @@ use crate::outcome::{Cell, Outcome, Test, Verdict};
 /// Times are shown if they fit into `width`. Hops that do not fit go into further tables below.
 /// Details and excerpts are not wrapped, so that they can be searched for. Colour only repeats
 /// what the words say.
-pub(crate) fn render(outcome: &Outcome, width: usize, colour: bool) -> String {
+pub(crate) fn render(outcome: &Outcome, width: usize, colour: Colour) -> String {
     let mut blocks = grid::render(outcome, width, colour);
     for test in &outcome.tests {
         blocks.extend(failures(outcome, test, colour));
@@ -29,7 +29,7 @@ pub(crate) fn render(outcome: &Outcome, width: usize, colour: bool) -> String {
 }
 
 /// A paragraph for each reason for which the test did not pass.
-fn failures(outcome: &Outcome, test: &Test, colour: bool) -> Vec<String> {
+fn failures(outcome: &Outcome, test: &Test, colour: Colour) -> Vec<String> {
     // A guest that died is silent in all further hops: that is one paragraph, not one each.
     let silent = |cell: &Cell| cell.verdict == Verdict::Missing;
     let groups = test.cells.chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
@@ -42,9 +42,9 @@ fn failures(outcome: &Outcome, test: &Test, colour: bool) -> Vec<String> {
     bad.chain(unfinished).collect()
 }
 
-fn failure(test: &Test, verdict: Verdict, place: &str, why: &str, colour: bool) -> String {
+fn failure(test: &Test, verdict: Verdict, place: &str, why: &str, colour: Colour) -> String {
     let name = readable(&format!("{}/{}", test.suite, test.name));
-    let word = painted(word(verdict), false, colour);
+    let word = painted(word(verdict), Mood::Bad, colour);
     hanging([format!("{word} {name}{place}: {}", readable(why))]).join("\n")
 }
 
@@ -58,9 +58,9 @@ fn place(outcome: &Outcome, cells: &[Cell]) -> String {
 }
 
 /// A trouble, its sentence in colour.
-fn headed(mut lines: Vec<String>, colour: bool) -> String {
+fn headed(mut lines: Vec<String>, colour: Colour) -> String {
     if let Some(first) = lines.first_mut() {
-        *first = painted(first, false, colour);
+        *first = painted(first, Mood::Bad, colour);
     }
     lines.join("\n")
 }
@@ -74,13 +74,13 @@ fn other_logs(outcome: &Outcome) -> Option<String> {
 }
 
 /// The verdict, the numbers, and what was run: on one line, or on two if it is too long.
-fn summary(outcome: &Outcome, width: usize, colour: bool) -> String {
+fn summary(outcome: &Outcome, width: usize, colour: Colour) -> String {
     let word = if outcome.passed() { "PASS" } else { "FAIL" };
     let numbers = numbers(outcome);
     let run = format!("{}, {}", setting(outcome), span(outcome.elapsed));
     let length = format!("{word}: {numbers}; {run}").chars().count();
     let joint = if length > width { ";\n    " } else { "; " };
-    format!("{}: {numbers}{joint}{run}", painted(word, outcome.passed(), colour))
+    format!("{}: {numbers}{joint}{run}", painted(word, Mood::of(outcome.passed()), colour))
 }
 
 /// `3 tests, 2 passed, 1 failed`, and the troubles if there are any.
@@ -105,7 +105,7 @@ mod tests {
     use crate::report::samples;
 
     fn plain(outcome: &Outcome, width: usize) -> String {
-        render(outcome, width, false)
+        render(outcome, width, Colour::Off)
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn colour_only_adds_to_the_words() {
         for outcome in [samples::failed(), samples::troubled(), samples::long_chain()] {
-            let coloured = render(&outcome, 80, true);
+            let coloured = render(&outcome, 80, Colour::On);
             assert!(coloured.contains("\x1b[31mFAIL\x1b[0m: "), "{coloured}");
             assert!(coloured.contains(" \x1b[32mok\x1b[0m"), "{coloured}");
             let mut stripped = coloured;

@@ -50,12 +50,35 @@ pub(super) fn hanging(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     lines
 }
 
+/// Whether a text may have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// It goes to a terminal that shows them.
+    On,
+    /// It goes to a file, or the person wants none.
+    Off,
+}
+
+/// What a colour is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Good,
+    Bad,
+}
+
+impl Mood {
+    /// The mood of something that passed, or did not.
+    pub(super) fn of(passed: bool) -> Self {
+        if passed { Self::Good } else { Self::Bad }
+    }
+}
+
 /// The text in green or red, or as it is.
-pub(super) fn painted(text: &str, good: bool, colour: bool) -> String {
-    match (colour, good) {
-        (false, _) => text.to_owned(),
-        (true, true) => format!("{GREEN}{text}{RESET}"),
-        (true, false) => format!("{RED}{text}{RESET}"),
+pub(super) fn painted(text: &str, mood: Mood, colour: Colour) -> String {
+    match (colour, mood) {
+        (Colour::Off, _) => text.to_owned(),
+        (Colour::On, Mood::Good) => format!("{GREEN}{text}{RESET}"),
+        (Colour::On, Mood::Bad) => format!("{RED}{text}{RESET}"),
     }
 }
 
@@ -85,8 +108,8 @@ mod tests {
 
     #[test]
     fn colour_is_optional() {
-        assert_eq!(painted("ok", true, false), "ok");
-        assert_eq!(painted("ok", true, true), "\x1b[32mok\x1b[0m");
-        assert_eq!(painted("FAIL", false, true), "\x1b[31mFAIL\x1b[0m");
+        assert_eq!(painted("ok", Mood::Good, Colour::Off), "ok");
+        assert_eq!(painted("ok", Mood::Good, Colour::On), "\x1b[32mok\x1b[0m");
+        assert_eq!(painted("FAIL", Mood::Bad, Colour::On), "\x1b[31mFAIL\x1b[0m");
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::{Failure, NextStep};
+use crate::interrupt;
 use crate::process::Job;
 use crate::progress::Step;
 use crate::project::{Project, SourceSettings};
@@ -25,16 +26,16 @@ const RECORD: &str = "source.json";
 
 /// The version that this cache works with until it is told to look again.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Chosen {
+struct Chosen {
     /// Key of the settings that it was chosen by.
     settings: String,
     /// Debian version: `7.3.4-1~bpo13+1`.
-    pub(crate) version: String,
+    version: String,
 }
 
 impl Chosen {
     /// The source of this version, downloaded or not.
-    pub(crate) fn source(&self, cache: &Cache) -> Source {
+    fn source(&self, cache: &Cache) -> Source {
         let key = Key::of("source", 1).with(&self.version).finish();
         Source {
             folder: cache.path("sources", &key),
@@ -45,33 +46,28 @@ impl Chosen {
     }
 }
 
-/// The version chosen earlier for these settings.
-pub(crate) fn chosen(cache: &Cache, settings: &SourceSettings) -> Option<Chosen> {
+/// The source chosen earlier for these settings, if it is there.
+pub(crate) fn chosen(cache: &Cache, settings: &SourceSettings) -> Option<Source> {
     let chosen: Chosen = cache.read_record(RECORD)?;
-    (chosen.settings == settings_key(settings)).then_some(chosen)
+    let source = chosen.source(cache);
+    (chosen.settings == settings_key(settings) && source.folder.exists()).then_some(source)
 }
 
-/// The source, downloaded and unpacked if it is not there.
+/// The source, chosen, downloaded and unpacked if it is not there.
 pub(crate) fn prepare(
     cache: &Cache,
     project: &Project,
     root: &Root,
     lock: &Lock,
 ) -> Result<Source> {
-    let settings = &project.settings.source;
-    let chosen = match chosen(cache, settings) {
-        Some(chosen) => chosen,
-        None => update(cache, project, root, lock)?,
-    };
-    let source = chosen.source(cache);
-    if !source.folder.exists() {
-        download(cache, settings, root, &source)?;
+    match chosen(cache, &project.settings.source) {
+        Some(source) => Ok(source),
+        None => update(cache, project, root, lock),
     }
-    Ok(source)
 }
 
-/// Asks the archive for the newest version and remembers it.
-pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) -> Result<Chosen> {
+/// Asks the archive for the newest version, fetches and remembers it.
+pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) -> Result<Source> {
     let settings = &project.settings.source;
     let step = Step::begin(cache, "look for the newest kernel source");
     let apt = Apt { cache, root };
@@ -79,14 +75,16 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
     let fetched = apt.update();
     let offered = parse_madison(&apt.run("apt-cache", &["madison", &settings.package])?);
     let version = match (newest(&apt, settings, offered)?, fetched) {
-        (Some(version), _) => version,
+        (Some(version), Ok(())) => version,
+        (Some(version), Err(error)) => {
+            interrupt::check()?;
+            eprintln!("note: not every package list could be fetched: {}", error.root_cause());
+            version
+        }
         (None, Err(error)) => return Err(error),
         (None, Ok(())) => {
-            let what = format!(
-                "none of the suites {} offers {} any more",
-                settings.suites.join(", "),
-                settings.package
-            );
+            let suites = settings.suites.join(", ");
+            let what = format!("none of the suites {suites} offers {} any more", settings.package);
             let next = "give a Linux 7.3 tree of your own with --linux DIR, or name other suites \
                         in xtask/kernel.toml";
             return Err(Failure::new(what, next).into());
@@ -94,14 +92,16 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
     };
     step.done();
     if version != settings.tried {
-        eprintln!(
-            "note: Linux {version} is newer or older than what was tried ({})",
-            settings.tried
-        );
+        let tried = &settings.tried;
+        eprintln!("note: Linux {version} is not the version that was tried ({tried})");
     }
     let chosen = Chosen { settings: settings_key(settings), version };
+    let source = chosen.source(cache);
+    if !source.folder.exists() {
+        download(cache, settings, root, &source)?;
+    }
     cache.write_record(RECORD, &chosen)?;
-    Ok(chosen)
+    Ok(source)
 }
 
 fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Source) -> Result<()> {
@@ -114,9 +114,7 @@ fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Sour
     let mut command = apt.command("apt-get", &folder);
     command.args(["-q", "download", &package]);
     Job::new(command, apt.log()).run().or_advise(|| {
-        let next = "check the network; if the version is gone from the archive, choose again with \
-                    `cargo xtask kernel update`";
-        (format!("cannot download {package}"), next)
+        (format!("cannot download {package}"), "check the network, then run the same command again")
     })?;
     step.done();
 

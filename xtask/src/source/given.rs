@@ -2,6 +2,7 @@
 
 //! A kernel tree of the user's, given with `--linux`: looked at, copied, never changed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,22 +15,49 @@ use crate::failure::{Failure, NextStep};
 use crate::project::SourceSettings;
 use crate::source::Source;
 
-/// What a build leaves in a tree, and version control: no part of the source.
+/// What a build leaves at certain places: no part of the source.
 ///
-/// The first ones keep kbuild from building elsewhere ("the source tree is not clean").
-pub(crate) const NOT_SOURCE: &[&str] = &[
-    "/.config",
-    "/include/config",
-    "/include/generated",
-    "/arch/*/include/generated",
-    ".git",
-    "*.a",
-    "*.cmd",
-    "*.ko",
-    "*.o",
-    "*.rmeta",
-    "/vmlinux*",
+/// The first ones keep kbuild from building elsewhere ("the source tree is not clean"). `*` stands
+/// for one folder.
+const PRODUCTS: &[&str] = &[
+    ".config",
+    "include/config",
+    "include/generated",
+    "arch/*/include/generated",
+    "vmlinux",
+    "vmlinux.a",
+    "vmlinux.o",
+    "vmlinux.unstripped",
 ];
+
+/// What a build leaves in any folder.
+const PRODUCT_ENDS: &[&str] = &[".a", ".cmd", ".ko", ".o", ".rmeta"];
+
+/// Version control.
+const HISTORY: &str = ".git";
+
+/// Patterns for rsync of all that is no part of the source.
+pub(crate) fn not_source() -> impl Iterator<Item = String> {
+    let placed = PRODUCTS.iter().map(|path| format!("/{path}"));
+    let ends = PRODUCT_ENDS.iter().map(|end| format!("*{end}"));
+    placed.chain(ends).chain([HISTORY.to_owned()])
+}
+
+/// Whether a path, relative to the tree, is no part of the source: the same as [`not_source`].
+fn is_not_source(path: &Path) -> bool {
+    let Some(name) = path.file_name().map(OsStr::to_string_lossy) else { return false };
+    name == HISTORY
+        || PRODUCT_ENDS.iter().any(|end| name.ends_with(end))
+        || PRODUCTS.iter().any(|product| is_placed(path, product))
+}
+
+/// Whether a path is exactly the one of a pattern.
+fn is_placed(path: &Path, pattern: &str) -> bool {
+    let pattern = Path::new(pattern);
+    let mut pairs = path.iter().zip(pattern);
+    path.iter().count() == pattern.iter().count()
+        && pairs.all(|(part, wanted)| wanted == "*" || part == wanted)
+}
 
 /// Looks whether `folder` is a tree that can be used, and fingerprints it.
 pub(crate) fn open(folder: &Path, settings: &SourceSettings) -> Result<Source> {
@@ -83,30 +111,21 @@ fn parse_version(makefile: &str) -> Option<String> {
 
 /// A key of all files by name, size and time: reading 1.5 GB at every run would take too long.
 fn fingerprint(folder: &Path, mut key: Key) -> Result<String> {
-    let walk = WalkDir::new(folder).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(|entry| !is_build_product(entry)) {
+    let relative = |entry: &DirEntry| entry.path().strip_prefix(folder).map(Path::to_path_buf);
+    let walk = WalkDir::new(folder).sort_by_file_name().into_iter();
+    let is_source = |entry: &DirEntry| relative(entry).is_ok_and(|path| !is_not_source(&path));
+    for entry in walk.filter_entry(is_source) {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         if entry.file_type().is_dir() {
             continue;
         }
-        let metadata =
-            entry.metadata().with_context(|| format!("look at {}", entry.path().display()))?;
-        key = key.with(entry.path().as_os_str().as_encoded_bytes());
+        let metadata = entry.metadata();
+        let metadata = metadata.with_context(|| format!("look at {}", entry.path().display()))?;
+        key = key.with(relative(&entry)?.as_os_str().as_encoded_bytes());
         let numbers = [metadata.len().cast_signed(), metadata.mtime(), metadata.mtime_nsec()];
         key = key.with(format!("{numbers:?}"));
     }
     Ok(key.finish())
-}
-
-/// Whether a build made it; what is missed here costs a rebuild, not more.
-fn is_build_product(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_string_lossy();
-    let ends = [".a", ".cmd", ".ko", ".o", ".rmeta"];
-    let names = [".git", ".config", "generated"];
-    names.contains(&name.as_ref())
-        || name.starts_with("vmlinux")
-        || ends.iter().any(|end| name.ends_with(end))
-        || entry.path().ends_with("include/config")
 }
 
 #[cfg(test)]
@@ -139,6 +158,26 @@ mod tests {
         assert_ne!(changed.key, source.key);
         fs::write(tree.path().join("new.o"), "").unwrap();
         assert_eq!(open(tree.path(), &settings()).unwrap().key, changed.key);
+    }
+
+    #[test]
+    fn products_of_a_build_are_known_by_their_place() {
+        for product in
+            ["vmlinux", ".config", "include/config", "arch/x86/include/generated", "a/b.o"]
+        {
+            assert!(is_not_source(Path::new(product)), "{product}");
+        }
+        let sources = [
+            "arch/x86/kernel/vmlinux.lds.S",
+            "include/asm-generic/vmlinux.lds.h",
+            "drivers/net/wireguard/generated/netlink.c",
+            "tools/include/generated",
+            "include/config.h",
+            "",
+        ];
+        for source in sources {
+            assert!(!is_not_source(Path::new(source)), "{source}");
+        }
     }
 
     #[test]

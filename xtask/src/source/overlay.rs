@@ -8,14 +8,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cache::{Cache, Key, files, remove};
+use crate::cache::{Cache, Key, files, remove, write_by_rename};
 use crate::failure::NextStep;
 use crate::process::Job;
 use crate::source::Source;
 use crate::toolchain::Root;
 
-/// Folders of the project that mirror the kernel tree.
-const MIRRORED: &[&str] = &["kernel", "rust"];
+/// Folders of the project, and where they go in the tree.
+const FOLDERS: &[(&str, &str)] = &[
+    ("kernel", "kernel"),
+    ("rust", "rust"),
+    // Shared with userspace, so it lies at the top of the project.
+    ("uapi/src", "kernel/liveupdate/uapi"),
+];
 
 /// Folder with patches, applied in the order of their names.
 const PATCHES: &str = "patches";
@@ -23,22 +28,63 @@ const PATCHES: &str = "patches";
 /// Parts of the tree that stay upstream's, so that what is built from them is upstream's.
 const UPSTREAM: &str = "tools/testing/selftests";
 
-/// The overlay of a checkout.
+/// Parts of the tree that the headers of userspace are made from.
+const HEADERS: &[&str] = &["arch", "include", "scripts", "tools"];
+
+/// The overlay of a checkout, as it was when it was read.
 #[derive(Debug)]
 pub(crate) struct Overlay {
-    project: PathBuf,
-    /// Changes with its content.
+    /// New content by path in the tree.
+    own: BTreeMap<PathBuf, Vec<u8>>,
+    /// Patches by name, in order.
+    patches: BTreeMap<PathBuf, String>,
+    /// Changes with the content.
     pub(crate) key: String,
 }
 
 impl Overlay {
     /// Reads the overlay of the checkout in `project`.
     pub(crate) fn of(project: &Path) -> Result<Self> {
-        let mut key = Key::of("overlay", 1);
-        for folder in MIRRORED.iter().chain([&PATCHES]) {
-            key = key.with(folder).with_folder(&project.join(folder))?;
+        let (mut own, mut patches) = (BTreeMap::new(), BTreeMap::new());
+        let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+        for (from, to) in FOLDERS {
+            for file in files(&project.join(from))? {
+                let content = read(&project.join(from).join(&file))?;
+                let to = Path::new(to).join(file);
+                ensure!(!to.starts_with(UPSTREAM), "{} must stay upstream's", to.display());
+                ensure!(
+                    own.insert(to.clone(), content).is_none(),
+                    "two files for {}",
+                    to.display()
+                );
+            }
         }
-        Ok(Self { project: project.to_path_buf(), key: key.finish() })
+        let folder = project.join(PATCHES);
+        for file in files(&folder)?.into_iter().filter(|file| is_patch(file)) {
+            let text = String::from_utf8(read(&folder.join(&file))?);
+            let text = text.with_context(|| format!("{} is not UTF-8", file.display()))?;
+            patches.insert(file, text);
+        }
+        let mut key = Key::of("overlay", 2);
+        for (path, content) in &own {
+            key = key.with(path.as_os_str().as_encoded_bytes()).with(content);
+        }
+        for (path, text) in &patches {
+            key = key.with("patch").with(path.as_os_str().as_encoded_bytes()).with(text);
+        }
+        Ok(Self { own, patches, key: key.finish() })
+    }
+
+    /// A key of the part of the overlay that the headers of userspace depend on.
+    pub(crate) fn headers_key(&self) -> String {
+        let mut key = Key::of("headers", 1);
+        for text in self.patches.values() {
+            let touched = touched_files(text);
+            if touched.iter().any(|path| HEADERS.iter().any(|part| path.starts_with(part))) {
+                key = key.with(text);
+            }
+        }
+        key.finish()
     }
 
     /// The content of every file that the overlay adds or changes, by its path in the tree.
@@ -49,18 +95,9 @@ impl Overlay {
         source: &Source,
     ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         let mut all = self.patched(cache, root, source)?;
-        for folder in MIRRORED {
-            for file in files(&self.project.join(folder))? {
-                let path = Path::new(folder).join(file);
-                let from = self.project.join(&path);
-                let content =
-                    fs::read(&from).with_context(|| format!("read {}", from.display()))?;
-                let before = all.insert(path.clone(), content);
-                ensure!(before.is_none(), "{} is both patched and replaced", path.display());
-            }
-        }
-        for path in all.keys() {
-            ensure!(!path.starts_with(UPSTREAM), "{} must stay upstream's", path.display());
+        for (path, content) in &self.own {
+            let before = all.insert(path.clone(), content.clone());
+            ensure!(before.is_none(), "{} is both patched and replaced", path.display());
         }
         Ok(all)
     }
@@ -72,37 +109,27 @@ impl Overlay {
         root: &Root,
         source: &Source,
     ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-        let mut touched = BTreeSet::new();
-        let folder = self.project.join(PATCHES);
-        let patches: Vec<PathBuf> = files(&folder)?
-            .into_iter()
-            .filter(|p| p.extension().is_some_and(|e| e == "patch"))
-            .collect();
-        for patch in &patches {
-            let path = folder.join(patch);
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            touched.extend(touched_files(&text));
-        }
-        if patches.is_empty() {
+        if self.patches.is_empty() {
             return Ok(BTreeMap::new());
         }
-
+        let touched: BTreeSet<_> = self.patches.values().flat_map(|t| touched_files(t)).collect();
         let scratch = cache.scratch("patches")?;
+        let folder = scratch.join("linux");
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         for file in &touched {
-            let (from, to) = (source.folder.join(file), scratch.join(file));
-            let parent = to.parent().unwrap_or(&scratch);
-            fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-            if from.exists() {
-                fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+            ensure!(!file.starts_with(UPSTREAM), "{} must stay upstream's", file.display());
+            if let Ok(content) = fs::read(source.folder.join(file)) {
+                write_by_rename(&folder.join(file), &content)?;
             }
         }
-        for patch in &patches {
+        for (name, text) in &self.patches {
+            let input = scratch.join("patch");
+            fs::write(&input, text).with_context(|| format!("write {}", input.display()))?;
             let run = |options: &[&str]| {
-                let mut command = root.command("patch", &scratch, &[&folder]);
+                let mut command = root.command("patch", &folder, &[&scratch]);
                 // No fuzz: a hunk whose surroundings have changed wants a person's eye.
                 command.args(["-p1", "--batch", "--fuzz=0", "--no-backup-if-mismatch"]);
-                command.args(options).arg("--input").arg(folder.join(patch));
+                command.args(options).arg("--input").arg(&input);
                 Job::new(command, cache.path("logs", "patches.log")).run()
             };
             // A tree that had the overlay put over it has the patches already.
@@ -110,11 +137,8 @@ impl Overlay {
                 continue;
             }
             run(&["--forward"]).or_advise(|| {
-                let what = format!(
-                    "patches/{} does not apply to Linux {}",
-                    patch.display(),
-                    source.version
-                );
+                let (name, version) = (name.display(), &source.version);
+                let what = format!("patches/{name} does not apply to Linux {version}");
                 (
                     what,
                     "the tree has moved: adapt the patch, or use the version in xtask/kernel.toml",
@@ -123,13 +147,17 @@ impl Overlay {
         }
         let mut all = BTreeMap::new();
         for file in touched {
-            let path = scratch.join(&file);
+            let path = folder.join(&file);
             let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
             all.insert(file, content);
         }
         remove(&scratch)?;
         Ok(all)
     }
+}
+
+fn is_patch(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "patch")
 }
 
 /// The files that a patch changes or makes.
@@ -169,6 +197,33 @@ mod tests {
         fs::create_dir_all(project.path().join("docs")).unwrap();
         fs::write(project.path().join("docs/new.md"), "x").unwrap();
         assert_eq!(one, key());
+    }
+
+    #[test]
+    fn only_patches_to_headers_make_headers_anew() {
+        let project = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = project.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let keys = || {
+            let overlay = Overlay::of(project.path()).unwrap();
+            (overlay.headers_key(), overlay.key)
+        };
+        let empty = keys();
+        write("patches/0001-init.patch", "+++ b/init/Kconfig\n");
+        let init = keys();
+        assert!(init.0 == empty.0 && init.1 != empty.1);
+        write("patches/0002-uapi.patch", "+++ b/include/uapi/linux/kvm.h\n");
+        assert_ne!(keys().0, init.0);
+    }
+
+    #[test]
+    fn the_abi_crate_goes_to_the_kernel() {
+        let overlay = Overlay::of(&crate::project::Project::open().unwrap().folder).unwrap();
+        let path = Path::new("kernel/liveupdate/uapi/liveupdate_uapi.rs");
+        assert!(overlay.own.contains_key(path));
     }
 
     proptest! {

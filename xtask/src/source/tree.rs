@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cache::{Cache, Lock, write_by_rename};
+use crate::cache::{Cache, Lock, remove, write_if_different};
 use crate::process::Job;
 use crate::progress::Step;
-use crate::source::given::NOT_SOURCE;
+use crate::source::given::not_source;
 use crate::source::{Overlay, Source};
 use crate::toolchain::Root;
 
@@ -74,8 +74,10 @@ fn copy(
     let step = Step::begin(cache, format!("copy Linux {}", source.version));
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let mut command = root.command("rsync", folder, &[&source.folder]);
-    command.args(["--archive", "--delete", "--no-owner", "--no-group"]);
-    command.args(NOT_SOURCE.iter().map(|pattern| format!("--exclude={pattern}")));
+    // Only files with another content are touched, and get the time of now: make rebuilds what
+    // depends on them even if the source is older than what was built from it.
+    command.args(["--archive", "--no-times", "--checksum", "--delete", "--no-owner", "--no-group"]);
+    command.args(not_source().map(|pattern| format!("--exclude={pattern}")));
     let overlaid = overlaid.iter().map(|path| format!("--exclude=/{}", path.display()));
     command.args(overlaid).arg(source.folder.join("")).arg("./");
     Job::new(command, cache.path("logs", "tree.log")).run().context("copy the kernel source")?;
@@ -95,18 +97,10 @@ fn apply(
         let original = || fs::read(source.join(path)).ok();
         match wanted.get(path).cloned().or_else(original) {
             Some(content) => write_if_different(&to, &content)?,
-            None => crate::cache::remove(&to)?,
+            None => remove(&to)?,
         }
     }
     Ok(())
-}
-
-/// Leaves the time of a file alone that is right already.
-fn write_if_different(path: &Path, content: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|there| there == content) {
-        return Ok(());
-    }
-    write_by_rename(path, content)
 }
 
 #[cfg(test)]

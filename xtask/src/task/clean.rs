@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::{Cache, remove};
+use crate::toolchain;
 
 /// Quick to make again, and what grows: all but the toolchain root, the source and tools.
 const BUILT: &[&str] = &["builds", "images", "logs", "runs", "tmp", "trees", "upstream"];
@@ -21,8 +22,10 @@ pub(crate) struct Options {
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let cache = Cache::of_user()?;
-    let _prepare = cache.prepare()?;
+    let prepare = cache.prepare()?;
     let _own = cache.own()?;
+    // What a killed run left may belong to other IDs, which only this can remove.
+    toolchain::sweep(&cache, &prepare)?;
     if options.all {
         for entry in std::fs::read_dir(cache.folder())? {
             let path = entry?.path();

@@ -2,59 +2,62 @@
 
 //! `cargo xtask doctor`: what is there, what is missing, what the next run would do.
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::project::Project;
-use crate::{source, toolchain};
+use crate::toolchain::Root;
+use crate::{say, source, toolchain};
 
 /// Runs the task; it changes nothing.
 pub(crate) fn run() -> Result<()> {
     let project = Project::open()?;
-    let cache = Cache::of_user()?;
-    println!("cache        {}", cache.folder().display());
-
-    let needs = toolchain::needs();
-    for need in &needs {
+    let folder = Cache::folder_of_user()?;
+    let mut lines = vec![line("cache", &folder.display().to_string())];
+    for need in toolchain::needs() {
         let state =
             if need.met { "ok".into() } else { format!("MISSING; as root: {}", need.remedy) };
-        println!("host         {:<40} {state}", need.what);
+        lines.push(line("host", &format!("{:<40} {state}", need.what)));
     }
-    println!("host         {:<40} {}", "/dev/kvm", kvm());
+    lines.push(line("host", &format!("{:<40} {}", "/dev/kvm", kvm())));
 
-    let root = toolchain::existing(&cache, &project);
-    let suite = &project.settings.root.suite;
-    state("toolchain", root.folder(), &format!("would be made from Debian {suite}"));
-    let settings = &project.settings.source;
-    match source::chosen(&cache, settings) {
-        Some(chosen) => {
-            println!("source       Linux {} (tried: {})", chosen.version, settings.tried);
-        }
-        None => println!(
-            "source       would be the newest {} in {} (tried: {})",
-            settings.package,
-            settings.suites.join(", "),
-            settings.tried
-        ),
-    }
+    let settings = &project.settings;
+    // Only what is there may be opened: opening makes the folder.
+    let cache = folder.exists().then(|| Cache::at(&folder)).transpose()?;
+    let root = cache.as_ref().map(|cache| toolchain::existing(cache, &project));
+    lines.push(line(
+        "toolchain",
+        &match root.filter(Root::exists) {
+            Some(root) => root.folder().display().to_string(),
+            None => format!("would be made from Debian {}", settings.root.suite),
+        },
+    ));
+    let source = cache.as_ref().and_then(|cache| source::chosen(cache, &settings.source));
+    let tried = &settings.source.tried;
+    lines.push(line(
+        "source",
+        &match source {
+            Some(source) => format!("Linux {} (tried: {tried})", source.version),
+            None => format!(
+                "would be the newest {} in {} (tried: {tried})",
+                settings.source.package,
+                settings.source.suites.join(", ")
+            ),
+        },
+    ));
     for kind in ["images", "builds", "upstream", "runs"] {
-        let count = std::fs::read_dir(cache.folder().join(kind)).map_or(0, Iterator::count);
-        println!("{kind:<12} {count}");
+        let count = std::fs::read_dir(folder.join(kind)).map_or(0, Iterator::count);
+        lines.push(line(kind, &count.to_string()));
     }
     let rust = if project.has_rust() { "in this checkout" } else { "not in this checkout" };
-    println!("rust kernel  {rust}");
-    println!("room         {} MiB", toolchain::room(cache.folder())? >> 20);
-    Ok(())
+    lines.push(line("rust kernel", rust));
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(&folder);
+    lines.push(line("room", &format!("{} MiB", toolchain::room(there)? >> 20)));
+    say(&lines.concat())
 }
 
-fn state(what: &str, path: &Path, otherwise: &str) {
-    if path.exists() {
-        println!("{what:<12} {}", path.display());
-    } else {
-        println!("{what:<12} {otherwise}");
-    }
+fn line(what: &str, state: &str) -> String {
+    format!("{what:<12} {state}\n")
 }
 
 fn kvm() -> &'static str {

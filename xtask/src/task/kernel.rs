@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 use crate::kernel::{Image, Implementation, Recipe};
-use crate::prepare::Workshop;
+use crate::prepare::{Toolchain, Workshop};
 use crate::source;
 use crate::task::vm_test::BuildOptions;
 
@@ -78,7 +78,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         }
         Command::Image(arguments) => {
             let wish = arguments.build.wish(arguments.config.clone());
-            let workshop = Workshop::peek(wish.linux.as_deref())?;
+            let workshop = Workshop::peek(wish.linux.as_deref(), &[arguments.implementation])?;
             let image = workshop.map(|workshop| workshop.builder().image(&arguments.recipe()));
             let image = image.transpose()?.filter(Image::exists).ok_or_else(|| {
                 let what = "this kernel is not built, or not from what the checkout holds now";
@@ -100,11 +100,11 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             eprintln!("{} files put over {}", files.len(), workshop.source.folder.display());
         }
         Command::Update => {
-            let (workshop, lock) = Workshop::open(None, &[])?;
-            let before = &workshop.source.version;
-            let (cache, project, root) = (&workshop.cache, &workshop.project, &workshop.root);
-            let now = source::update(cache, project, root, &lock)?.version;
-            eprintln!("Linux {before} -> {now}");
+            let (Toolchain { project, cache, root, .. }, lock) = Toolchain::open()?;
+            let before = source::chosen(&cache, &project.settings.source);
+            let now = source::update(&cache, &project, &root, &lock)?;
+            let before = before.map_or_else(|| "none".into(), |source| source.version);
+            eprintln!("Linux {before} -> {}", now.version);
         }
         Command::Shell { command } => return shell(command),
     }
@@ -113,7 +113,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 
 /// Becomes a command in the toolchain root, in the current folder.
 fn shell(command: &[String]) -> Result<()> {
-    let (workshop, lock) = Workshop::open(None, &[])?;
+    let (toolchain, lock) = Toolchain::open()?;
     // The shell may last for hours; others may build meanwhile.
     drop(lock);
     let cwd = std::env::current_dir()?;
@@ -121,7 +121,7 @@ fn shell(command: &[String]) -> Result<()> {
         Some((program, arguments)) => (program.as_str(), arguments),
         None => ("bash", &[][..]),
     };
-    let mut command = workshop.root.command(program, &cwd, &[workshop.cache.folder()]);
+    let mut command = toolchain.root.command(program, &cwd, &[toolchain.cache.folder()]);
     command.args(arguments);
     Err(command.exec().into())
 }

@@ -3,7 +3,7 @@
 //! What the host must offer for a toolchain root, and how to get it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
@@ -11,6 +11,13 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::process::Job;
 use crate::progress::Step;
+use crate::toolchain::enter::{self, Ids};
+
+/// Where users get ranges of user and group IDs.
+const SUBORDINATE: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+
+/// How many IDs Debian gives to a user.
+const RANGE: u64 = 65_536;
 
 /// Something that the host must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +47,9 @@ pub(crate) fn needs() -> Vec<Need> {
     ];
     if !is_root() {
         needs.push(program("newuidmap", "uidmap"));
-        needs.extend(["/etc/subuid", "/etc/subgid"].map(subordinate_ids));
-        needs.push(user_namespaces());
+        needs.extend(SUBORDINATE.map(subordinate_ids));
     }
+    needs.push(namespaces());
     needs
 }
 
@@ -124,14 +131,25 @@ fn find(name: &str) -> Option<PathBuf> {
 fn subordinate_ids(file: &str) -> Need {
     let uid = rustix::process::getuid().as_raw().to_string();
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
     let name = if user.is_empty() { uid.clone() } else { user.clone() };
+    let first = free_range(&[&read(SUBORDINATE[0]), &read(SUBORDINATE[1])]);
+    let range = format!("{first}-{}", first + RANGE - 1);
     Need {
         what: format!("a range for you in {file}"),
-        met: has_range(&text, &user, &uid),
-        remedy: format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"),
+        met: has_range(&read(file), &user, &uid),
+        remedy: format!("usermod --add-subuids {range} --add-subgids {range} {name}"),
         package: None,
     }
+}
+
+/// The first ID from which on nobody has any.
+fn free_range(files: &[&str]) -> u64 {
+    let ends = files.iter().flat_map(|file| file.lines()).filter_map(|line| {
+        let mut numbers = line.trim().split(':').skip(1).map(str::parse::<u64>);
+        numbers.next()?.ok()?.checked_add(numbers.next()?.ok()?)
+    });
+    ends.max().unwrap_or_default().max(100_000)
 }
 
 fn has_range(text: &str, user: &str, uid: &str) -> bool {
@@ -139,20 +157,26 @@ fn has_range(text: &str, user: &str, uid: &str) -> bool {
         let mut fields = line.trim().split(':');
         let who = fields.next().unwrap_or_default();
         let count = fields.nth(1).and_then(|count| count.parse::<u64>().ok());
-        !who.is_empty() && (who == user || who == uid) && count.is_some_and(|count| count >= 65536)
+        !who.is_empty() && (who == user || who == uid) && count.is_some_and(|count| count >= RANGE)
     })
 }
 
-fn user_namespaces() -> Need {
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "true"]);
-    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+/// Every command in the toolchain root has namespaces of its own.
+fn namespaces() -> Need {
+    let mut command = enter::isolated(Ids::Own);
+    command.args(["--", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let (what, remedy) = if is_root() {
+        let remedy = "in a container, start it with CAP_SYS_ADMIN (docker run --privileged)";
+        ("the right to make namespaces", remedy)
+    } else {
+        let remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \
+                      kernel.apparmor_restrict_unprivileged_userns=0 (those that exist)";
+        ("user namespaces for unprivileged users", remedy)
+    };
     Need {
-        what: "user namespaces for unprivileged users".into(),
+        what: what.into(),
         met: command.status().is_ok_and(|status| status.success()),
-        remedy: "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \
-                 kernel.apparmor_restrict_unprivileged_userns=0 (those that exist)"
-            .into(),
+        remedy: remedy.into(),
         package: None,
     }
 }
@@ -169,6 +193,13 @@ mod tests {
         assert!(!has_range(file, "carol", "1002"), "too small");
         assert!(!has_range(file, "", "1003"));
         assert!(!has_range("", "alice", "1000"));
+    }
+
+    #[test]
+    fn a_new_range_is_nobodys() {
+        assert_eq!(free_range(&["", ""]), 100_000);
+        assert_eq!(free_range(&["a:100000:65536\nb:300000:10\n", "c:200000:200000\nx\n"]), 400_000);
+        assert_eq!(free_range(&["a:x:1\nb:18446744073709551615:1"]), 100_000);
     }
 
     #[test]

@@ -45,6 +45,17 @@ pub(crate) enum Choice {
     Kvm,
 }
 
+/// What a probe found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A kernel boots with KVM.
+    Boots,
+    /// A stock kernel does not.
+    BootsNot,
+    /// The kernel that was tried does not, which may be its own fault.
+    Unknown,
+}
+
 /// The answer of an earlier probe.
 #[derive(Deserialize, Serialize)]
 struct Probed {
@@ -54,12 +65,12 @@ struct Probed {
 
 const RECORD: &str = "kvm.json";
 
-/// Decides how to execute guests; `boots` tries a kernel with KVM, and is asked once.
+/// Decides how to execute guests; `probe` tries a kernel with KVM, and is asked until it knows.
 pub(crate) fn decide(
     choice: Choice,
     cache: &Cache,
     root: &Root,
-    boots: impl FnOnce() -> Result<bool>,
+    probe: impl FnOnce() -> Result<Answer>,
 ) -> Result<Accel> {
     match choice {
         Choice::Tcg => return Ok(Accel::Tcg),
@@ -75,15 +86,14 @@ pub(crate) fn decide(
         return Ok(accel(probed.boots));
     }
     let step = Step::begin(cache, "try whether a kernel boots with KVM here");
-    let boots = boots()?;
+    let answer = probe()?;
     step.done();
-    cache.write_record(RECORD, &Probed { key, boots })?;
-    let finding = if boots {
-        "a kernel boots with KVM here"
-    } else {
-        "no kernel boots with KVM here; using TCG"
-    };
-    eprintln!("note: {finding}");
+    let boots = answer == Answer::Boots;
+    if answer != Answer::Unknown {
+        cache.write_record(RECORD, &Probed { key, boots })?;
+    }
+    let finding = if boots { "a kernel boots" } else { "no kernel boots" };
+    eprintln!("note: {finding} with KVM here; using {}", accel(boots).name());
     Ok(accel(boots))
 }
 

@@ -30,6 +30,8 @@ const TROUBLE: &[(&str, &str)] = &[
     ("rcu_preempt detected stalls", "RCU stall"),
     ("blocked for more than", "hung task"),
     ("ODEBUG:", "debug objects report"),
+    ("pagealloc: memory corruption", "memory corruption"),
+    ("pagealloc: single bit error", "memory corruption"),
     ("list_add corruption", "list corruption"),
     ("list_del corruption", "list corruption"),
     ("Out of memory: Killed process", "out of memory"),

@@ -47,7 +47,9 @@ impl Profile {
         match self {
             Self::Release => common.into(),
             // KASAN starves the default scratch areas: KHO would switch itself off.
-            Self::Debug => format!("{common} kho_scratch=16M,512M,64M kmemleak=on"),
+            Self::Debug => {
+                format!("{common} kho_scratch=16M,512M,64M kmemleak=on page_owner=on page_poison=1")
+            }
         }
     }
 

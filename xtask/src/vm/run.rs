@@ -2,12 +2,11 @@
 
 //! Running a virtual machine to its end, or to the first alarm.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,17 +31,9 @@ const QUIET: Duration = Duration::from_millis(700);
 /// How long QEMU may take to end after the guest is done.
 const SWITCH_OFF: Duration = Duration::from_secs(20);
 
-/// QEMU ended by itself before any kernel spoke.
-#[derive(Debug)]
-pub(crate) struct NotStarted(String);
-
-impl fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotStarted {}
+/// Kinds of alarm about QEMU itself.
+const NOT_STARTED: &str = "no kernel started";
+const ENDED_EARLY: &str = "the machine ended before the guest was done";
 
 /// How long a virtual machine may take.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +61,10 @@ pub(crate) fn run(
     let mut alarmed: Option<Instant> = None;
     let mut complaints = Vec::new();
     let status = loop {
+        if interrupt::came() {
+            running.end()?;
+            return Err(Interrupted.into());
+        }
         match lines.recv_timeout(PERIOD) {
             Ok((port, line)) => {
                 last_line = Instant::now();
@@ -88,10 +83,6 @@ pub(crate) fn run(
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(PERIOD),
-        }
-        if interrupt::came() {
-            running.end()?;
-            return Err(Interrupted.into());
         }
         if let Some(status) = running.try_wait()? {
             break Some(status);
@@ -116,17 +107,28 @@ pub(crate) fn run(
         }
     }
     if let Some(status) = status.filter(|_| !watch.record().done) {
-        let words =
-            if complaints.is_empty() { "it said nothing".into() } else { complaints.join("; ") };
-        if watch.record().hops.is_empty() && !status.success() {
-            return Err(NotStarted(format!("{status}: {words}")).into());
+        let words = if complaints.is_empty() { "it said nothing" } else { &complaints.join("; ") };
+        if watch.record().hops.is_empty() {
+            let advice = start_advice(status, words);
+            watch.raise(NOT_STARTED, format!("QEMU: {status}: {words}{advice}"));
+        } else {
+            watch.raise(ENDED_EARLY, format!("QEMU: {status}; {words}"));
         }
-        watch.raise(
-            "the machine ended before the guest was done",
-            format!("QEMU: {status}; {words}"),
-        );
     }
     Ok(watch.finish())
+}
+
+/// What may help when QEMU ended before any kernel spoke.
+fn start_advice(status: ExitStatus, words: &str) -> &'static str {
+    if words.contains("allocate memory") {
+        return "; give the guest less with --memory";
+    }
+    match status.code() {
+        None => "; something killed it, perhaps for want of memory",
+        // What a shell says about a program that it cannot run.
+        Some(126 | 127) => "; the toolchain root is damaged: `cargo xtask clean --all` removes it",
+        Some(_) => "",
+    }
 }
 
 fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: Instant) {

@@ -72,7 +72,7 @@ pub(crate) fn take(guest: &Guest) -> Result<()> {
 
 /// Preserves the state for the next hop, which lasts as long as the session is held.
 pub(crate) fn give(guest: &Guest) -> Result<OwnedFd> {
-    let device = abi::open()?;
+    let device = abi::open().context("open /dev/liveupdate")?;
     let session = abi::create(&device, SESSION).context("CREATE_SESSION")?;
     let file = memfd_create(SESSION, MemfdFlags::CLOEXEC).context("memfd_create")?;
     let mut file = File::from(file);

@@ -2,8 +2,6 @@
 
 //! One hop, from the first event to the reboot.
 
-use std::io::ErrorKind;
-
 use anyhow::{Context, Result};
 use rustix::system::uname;
 use selftests::event::Event;
@@ -68,18 +66,10 @@ fn leave(guest: &Guest) -> Result<()> {
     system::load(next, guest.number + 1)?;
     guest.control.event(&Event::Loaded);
 
-    // A kernel without LUO hands nothing over, and that is what its steps are about, if any.
-    let held = match carry::give(guest) {
-        Err(error) if is_absent(&error) => None,
-        held => Some(held.context("preserve the state of PID 1")?),
-    };
+    let held = carry::give(guest).context("preserve the state of PID 1")?;
     guest.control.event(&Event::Reboot);
     guest.control.drain();
     let error = system::leave();
     drop(held);
     Err(error)
-}
-
-fn is_absent(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }

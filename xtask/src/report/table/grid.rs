@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, LineStyle, Table, TableStyle};
 
 use crate::outcome::{Outcome, Test, Verdict};
-use crate::report::text::{painted, readable, span};
+use crate::report::text::{Colour, Mood, painted, readable, span};
 use crate::report::{NO_TEST, label, suites, word};
 
 /// Only the header has a line.
@@ -20,19 +20,26 @@ const GAP: u16 = 2;
 /// A hop in which a test has no verdict.
 const NO_VERDICT: &str = "·";
 
+/// Whether cells have times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    Shown,
+    Left,
+}
+
 /// Renders the table in as many pieces as the width demands, with times if one is enough.
-pub(super) fn render(outcome: &Outcome, width: usize, colour: bool) -> Vec<String> {
+pub(super) fn render(outcome: &Outcome, width: usize, colour: Colour) -> Vec<String> {
     if outcome.tests.is_empty() {
         return vec![NO_TEST.to_owned()];
     }
-    let timed = table(outcome, true);
+    let timed = table(outcome, Times::Shown);
     if let [_] = bands(&timed, width)[..] {
         return pieces(timed, width, colour);
     }
-    pieces(table(outcome, false), width, colour)
+    pieces(table(outcome, Times::Left), width, colour)
 }
 
-fn table(outcome: &Outcome, times: bool) -> Table {
+fn table(outcome: &Outcome, times: Times) -> Table {
     let hops = hops(outcome);
     let mut table = Table::new();
     table.load_style(STYLE);
@@ -59,7 +66,7 @@ fn hops(outcome: &Outcome) -> usize {
 }
 
 /// What a cell says: `ok (15) 1.2 s`.
-fn cell_text(test: &Test, hop: usize, times: bool) -> String {
+fn cell_text(test: &Test, hop: usize, times: Times) -> String {
     let Some(cell) = test.cells.iter().find(|cell| cell.hop == hop) else {
         return NO_VERDICT.to_owned();
     };
@@ -68,7 +75,7 @@ fn cell_text(test: &Test, hop: usize, times: bool) -> String {
         _ => String::new(),
     };
     let time = match cell.elapsed {
-        Some(elapsed) if times => format!(" {}", span(elapsed)),
+        Some(elapsed) if times == Times::Shown => format!(" {}", span(elapsed)),
         _ => String::new(),
     };
     format!("{}{subtests}{time}", word(cell.verdict))
@@ -94,7 +101,7 @@ fn bands(table: &Table, width: usize) -> Vec<Range<usize>> {
 }
 
 /// The table once for each band, the columns of the others hidden.
-fn pieces(mut table: Table, width: usize, colour: bool) -> Vec<String> {
+fn pieces(mut table: Table, width: usize, colour: Colour) -> Vec<String> {
     let names = usize::from(table.column_max_content_widths()[0]);
     let mut pieces = Vec::new();
     for band in bands(&table, width) {
@@ -118,14 +125,14 @@ fn pieces(mut table: Table, width: usize, colour: bool) -> Vec<String> {
 /// A row with colour right of the names, where there is nothing but what [`cell_text`] says.
 ///
 /// The table itself gets no escapes because it would count them as characters.
-fn painted_row(row: &str, names: usize, colour: bool) -> String {
+fn painted_row(row: &str, names: usize, colour: Colour) -> String {
     let Some((start, _)) = row.char_indices().nth(names) else {
         return row.to_owned();
     };
     let (name, mut cells) = (&row[..start], row[start..].to_owned());
     for verdict in [Verdict::Passed, Verdict::Failed, Verdict::Missing] {
         let word = word(verdict);
-        cells = cells.replace(word, &painted(word, verdict.is_good(), colour));
+        cells = cells.replace(word, &painted(word, Mood::of(verdict.is_good()), colour));
     }
     name.to_owned() + &cells
 }
@@ -136,7 +143,7 @@ mod tests {
     use crate::report::samples;
 
     fn plain(outcome: &Outcome, width: usize) -> String {
-        render(outcome, width, false).join("\n\n")
+        render(outcome, width, Colour::Off).join("\n\n")
     }
 
     #[test]
@@ -150,7 +157,7 @@ mod tests {
     fn names_keep_their_colour() {
         let tests = vec![samples::test("ok", "FAIL ok", &[Verdict::Passed])];
         let outcome = Outcome { tests, ..samples::empty() };
-        let text = render(&outcome, 80, true).join("");
+        let text = render(&outcome, 80, Colour::On).join("");
         assert!(text.contains("\nok\n  FAIL ok  \x1b[32mok\x1b[0m"), "{text}");
     }
 
