@@ -286,7 +286,7 @@ mod tests {
         assert!(by_itself("exit 2"));
         assert!(!by_itself("kill -KILL $$"));
         assert!(!by_itself("sh -c 'kill -KILL $$'; exit $?"));
-        let error = Job::new(shell("exit 2"), "/dev/full").run().unwrap_err();
+        let error = Job::new(shell("echo x; exit 2"), "/dev/full").run().unwrap_err();
         assert!(!Exited::by_itself(&error), "{error:#}");
     }
 

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::cache::{Cache, Key, write_if_different};
-use crate::failure::NextStep;
+use crate::failure::{Failure, NextStep};
 use crate::kernel::interrupted::Mark;
 use crate::kernel::{Fragments, Recipe};
 use crate::process::{Exited, Job};
@@ -86,7 +86,8 @@ impl Builder<'_> {
         let mark = Mark::set(&folder)?;
         let result = self.make(recipe, &folder, &build, step, jobs);
         // After anything but make's own end, an object may be half written.
-        let ended = result.as_ref().err().is_none_or(Exited::by_itself);
+        let by_itself = |error: &Error| error.is::<Failure>() || Exited::by_itself(error);
+        let ended = result.as_ref().err().is_none_or(by_itself);
         if ended {
             mark.clear()?;
         }
