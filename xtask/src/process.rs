@@ -25,8 +25,11 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Characters of a command that an error shows.
+const LONGEST: usize = 60;
+
 /// Lines of a log that an error shows.
-const SHOWN: usize = 25;
+const SHOWN: usize = 15;
 
 /// A command whose process dies with this one, however this one dies.
 ///
@@ -191,7 +194,7 @@ pub(crate) struct Exited {
 
 impl fmt::Display for Exited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ended with {}", self.program, self.status)
+        write!(f, "`{}` ended with {}", shortened(&self.program), self.status)
     }
 }
 
@@ -220,6 +223,12 @@ fn describe(command: &Command) -> String {
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     let inner = words.iter().rposition(|word| word == "--").map_or(0, |at| at + 1);
     words.get(inner..).unwrap_or_default().join(" ")
+}
+
+/// A command fit for a line of an error; the log has the whole one.
+fn shortened(program: &str) -> String {
+    let shown: String = program.chars().take(LONGEST).collect();
+    if shown.len() == program.len() { shown } else { format!("{shown} ...") }
 }
 
 fn open_log(path: &Path) -> Result<File> {

@@ -19,7 +19,7 @@ use crate::process::Job;
 use crate::progress::Step;
 use crate::project::{Project, SourceSettings};
 use crate::source::Source;
-use crate::toolchain::{Root, host_proxies};
+use crate::toolchain::{Root, host_settings};
 
 /// Record of the version that was chosen.
 const RECORD: &str = "source.json";
@@ -78,7 +78,10 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
         (Some(version), Ok(())) => version,
         (Some(version), Err(error)) => {
             interrupt::check()?;
-            eprintln!("note: not every package list could be fetched: {}", error.root_cause());
+            eprintln!("note: not every package list could be fetched:");
+            for line in complaints(&error.root_cause().to_string()) {
+                eprintln!("      {line}");
+            }
             version
         }
         (None, Err(error)) => return Err(error),
@@ -203,10 +206,15 @@ fn configuration(folder: &Path) -> String {
          APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
          Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
     );
-    for proxy in host_proxies() {
-        text += &format!("{proxy};\n");
+    for setting in host_settings() {
+        text += &format!("{setting};\n");
     }
     text
+}
+
+/// What apt calls errors in its output.
+fn complaints(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: "))
 }
 
 /// The mirror of the first archive in a one-line-style list.

@@ -52,10 +52,12 @@ fn key(project: &Project) -> String {
 fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result<()> {
     host::meet(cache)?;
     check_room(cache.folder())?;
-    let step = Step::begin(cache, format!("make the toolchain root (Debian {})", settings.suite));
+    let mut step =
+        Step::begin(cache, format!("make the toolchain root (Debian {})", settings.suite));
     let scratch = cache.scratch("root")?;
     let archive = scratch.join("root.tar");
-    mmdebstrap(cache, settings, &archive)?;
+    mmdebstrap(cache, settings, &archive, &mut step)?;
+    step.now("unpacking");
 
     let folder = scratch.join("root");
     std::fs::create_dir(&folder).context("make the folder of the root")?;
@@ -70,7 +72,12 @@ fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result
     Ok(())
 }
 
-fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<()> {
+fn mmdebstrap(
+    cache: &Cache,
+    settings: &RootSettings,
+    archive: &Path,
+    step: &mut Step<'_>,
+) -> Result<()> {
     let mut command = enter::isolated(Ids::All);
     // In a user namespace with a range of IDs, everybody is root enough.
     command.args(["--mount-proc", "--", "mmdebstrap", "--mode=root"]);
@@ -79,15 +86,16 @@ fn mmdebstrap(cache: &Cache, settings: &RootSettings, archive: &Path) -> Result<
     for path in ["doc", "info", "locale", "man"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
     }
-    for proxy in host_proxies() {
-        command.arg(format!("--aptopt={proxy}"));
+    for setting in host_settings() {
+        command.arg(format!("--aptopt={setting}"));
     }
     command.arg(&settings.suite).arg(archive);
     if let Some(mirror) = std::env::var_os(MIRROR) {
         command.arg(mirror);
     }
     command.env("TMPDIR", cache.scratch("mmdebstrap")?);
-    Job::new(command, cache.path("logs", "root.log")).run().or_advise(|| {
+    let job = Job::new(command, cache.path("logs", "root.log")).on_line(|line| step.now(line));
+    job.run().or_advise(|| {
         let next = format!(
             "check the network (a proxy set for apt is used), or set {MIRROR} to a Debian mirror \
              that you can reach"
@@ -107,19 +115,22 @@ pub(crate) fn sweep(cache: &Cache, lock: &Lock) -> Result<()> {
     Job::new(command, cache.path("logs", "sweep.log")).run().context("remove unfinished work")
 }
 
-/// Proxies that the host's apt uses, as options for another apt.
-pub(crate) fn host_proxies() -> Vec<String> {
+/// What the host says about fetching packages, as options for another apt: proxies, and whether old
+/// lists are good enough (they are where a mirror stands still).
+pub(crate) fn host_settings() -> Vec<String> {
     let dump = std::process::Command::new("apt-config").arg("dump").output();
     let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    proxies(&dump.unwrap_or_default())
+    fetch_settings(&dump.unwrap_or_default())
 }
 
-fn proxies(dump: &str) -> Vec<String> {
-    let is_proxy = |line: &&str| {
+fn fetch_settings(dump: &str) -> Vec<String> {
+    let is_wanted = |line: &&str| {
         let name = line.split(' ').next().unwrap_or_default();
-        name.starts_with("Acquire::") && name.contains("::Proxy") && !line.ends_with("\"\";")
+        let known = ["Acquire::Check-Date", "Acquire::Check-Valid-Until"].contains(&name);
+        let proxy = name.starts_with("Acquire::") && name.contains("::Proxy");
+        (known || proxy) && !line.ends_with("\"\";")
     };
-    dump.lines().filter(is_proxy).map(|line| line.trim_end_matches(';').to_owned()).collect()
+    dump.lines().filter(is_wanted).map(|line| line.trim_end_matches(';').to_owned()).collect()
 }
 
 /// Bytes that a user may still write to the disk of `folder`.
@@ -148,9 +159,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_of_the_host_are_found() {
+    fn settings_of_the_host_are_found() {
         let dump = "APT \"\";\nAcquire::http::Proxy \"http://proxy:3142\";\n\
-                    Acquire::https::Proxy \"\";\nAcquire::Retries \"3\";\n";
-        assert_eq!(proxies(dump), ["Acquire::http::Proxy \"http://proxy:3142\""]);
+                    Acquire::https::Proxy \"\";\nAcquire::Retries \"3\";\n\
+                    Acquire::Check-Valid-Until \"false\";\n";
+        let expected =
+            ["Acquire::http::Proxy \"http://proxy:3142\"", "Acquire::Check-Valid-Until \"false\""];
+        assert_eq!(fetch_settings(dump), expected);
     }
 }
