@@ -35,6 +35,10 @@ fn failures(outcome: &Outcome, test: &Test, colour: Colour) -> Vec<String> {
     let groups = test.cells.chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
     let bad = groups.filter_map(|cells| {
         let first = cells.first()?;
+        // The table says that it did not run, and a trouble says why.
+        if silent(first) && first.detail.is_none() && !outcome.troubles.is_empty() {
+            return None;
+        }
         let place = format!(" in {}", place(outcome, cells));
         Some(failure(test, first.verdict, &place, reason(first)?, colour))
     });

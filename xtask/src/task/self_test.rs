@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         hop: 1,
         verdict: Verdict::Passed,
         detail: "",
-        trouble: "the machine ended before the guest was done in hop 1 (",
+        trouble: "QEMU ended in hop 1 (",
     },
 ];
 

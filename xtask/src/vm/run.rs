@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use selftests::event::Event;
+use signal_hook::consts::SIGKILL;
 
 use crate::failure::Interrupted;
 use crate::interrupt;
@@ -30,10 +32,6 @@ const QUIET: Duration = Duration::from_millis(700);
 
 /// How long QEMU may take to end after the guest is done.
 const SWITCH_OFF: Duration = Duration::from_secs(20);
-
-/// Kinds of alarm about QEMU itself.
-const NOT_STARTED: &str = "no kernel started";
-const ENDED_EARLY: &str = "the machine ended before the guest was done";
 
 /// How long a virtual machine may take.
 #[derive(Clone, Copy, Debug)]
@@ -107,28 +105,26 @@ pub(crate) fn run(
         }
     }
     if let Some(status) = status.filter(|_| !watch.record().done) {
-        let words = if complaints.is_empty() { "it said nothing" } else { &complaints.join("; ") };
-        if watch.record().hops.is_empty() {
-            let advice = start_advice(status, words);
-            watch.raise(NOT_STARTED, format!("QEMU: {status}: {words}{advice}"));
-        } else {
-            watch.raise(ENDED_EARLY, format!("QEMU: {status}; {words}"));
-        }
+        watch.raise("QEMU ended", obituary(status, &complaints.join("; ")));
     }
     Ok(watch.finish())
 }
 
-/// What may help when QEMU ended before any kernel spoke.
-fn start_advice(status: ExitStatus, words: &str) -> &'static str {
-    if words.contains("allocate memory") {
-        return "; give the guest less with --memory";
+/// How QEMU ended, and what may help.
+fn obituary(status: ExitStatus, words: &str) -> String {
+    // `unshare` passes the signal on, and stumbles over one that cannot be blocked.
+    let killed = status.signal() == Some(SIGKILL) || words.contains("sigprocmask unblock failed");
+    if killed {
+        return "something killed it, perhaps for want of memory".into();
     }
-    match status.code() {
-        None => "; something killed it, perhaps for want of memory",
-        // What a shell says about a program that it cannot run.
+    let advice = match status.code() {
+        _ if words.contains("allocate memory") => "; give the guest less with --memory",
+        // What `env` says about a program that it cannot run.
         Some(126 | 127) => "; the toolchain root is damaged: `cargo xtask clean --all` removes it",
-        Some(_) => "",
-    }
+        _ => "",
+    };
+    let words = if words.is_empty() { "it said nothing" } else { words };
+    format!("{status}; {words}{advice}")
 }
 
 fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: Instant) {
