@@ -90,6 +90,9 @@ pub(crate) fn report(error: &Error) -> ExitCode {
 
 /// The error chain, a line each, and the next step.
 fn describe(error: &Error) -> String {
+    if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        return interrupted.to_string();
+    }
     let mut text = format!("error: {error}");
     for cause in error.chain().skip(1) {
         text += &format!("\n  because: {}", cause.to_string().replace('\n', "\n    "));
@@ -134,7 +137,7 @@ mod tests {
     fn an_interruption_needs_no_advice() {
         let error: Result<()> = Err(Interrupted.into());
         let error = error.or_advise(|| ("no source", "check the network")).unwrap_err();
-        assert!(describe(&error).starts_with("error: interrupted"));
+        assert!(describe(&error).starts_with("interrupted"));
     }
 
     #[test]

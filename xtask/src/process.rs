@@ -210,9 +210,7 @@ impl Exited {
 }
 
 fn failed(program: &str, status: ExitStatus, output: &str, log: &Path) -> anyhow::Error {
-    let lines: Vec<&str> = output.lines().collect();
-    let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN)).copied();
-    let shown: Vec<&str> = shown.collect();
+    let shown = telling(output);
     anyhow!("{}\n(whole output: {})", shown.join("\n"), log.display())
         .context(Exited { program: program.to_owned(), status })
 }
@@ -223,6 +221,16 @@ fn describe(command: &Command) -> String {
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     let inner = words.iter().rposition(|word| word == "--").map_or(0, |at| at + 1);
     words.get(inner..).unwrap_or_default().join(" ")
+}
+
+/// The lines of an output that tell why: around the first error of a compiler, else the last ones.
+fn telling(output: &str) -> Vec<&str> {
+    let lines: Vec<&str> = output.lines().collect();
+    let is_error =
+        |line: &&str| [" error: ", " fatal error: "].iter().any(|mark| line.contains(mark));
+    let last = lines.len().saturating_sub(SHOWN);
+    let first = lines.iter().position(is_error).unwrap_or(last).min(last);
+    lines.into_iter().skip(first).take(SHOWN).collect()
 }
 
 /// A command fit for a line of an error; the log has the whole one.
@@ -283,6 +291,16 @@ mod tests {
         let error = format!("{:#}", job.run().unwrap_err());
         assert!(error.contains("exit status: 3") && error.contains("\n100\n"), "{error}");
         assert!(!error.contains("\n50\n"));
+    }
+
+    #[test]
+    fn the_first_error_of_a_compiler_is_shown() {
+        let noise = "  CC      a.o\n".repeat(40);
+        let output = format!("{noise}a.c:1:2: error: no\n{noise}make: *** Error 1\n");
+        assert_eq!(telling(&output).first(), Some(&"a.c:1:2: error: no"));
+        assert_eq!(telling(&output).len(), SHOWN);
+        assert_eq!(telling(&noise).len(), SHOWN);
+        assert_eq!(telling("one\ntwo\n"), ["one", "two"]);
     }
 
     #[test]
