@@ -26,8 +26,9 @@ struct Call<'a, C>(&'a mut C);
 
 // SAFETY:
 // - `opcode` is the number of the command whose structure `as_ptr` points to.
-// - The structure is plain data that any bytes are valid for, and begins with its own size, so the
-//   kernel neither reads nor writes beyond it, and whatever it writes is a valid value.
+// - The functions below, which alone make a `Call`, take structures as `new` made them: the first
+//   word is the true size, so the kernel neither reads nor writes beyond it.
+// - They are plain data: whatever the kernel writes is a valid value.
 unsafe impl<C: Command> Ioctl for Call<'_, C> {
     type Output = ();
 
@@ -46,8 +47,8 @@ unsafe impl<C: Command> Ioctl for Call<'_, C> {
     }
 }
 
-/// Runs a command with the argument as it is, its size word included.
-pub fn command<C: Command>(on: impl AsFd, argument: &mut C) -> Result<()> {
+/// Runs a command whose size word is true.
+fn command<C: Command>(on: impl AsFd, argument: &mut C) -> Result<()> {
     // SAFETY: `Call` describes the command truly (see its `impl`), and the argument is borrowed for
     // the whole call.
     unsafe { ioctl(on, Call(argument)) }

@@ -42,10 +42,6 @@ pub enum Event {
 
 impl Event {
     /// The line that says it, without a newline.
-    ///
-    /// # Panics
-    ///
-    /// Never: an event always has a JSON form.
     pub fn to_line(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
         format!("{PREFIX}{json}")

@@ -8,9 +8,10 @@
 //!
 //! # Errors
 //!
-//! Errors that mean the same for every command, in the order in which the kernel checks:
+//! Errors that mean the same for every command, in the order in which they are checked:
 //!
-//! - `ENOTTY`: no such command on this file.
+//! - `ENOTTY`: no such command on this file. Linux 7.3's C implementation says `EINVAL` for numbers
+//!   beyond those it knows, and reads the size word before it looks at type and direction.
 //! - `EFAULT`: the size word cannot be read.
 //! - `EINVAL`: the size is below [`Command::MIN_SIZE`], a reserved field is not zero, or a field
 //!   has a value that makes no sense.

@@ -46,7 +46,7 @@ impl Cache {
             (_, Some(home)) => Path::new(&home).join(".cache"),
             _ => {
                 let what = "no place for the cache: neither XDG_CACHE_HOME nor HOME is set";
-                let next = "set XDG_CACHE_HOME to a folder with 15 GB of room";
+                let next = "set XDG_CACHE_HOME to a folder with 10 GB of room";
                 return Err(Failure::new(what, next));
             }
         };

@@ -133,7 +133,7 @@ impl Test {
 }
 
 fn millis<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(f64::from(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)) / 1000.0)
+    to.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e3)
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

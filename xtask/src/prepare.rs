@@ -3,6 +3,7 @@
 //! Everything that must be there before a virtual machine can start, made if it is missing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -23,8 +24,6 @@ pub(crate) struct Wish {
     pub(crate) linux: Option<PathBuf>,
     /// How kernels are built.
     pub(crate) profile: Profile,
-    /// Configuration fragments of the user's.
-    pub(crate) fragments: Vec<PathBuf>,
     /// Jobs of make.
     pub(crate) jobs: usize,
 }
@@ -46,7 +45,7 @@ pub(crate) struct Toolchain {
     pub(crate) cache: Cache,
     pub(crate) root: Root,
     /// Keeps others from cleaning while this is used.
-    shared: Lock,
+    pub(crate) shared: Lock,
 }
 
 impl Toolchain {
@@ -159,10 +158,10 @@ impl Ready {
         let init = guest::build_init(&workshop.cache, &workshop.project)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
-            let (profile, fragments) = (wish.profile, wish.fragments.clone());
-            let recipe = Recipe { implementation: *implementation, profile, fragments };
-            if !images.contains_key(implementation) {
-                images.insert(*implementation, workshop.image(&recipe, wish.jobs, &lock)?);
+            let (implementation, profile) = (*implementation, wish.profile);
+            let recipe = Recipe { implementation, profile, fragments: Vec::new() };
+            if let Entry::Vacant(missing) = images.entry(implementation) {
+                missing.insert(workshop.image(&recipe, wish.jobs, &lock)?);
             }
         }
         let (cache, root) = (&workshop.cache, &workshop.root);

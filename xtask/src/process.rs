@@ -25,6 +25,9 @@ pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// No job takes so long: a cold kernel build with all debugging takes 15 minutes on two cores.
+const LONGEST_JOB: Duration = Duration::from_hours(2);
+
 /// Characters of a command that an error shows.
 const LONGEST: usize = 60;
 
@@ -149,6 +152,7 @@ impl<'a> Job<'a> {
         let _ = writeln!(log, "$ {program}");
         let lines = read_lines(reader.into());
         let mut output = String::new();
+        let begin = Instant::now();
         loop {
             match lines.recv_timeout(PERIOD) {
                 Ok(line) => {
@@ -166,6 +170,12 @@ impl<'a> Job<'a> {
             if interrupt::came() {
                 running.end()?;
                 return Err(Interrupted.into());
+            }
+            if begin.elapsed() > LONGEST_JOB {
+                running.end()?;
+                let next = format!("see where it hangs in the log {}", self.log.display());
+                let what = format!("`{}` was not done after two hours", shortened(&program));
+                return Err(Failure::new(what, next).into());
             }
         }
         loop {

@@ -14,15 +14,13 @@ pub(crate) mod timeline;
 #[cfg(test)]
 mod samples;
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
 pub(crate) use self::text::Colour;
 use self::text::{hanging, readable};
+use crate::cache::write_by_rename;
 use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
 
 /// Names of the reports in a folder.
@@ -37,7 +35,7 @@ const NO_TEST: &str = "no test ran";
 /// A chain with more hops is not spelt out; the table names each hop anyway.
 const LONGEST_CHAIN: usize = 6;
 
-/// Writes `report.txt`, `junit.xml` and `report.json` into a folder that exists.
+/// Writes `report.txt`, `junit.xml` and `report.json` into a folder.
 ///
 /// Each file is complete or absent: it is written under another name and then renamed.
 pub(crate) fn write(outcome: &Outcome, folder: &Path) -> anyhow::Result<()> {
@@ -56,19 +54,8 @@ fn page(outcome: &Outcome) -> String {
 
 fn write_file(folder: &Path, name: &str, text: anyhow::Result<String>) -> anyhow::Result<()> {
     let path = folder.join(name);
-    text.and_then(|text| replace(folder, &path, &text))
+    text.and_then(|text| write_by_rename(&path, text.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn replace(folder: &Path, path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".report-")
-        // Reports are for everybody the umask allows; the default is the owner alone.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// The tests by suite, both in the order in which they first appear.
@@ -186,8 +173,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_path() {
-        let error = write(&samples::empty(), Path::new("/nonexistent/folder")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot write /nonexistent/folder/report.txt");
+        let error = write(&samples::empty(), Path::new("/dev/null")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write /dev/null/report.txt");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use crate::cache::{Cache, remove};
+use crate::failure::NextStep as _;
 use crate::report;
 
 /// Runs that are kept.
@@ -29,9 +30,10 @@ pub(crate) fn create(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
         prune(&all)?;
         all.join(format!("{}-{}", now(), std::process::id()))
     };
-    fs::create_dir_all(&folder)
-        .and_then(|()| folder.canonicalize())
-        .with_context(|| format!("make the report folder {}", folder.display()))
+    fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).or_advise(|| {
+        let what = format!("cannot make the report folder {}", folder.display());
+        (what, "name a folder that you can write to with --report DIR")
+    })
 }
 
 /// Removes reports and logs of an earlier run from a folder of the user's.

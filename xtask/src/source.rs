@@ -23,6 +23,8 @@ pub(crate) struct Source {
     pub(crate) version: String,
     /// Changes with the content.
     pub(crate) key: String,
+    /// Whether it is a tree of the user's.
+    pub(crate) is_given: bool,
     /// Tells this source from others, whatever its content: names the copy.
     pub(crate) name: String,
 }

@@ -8,4 +8,4 @@ mod make;
 
 pub(crate) use enter::Root;
 pub(crate) use host::needs;
-pub(crate) use make::{existing, host_settings, prepare, room, sweep};
+pub(crate) use make::{MIRROR, existing, host_settings, prepare, room, sweep};

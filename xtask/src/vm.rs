@@ -9,7 +9,7 @@ mod qemu;
 mod run;
 mod watch;
 
-pub(crate) use accel::{Accel, Answer, Choice, decide};
+pub(crate) use accel::{Accel, Answer, Choice, decide, known};
 pub(crate) use qemu::{INITRAMFS, KERNEL, Machine, PAYLOAD};
 pub(crate) use run::{Limits, run};
 #[cfg(test)]

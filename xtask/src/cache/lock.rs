@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -50,6 +51,11 @@ impl Lock {
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = write!(file, "{}", std::process::id());
         Ok(Self { file, kind: Kind::Exclusive })
+    }
+
+    /// Lets the program that this one becomes keep the lock to its own end.
+    pub(crate) fn keep_over_exec(&self) -> Result<()> {
+        fcntl_setfd(&self.file, FdFlags::empty()).context("keep a lock")
     }
 
     /// Waits until nobody has it exclusively.

@@ -9,27 +9,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Failure, Report};
-
-/// Numbers of the signals by which a person ends a command; the same on every architecture.
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
+use crate::failure::Interrupted;
 
 /// What git sets for its hooks: it would send us to another repository than that of the folder.
 const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
-
-/// The person has ended a command, and with it means all of the checks.
-#[derive(Debug)]
-pub(super) struct Interrupted;
-
-impl Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted; run `cargo xtask check` again for the rest")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 /// A command with its arguments and the part of its environment that matters.
 pub(super) struct Invocation {

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::invocation::Interrupted;
 use super::{Check, Place};
+use crate::failure::Interrupted;
 
 /// What a check found.
 #[derive(Debug, Default)]

@@ -3,13 +3,14 @@
 //! Programs for the checks that cargo builds once and keeps in a cache folder.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::Place;
 use super::invocation::{Invocation, said};
+use crate::cache::Lock;
 
 /// Scratch of a build inside its folder; it is not published.
 const SCRATCH: &str = "target";
@@ -99,8 +100,7 @@ fn publish(home: &Path, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         format!("cannot write to {home}*; see to permissions and space of that folder")
     };
     fs::create_dir_all(home.parent().unwrap_or(home)).with_context(fails)?;
-    let lock = File::create(beside(".lock")).with_context(fails)?;
-    lock.lock().with_context(fails)?;
+    let _lock = Lock::exclusive(&beside(".lock"), "builds this program")?;
     if home.exists() {
         return Ok(());
     }

@@ -26,7 +26,10 @@ impl Fragments {
                 let what = format!("cannot read the configuration fragment {}", path.display());
                 (what, "give a file with lines such as CONFIG_KVM=y")
             })?;
-            all.add(&text).with_context(|| format!("understand {}", path.display()))?;
+            all.add(&text).or_advise(|| {
+                let what = format!("cannot understand the fragment {}", path.display());
+                (what, "write lines such as CONFIG_KVM=y or # CONFIG_KVM is not set")
+            })?;
         }
         Ok(all)
     }

@@ -19,7 +19,7 @@ use crate::process::Job;
 use crate::progress::Step;
 use crate::project::{Project, SourceSettings};
 use crate::source::Source;
-use crate::toolchain::{Root, host_settings};
+use crate::toolchain::{MIRROR, Root, host_settings};
 
 /// Record of the version that was chosen.
 const RECORD: &str = "source.json";
@@ -40,6 +40,7 @@ impl Chosen {
         Source {
             folder: cache.path("sources", &key),
             version: self.version.clone(),
+            is_given: false,
             name: key.clone(),
             key,
         }
@@ -164,7 +165,9 @@ impl Apt<'_> {
         }
         let path = self.root.folder().join("etc/apt/sources.list");
         let list = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let mirror = mirror(&list).with_context(|| format!("no archive in {}", path.display()))?;
+        let wanted = std::env::var(MIRROR).ok();
+        let mirror = wanted.as_deref().or_else(|| mirror(&list));
+        let mirror = mirror.with_context(|| format!("no archive in {}", path.display()))?;
         let suites = settings.suites.iter().map(|suite| format!("deb {mirror} {suite} main\n"));
         fs::write(folder.join("sources.list"), suites.collect::<String>())
             .context("write the sources of apt")?;

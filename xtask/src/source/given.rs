@@ -2,7 +2,6 @@
 
 //! A kernel tree of the user's, given with `--linux`: looked at, copied, never changed.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,49 +14,13 @@ use crate::failure::{Failure, NextStep};
 use crate::project::SourceSettings;
 use crate::source::Source;
 
-/// What a build leaves at certain places: no part of the source.
+/// What a build in the tree itself leaves; kbuild looks for the same before it builds elsewhere.
 ///
-/// The first ones keep kbuild from building elsewhere ("the source tree is not clean"). `*` stands
-/// for one folder.
-const PRODUCTS: &[&str] = &[
-    ".config",
-    "include/config",
-    "include/generated",
-    "arch/*/include/generated",
-    "vmlinux",
-    "vmlinux.a",
-    "vmlinux.o",
-    "vmlinux.unstripped",
-];
+/// Other files that such a build leaves would be taken for source and get into the image.
+const BUILT: &[&str] = &[".config", "include/config", "arch/x86/include/generated"];
 
-/// What a build leaves in any folder.
-const PRODUCT_ENDS: &[&str] = &[".a", ".cmd", ".ko", ".o", ".rmeta"];
-
-/// Version control.
-const HISTORY: &str = ".git";
-
-/// Patterns for rsync of all that is no part of the source.
-pub(crate) fn not_source() -> impl Iterator<Item = String> {
-    let placed = PRODUCTS.iter().map(|path| format!("/{path}"));
-    let ends = PRODUCT_ENDS.iter().map(|end| format!("*{end}"));
-    placed.chain(ends).chain([HISTORY.to_owned()])
-}
-
-/// Whether a path, relative to the tree, is no part of the source: the same as [`not_source`].
-fn is_not_source(path: &Path) -> bool {
-    let Some(name) = path.file_name().map(OsStr::to_string_lossy) else { return false };
-    name == HISTORY
-        || PRODUCT_ENDS.iter().any(|end| name.ends_with(end))
-        || PRODUCTS.iter().any(|product| is_placed(path, product))
-}
-
-/// Whether a path is exactly the one of a pattern.
-fn is_placed(path: &Path, pattern: &str) -> bool {
-    let pattern = Path::new(pattern);
-    let mut pairs = path.iter().zip(pattern);
-    path.iter().count() == pattern.iter().count()
-        && pairs.all(|(part, wanted)| wanted == "*" || part == wanted)
-}
+/// Version control: no part of the source.
+pub(crate) const HISTORY: &str = ".git";
 
 /// Looks whether `folder` is a tree that can be used, and fingerprints it.
 pub(crate) fn open(folder: &Path, settings: &SourceSettings) -> Result<Source> {
@@ -72,9 +35,14 @@ pub(crate) fn open(folder: &Path, settings: &SourceSettings) -> Result<Source> {
         let next = format!("give a full Linux {} tree", settings.series);
         return Err(Failure::new(what, next).into());
     }
+    if let Some(built) = BUILT.iter().find(|built| folder.join(built).exists()) {
+        let what = format!("{} was built in place: it has {built}", folder.display());
+        let next = "run `make mrproper` there, or give a clean copy: `git worktree add COPY`";
+        return Err(Failure::new(what, next).into());
+    }
     let name = Key::of("given", 1).with(folder.as_os_str().as_encoded_bytes()).finish();
     let key = fingerprint(folder, Key::of("given", 1).with(&name))?;
-    Ok(Source { folder: folder.clone(), version, key, name })
+    Ok(Source { folder: folder.clone(), version, key, is_given: true, name })
 }
 
 fn version(folder: &Path, series: &str) -> Result<String> {
@@ -113,8 +81,7 @@ fn parse_version(makefile: &str) -> Option<String> {
 fn fingerprint(folder: &Path, mut key: Key) -> Result<String> {
     let relative = |entry: &DirEntry| entry.path().strip_prefix(folder).map(Path::to_path_buf);
     let walk = WalkDir::new(folder).sort_by_file_name().into_iter();
-    let is_source = |entry: &DirEntry| relative(entry).is_ok_and(|path| !is_not_source(&path));
-    for entry in walk.filter_entry(is_source) {
+    for entry in walk.filter_entry(|entry| entry.file_name() != HISTORY) {
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         if entry.file_type().is_dir() {
             continue;
@@ -156,28 +123,9 @@ mod tests {
         let changed = open(tree.path(), &settings()).unwrap();
         assert_eq!(changed.name, source.name);
         assert_ne!(changed.key, source.key);
-        fs::write(tree.path().join("new.o"), "").unwrap();
+        fs::create_dir(tree.path().join(".git")).unwrap();
+        fs::write(tree.path().join(".git/HEAD"), "").unwrap();
         assert_eq!(open(tree.path(), &settings()).unwrap().key, changed.key);
-    }
-
-    #[test]
-    fn products_of_a_build_are_known_by_their_place() {
-        for product in
-            ["vmlinux", ".config", "include/config", "arch/x86/include/generated", "a/b.o"]
-        {
-            assert!(is_not_source(Path::new(product)), "{product}");
-        }
-        let sources = [
-            "arch/x86/kernel/vmlinux.lds.S",
-            "include/asm-generic/vmlinux.lds.h",
-            "drivers/net/wireguard/generated/netlink.c",
-            "tools/include/generated",
-            "include/config.h",
-            "",
-        ];
-        for source in sources {
-            assert!(!is_not_source(Path::new(source)), "{source}");
-        }
     }
 
     #[test]
@@ -190,6 +138,9 @@ mod tests {
         let without = tree(HEAD);
         fs::remove_dir_all(without.path().join("kernel")).unwrap();
         assert!(error(without.path()).contains("no Live Update Orchestrator"));
+        let built = tree(HEAD);
+        fs::write(built.path().join(".config"), "").unwrap();
+        assert!(error(built.path()).contains("was built in place: it has .config"));
     }
 
     proptest! {

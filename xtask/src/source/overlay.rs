@@ -48,7 +48,7 @@ impl Overlay {
         let (mut own, mut patches) = (BTreeMap::new(), BTreeMap::new());
         let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
         for (from, to) in FOLDERS {
-            for file in files(&project.join(from))? {
+            for file in files(&project.join(from))?.into_iter().filter(|file| is_kernels(file)) {
                 let content = read(&project.join(from).join(&file))?;
                 let to = Path::new(to).join(file);
                 ensure!(!to.starts_with(UPSTREAM), "{} must stay upstream's", to.display());
@@ -154,6 +154,12 @@ impl Overlay {
         remove(&scratch)?;
         Ok(all)
     }
+}
+
+/// Whether a file is for the kernel, and not for cargo.
+fn is_kernels(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    !["Cargo.toml", "rustfmt.toml"].iter().any(|cargos| name == *cargos)
 }
 
 fn is_patch(path: &Path) -> bool {

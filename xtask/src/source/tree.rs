@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::cache::{Cache, Lock, remove, write_if_different};
 use crate::process::Job;
 use crate::progress::Step;
-use crate::source::given::not_source;
+use crate::source::given::HISTORY;
 use crate::source::{Overlay, Source};
 use crate::toolchain::Root;
 
@@ -77,7 +77,7 @@ fn copy(
     // Only files with another content are touched, and get the time of now: make rebuilds what
     // depends on them even if the source is older than what was built from it.
     command.args(["--archive", "--no-times", "--checksum", "--delete", "--no-owner", "--no-group"]);
-    command.args(not_source().map(|pattern| format!("--exclude={pattern}")));
+    command.arg(format!("--exclude={HISTORY}"));
     let overlaid = overlaid.iter().map(|path| format!("--exclude=/{}", path.display()));
     command.args(overlaid).arg(source.folder.join("")).arg("./");
     Job::new(command, cache.path("logs", "tree.log")).run().context("copy the kernel source")?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cache::Cache;
 use crate::project::Project;
 use crate::toolchain::Root;
-use crate::{say, source, toolchain};
+use crate::{say, source, toolchain, vm};
 
 /// Runs the task; it changes nothing.
 pub(crate) fn run() -> Result<()> {
@@ -19,12 +19,12 @@ pub(crate) fn run() -> Result<()> {
             if need.met { "ok".into() } else { format!("MISSING; as root: {}", need.remedy) };
         lines.push(line("host", &format!("{:<40} {state}", need.what)));
     }
-    lines.push(line("host", &format!("{:<40} {}", "/dev/kvm", kvm())));
-
     let settings = &project.settings;
     // Only what is there may be opened: opening makes the folder.
     let cache = folder.exists().then(|| Cache::at(&folder)).transpose()?;
     let root = cache.as_ref().map(|cache| toolchain::existing(cache, &project));
+    let known = cache.as_ref().zip(root.as_ref()).and_then(|(cache, root)| vm::known(cache, root));
+    lines.push(line("host", &format!("{:<40} {}", "/dev/kvm", kvm(known))));
     lines.push(line(
         "toolchain",
         &match root.filter(Root::exists) {
@@ -60,9 +60,13 @@ fn line(what: &str, state: &str) -> String {
     format!("{what:<12} {state}\n")
 }
 
-fn kvm() -> &'static str {
+fn kvm(known: Option<bool>) -> &'static str {
     match std::fs::File::options().read(true).write(true).open("/dev/kvm") {
-        Ok(_) => "there; the first run tries whether a kernel boots with it",
+        Ok(_) => match known {
+            Some(true) => "there, and a kernel boots with it",
+            Some(false) => "there, but no kernel boots with it; TCG is used",
+            None => "there; the first run tries whether a kernel boots with it",
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "not there; TCG is used",
         Err(_) => "not accessible to you; TCG is used",
     }

@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use crate::failure::Failure;
 use crate::kernel::{Image, Implementation, Recipe};
 use crate::prepare::{Toolchain, Workshop};
-use crate::source;
 use crate::task::vm_test::BuildOptions;
+use crate::{say, source};
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -70,25 +70,25 @@ impl BuildArguments {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build(arguments) => {
-            let wish = arguments.build.wish(arguments.config.clone());
+            let wish = arguments.build.wish();
             let (workshop, lock) =
                 Workshop::open(wish.linux.as_deref(), &[arguments.implementation])?;
             let image = workshop.image(&arguments.recipe(), wish.jobs, &lock)?;
-            println!("{}", image.path().display());
+            say(&format!("{}\n", image.path().display()))?;
         }
         Command::Image(arguments) => {
-            let wish = arguments.build.wish(arguments.config.clone());
+            let wish = arguments.build.wish();
             let workshop = Workshop::peek(wish.linux.as_deref(), &[arguments.implementation])?;
             let image = workshop.map(|workshop| workshop.builder().image(&arguments.recipe()));
             let image = image.transpose()?.filter(Image::exists).ok_or_else(|| {
                 let what = "this kernel is not built, or not from what the checkout holds now";
                 Failure::new(what, "run `cargo xtask kernel build` with the same options")
             })?;
-            println!("{}", image.path().display());
+            say(&format!("{}\n", image.path().display()))?;
         }
         Command::Tree { linux } => {
             let (workshop, lock) = Workshop::open(linux.as_deref(), &[])?;
-            println!("{}", workshop.tree(&lock)?.folder.display());
+            say(&format!("{}\n", workshop.tree(&lock)?.folder.display()))?;
         }
         Command::Overlay { linux } => {
             let (workshop, _lock) = Workshop::open(Some(linux), &[])?;
@@ -114,8 +114,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 /// Becomes a command in the toolchain root, in the current folder.
 fn shell(command: &[String]) -> Result<()> {
     let (toolchain, lock) = Toolchain::open()?;
-    // The shell may last for hours; others may build meanwhile.
+    // The shell may last for hours: others may build meanwhile, but not clean.
     drop(lock);
+    toolchain.shared.keep_over_exec()?;
     let cwd = std::env::current_dir()?;
     let (program, arguments) = match command.split_first() {
         Some((program, arguments)) => (program.as_str(), arguments),

@@ -117,7 +117,7 @@ const CASES: &[Case] = &[
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
-    let ready = Ready::make(&hops.0, &options.build.wish(Vec::new()))?;
+    let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, None)?;
     let bench = Bench::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
     let limits = options.machine.limits(options.build.profile);

@@ -86,18 +86,22 @@ pub(crate) struct MachineOptions {
 
 impl BuildOptions {
     /// The wish for the workshop.
-    pub(crate) fn wish(&self, fragments: Vec<PathBuf>) -> Wish {
+    pub(crate) fn wish(&self) -> Wish {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Wish {
             linux: self.linux.clone(),
             profile: self.profile,
-            fragments,
             jobs: self.jobs.map_or(processors + 1, usize::from),
         }
     }
 }
 
 impl MachineOptions {
+    /// What a person gets who says nothing.
+    fn usual() -> Self {
+        Self { accel: Choice::default(), memory: None, cpus: 2, timeout: None }
+    }
+
     /// Limits for guests of a profile.
     pub(crate) fn limits(&self, profile: Profile) -> Limits {
         let (silence, total) = match profile {
@@ -127,15 +131,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(hops) => hops.clone(),
         None => default_hops(&Project::open()?),
     };
-    let ready = Ready::make(&hops.0, &options.build.wish(Vec::new()))?;
+    let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
     let bench = Bench::set_up(&ready, options, &folder)?;
 
-    let mut machines = Vec::new();
+    let (mut machines, mut failed) = (Vec::new(), None);
     for vm in suite::machines(&tests, &hops, options.build.profile) {
-        machines.push(bench.run(vm, options.machine.limits(options.build.profile))?);
+        match bench.run(vm, options.machine.limits(options.build.profile)) {
+            Ok(ran) => machines.push(ran),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
     }
-    let chain = machines.first().context("no machine was planned")?;
     let mut outcome = Outcome {
         chain: hops.0.iter().map(ToString::to_string).collect(),
         profile: options.build.profile.to_string(),
@@ -144,7 +153,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         started,
         elapsed: begin.elapsed(),
         tests: tests.iter().map(|test| judge::test(test, &machines)).collect(),
-        updates: judge::updates(chain),
+        updates: machines.first().map(judge::updates).unwrap_or_default(),
         troubles: machines.iter().flat_map(judge::troubles).collect(),
         logs: machines.iter().map(|ran| ran.log.clone()).collect(),
     };
@@ -153,7 +162,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for ran in machines.iter().skip(usize::from(shown)) {
         outcome.troubles.extend(judge::side_troubles(ran));
     }
-    outcome.elapsed = begin.elapsed();
+    if let Some(error) = failed {
+        // What the machines before it found out must not be lost with it.
+        if !machines.is_empty() {
+            report::write(&outcome, &folder)?;
+            show(&outcome, &folder)?;
+        }
+        return Err(error);
+    }
     report::write(&outcome, &folder)?;
     show(&outcome, &folder)?;
     if outcome.passed() { Ok(()) } else { Err(TestsFailed.into()) }
@@ -221,7 +237,7 @@ impl<'a> Bench<'a> {
         let mut step = Step::begin(&self.ready.workshop.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
-        let record = self.execute(&vm, self.accel, limits, &log, |record, port, line| {
+        let record = self.execute(&vm, limits, &log, |record, port, line| {
             if verbose {
                 let mark = if port == Port::Console { '|' } else { '#' };
                 eprintln!("{mark} {line}");
@@ -244,7 +260,6 @@ impl<'a> Bench<'a> {
     fn execute(
         &self,
         vm: &Vm,
-        accel: Accel,
         limits: Limits,
         log: &Path,
         on_line: impl FnMut(&vm::Record, Port, &str),
@@ -255,7 +270,7 @@ impl<'a> Bench<'a> {
         let first = vm.plan.hops.first().context("a plan without hops")?;
         self.write_files(vm, &first.kernel, &folder)?;
         let machine = Machine {
-            accel,
+            accel: self.accel,
             profile: self.profile,
             memory: self.machine.memory.unwrap_or(self.profile.memory()),
             cpus: self.machine.cpus,
@@ -263,13 +278,13 @@ impl<'a> Bench<'a> {
         };
         let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
         let root = &self.ready.workshop.root;
-        let record = vm::run(&machine, root, &cmdline, limits, log, on_line)?;
+        let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
         if self.keep {
             eprintln!("kept: {}", folder.display());
         } else {
             remove(&folder)?;
         }
-        Ok(record)
+        record
     }
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
@@ -287,19 +302,21 @@ impl<'a> Bench<'a> {
 
     /// Tries a plan of one hop and no tests, until PID 1 speaks.
     fn boots_with_kvm(&self) -> Result<Answer> {
-        let kinds: Vec<Implementation> = self.ready.images.keys().copied().collect();
-        let stock = kinds.contains(&Implementation::C) && self.profile == Profile::Release;
-        let kernel = kinds.first().context("no kernel")?;
+        let kernel = self.ready.images.keys().next().context("no kernel")?;
         let vm = suite::probe(*kernel, self.profile);
         let limits = Limits { silence: Duration::from_secs(15), total: Duration::from_secs(30) };
         let log = judge::log_path(self.folder, &vm);
-        let record = self.execute(&vm, Accel::Kvm, limits, &log, |_, _, _| {})?;
-        Ok(match record.hops.first().and_then(vm::HopRecord::init) {
-            Some(_) => Answer::Boots,
-            None if stock => Answer::BootsNot,
-            // It may be the kernel's fault: ask again next time.
-            None => Answer::Unknown,
-        })
+        let usual = Self { accel: Accel::Kvm, machine: MachineOptions::usual(), ..*self };
+        let record = usual.execute(&vm, limits, &log, |_, _, _| {})?;
+        if record.hops.first().and_then(vm::HopRecord::init).is_some() {
+            return Ok(Answer::Boots);
+        }
+        // It may be the kernel's fault, or that of a machine short of memory: then ask again.
+        let is_stock = *kernel == Implementation::C
+            && self.profile == Profile::Release
+            && !self.ready.workshop.source.is_given;
+        let starved = record.alarm.is_some_and(|alarm| alarm.detail.contains("memory"));
+        Ok(if is_stock && !starved { Answer::BootsNot } else { Answer::Unknown })
     }
 }
 

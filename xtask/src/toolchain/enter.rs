@@ -62,14 +62,16 @@ pub(crate) fn isolated(ids: Ids) -> Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Root {
     folder: PathBuf,
+    /// The cache that it is part of.
+    cache: PathBuf,
     /// Changes with the content.
     pub(crate) key: String,
 }
 
 impl Root {
     /// The root in `folder`.
-    pub(crate) fn new(folder: PathBuf, key: String) -> Self {
-        Self { folder, key }
+    pub(crate) fn new(folder: PathBuf, cache: &Path, key: String) -> Self {
+        Self { folder, cache: cache.to_path_buf(), key }
     }
 
     /// Whether it has been made.
@@ -88,8 +90,11 @@ impl Root {
     pub(crate) fn command(&self, program: &str, cwd: &Path, folders: &[&Path]) -> Command {
         let mut command = isolated(Ids::Own);
         command.arg("--");
-        command.args(["sh", "-c", ENTER, "enter"]).arg(&self.folder).arg(cwd).arg(cwd);
-        command.args(folders.iter().filter(|folder| **folder != cwd)).args(["--", program]);
+        command.args(["sh", "-c", ENTER, "enter"]).arg(&self.folder).arg(cwd).arg(&self.cache);
+        // What lies in the cache is seen with it, and leaves no mount point in the root.
+        let others = folders.iter().copied().chain([cwd]);
+        command.args(others.filter(|folder| !folder.starts_with(&self.cache)));
+        command.args(["--", program]);
         command.env_clear().envs([
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/tmp"),

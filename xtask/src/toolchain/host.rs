@@ -130,7 +130,7 @@ fn find(name: &str) -> Option<PathBuf> {
 /// Packages of Debian own files of several users, so a range of user IDs is needed to unpack them.
 fn subordinate_ids(file: &str) -> Need {
     let uid = rustix::process::getuid().as_raw().to_string();
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let user = user_name();
     let read = |file| std::fs::read_to_string(file).unwrap_or_default();
     let name = if user.is_empty() { uid.clone() } else { user.clone() };
     let first = free_range(&[&read(SUBORDINATE[0]), &read(SUBORDINATE[1])]);
@@ -141,6 +141,13 @@ fn subordinate_ids(file: &str) -> Need {
         remedy: format!("usermod --add-subuids {range} --add-subgids {range} {name}"),
         package: None,
     }
+}
+
+/// The name of this user; the environment may know another one.
+fn user_name() -> String {
+    let output = Command::new("id").arg("-un").output();
+    let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    name.unwrap_or_default()
 }
 
 /// The first ID from which on nobody has any.
@@ -166,7 +173,7 @@ fn namespaces() -> Need {
     let mut command = enter::isolated(Ids::Own);
     command.args(["--", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
     let (what, remedy) = if is_root() {
-        let remedy = "in a container, start it with CAP_SYS_ADMIN (docker run --privileged)";
+        let remedy = "# a container needs CAP_SYS_ADMIN: docker run --privileged";
         ("the right to make namespaces", remedy)
     } else {
         let remedy = "sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \

@@ -36,7 +36,7 @@ pub(crate) fn prepare(cache: &Cache, project: &Project, lock: &Lock) -> Result<R
 /// The root for this checkout as it would be, made or not.
 pub(crate) fn existing(cache: &Cache, project: &Project) -> Root {
     let key = key(project);
-    Root::new(cache.path("roots", &key), key)
+    Root::new(cache.path("roots", &key), cache.folder(), key)
 }
 
 /// The key of the root for this checkout.
@@ -129,7 +129,8 @@ fn fetch_settings(dump: &str) -> Vec<String> {
     let is_wanted = |line: &&str| {
         let name = line.split(' ').next().unwrap_or_default();
         let known = ["Acquire::Check-Date", "Acquire::Check-Valid-Until"].contains(&name);
-        let proxy = name.starts_with("Acquire::") && name.contains("::Proxy");
+        // Not `Proxy-Auto-Detect`: that is a program of the host.
+        let proxy = name.starts_with("Acquire::") && name.split("::").any(|part| part == "Proxy");
         (known || proxy) && !line.ends_with("\"\";")
     };
     dump.lines().filter(is_wanted).map(|line| line.trim_end_matches(';').to_owned()).collect()
@@ -164,7 +165,8 @@ mod tests {
     fn settings_of_the_host_are_found() {
         let dump = "APT \"\";\nAcquire::http::Proxy \"http://proxy:3142\";\n\
                     Acquire::https::Proxy \"\";\nAcquire::Retries \"3\";\n\
-                    Acquire::Check-Valid-Until \"false\";\n";
+                    Acquire::Check-Valid-Until \"false\";\n\
+                    Acquire::http::Proxy-Auto-Detect \"/usr/bin/x\";\n";
         let expected =
             ["Acquire::http::Proxy \"http://proxy:3142\"", "Acquire::Check-Valid-Until \"false\""];
         assert_eq!(fetch_settings(dump), expected);

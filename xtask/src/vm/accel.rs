@@ -80,21 +80,25 @@ pub(crate) fn decide(
     if File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
-    let key = host_key(root);
-    let known: Option<Probed> = cache.read_record(RECORD);
-    if let Some(probed) = known.filter(|probed| probed.key == key) {
-        return Ok(accel(probed.boots));
+    if let Some(boots) = known(cache, root) {
+        return Ok(accel(boots));
     }
     let step = Step::begin(cache, "try whether a kernel boots with KVM here");
     let answer = probe()?;
     step.done();
     let boots = answer == Answer::Boots;
     if answer != Answer::Unknown {
-        cache.write_record(RECORD, &Probed { key, boots })?;
+        cache.write_record(RECORD, &Probed { key: host_key(root), boots })?;
     }
     let finding = if boots { "a kernel boots" } else { "no kernel boots" };
     eprintln!("note: {finding} with KVM here; using {}", accel(boots).name());
     Ok(accel(boots))
+}
+
+/// The answer of an earlier probe, if it holds for this host and root.
+pub(crate) fn known(cache: &Cache, root: &Root) -> Option<bool> {
+    let probed: Probed = cache.read_record(RECORD)?;
+    (probed.key == host_key(root)).then_some(probed.boots)
 }
 
 fn accel(kvm_boots: bool) -> Accel {

@@ -13,7 +13,10 @@ const TROUBLE: &[(&str, &str)] = &[
     ("BUG: scheduling while atomic", "scheduling while atomic"),
     ("watchdog: BUG: soft lockup", "soft lockup"),
     ("BUG: workqueue lockup", "workqueue lockup"),
+    ("[ BUG:", "lockdep report"),
     ("BUG:", "kernel BUG"),
+    // SLUB: `BUG kmalloc-64 (Not tainted): Right Redzone overwritten`.
+    ("BUG ", "slab corruption"),
     ("kernel BUG at ", "kernel BUG"),
     ("Oops:", "oops"),
     ("general protection fault", "oops"),
@@ -29,6 +32,7 @@ const TROUBLE: &[(&str, &str)] = &[
     ("rcu: INFO: rcu_", "RCU stall"),
     ("rcu_preempt detected stalls", "RCU stall"),
     ("blocked for more than", "hung task"),
+    ("blocked in I/O wait for more than", "hung task"),
     ("ODEBUG:", "debug objects report"),
     ("pagealloc: memory corruption", "memory corruption"),
     ("pagealloc: single bit error", "memory corruption"),
@@ -73,7 +77,7 @@ pub(crate) fn trouble(line: &str) -> Option<&'static str> {
 
 /// Marks that end with a colon begin a message; others may stand anywhere in it.
 fn found(message: &str, mark: &str) -> bool {
-    if mark.starts_with("WARNING") || mark.starts_with("BUG") || mark.starts_with("UBSAN") {
+    if ["[ BUG", "BUG", "UBSAN", "WARNING"].iter().any(|word| mark.starts_with(word)) {
         return message.starts_with(mark);
     }
     message.contains(mark)
@@ -122,6 +126,12 @@ mod tests {
             (
                 "[   1.0] WARNING: possible circular locking dependency detected",
                 Some("lockdep report"),
+            ),
+            ("[   1.0] [ BUG: Invalid wait context ]", Some("lockdep report")),
+            ("[   1.0] BUG kmalloc-64 (Not tainted): Redzone", Some("slab corruption")),
+            (
+                "[   1.0] INFO: task init:1 blocked in I/O wait for more than 30 seconds.",
+                Some("hung task"),
             ),
             ("[   1.0] rcu: INFO: rcu_preempt self-detected stall on CPU", Some("RCU stall")),
             ("[   1.0] INFO: task init:1 blocked for more than 120 seconds.", Some("hung task")),
