@@ -2,6 +2,7 @@
 
 //! Running other programs: never longer than this one, with their output in a log.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -37,9 +38,9 @@ const SHOWN: usize = 15;
 /// A command whose process dies with this one, however this one dies.
 ///
 /// `setpriv` and `unshare` are util-linux, which every Debian has.
-pub(crate) fn bound(program: &str) -> Command {
+pub(crate) fn bound(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", program]);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 

@@ -6,13 +6,17 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Failure, Report};
 use crate::failure::Interrupted;
+use crate::process::bound;
+
+/// Exit code of `setpriv` for a program that it cannot find.
+const NOT_FOUND: i32 = 127;
 
 /// What git sets for its hooks: it would send us to another repository than that of the folder.
 const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
@@ -55,7 +59,7 @@ impl Invocation {
     /// Runs it in `folder` and gives back all that it wrote.
     pub(super) fn output(&self, folder: &Path) -> Result<Output> {
         let (program, args) = self.words.split_first().context("a command of no words")?;
-        let mut command = Command::new(program);
+        let mut command = bound(program);
         command.args(args).envs(self.env.iter().copied());
         // What is captured is no terminal, but rustfmt colours it all the same.
         command.env("TERM", "dumb");
@@ -65,11 +69,13 @@ impl Invocation {
         for name in GIT_HOOK {
             command.env_remove(name);
         }
-        let output =
-            command.current_dir(folder).stdin(Stdio::null()).output().with_context(|| {
-                let program = program.display();
-                format!("{program} does not start; see whether it is installed")
-            })?;
+        let output = command.current_dir(folder).stdin(Stdio::null()).output();
+        let output = output.context("setpriv does not start; it belongs to util-linux")?;
+        ensure!(
+            output.status.code() != Some(NOT_FOUND),
+            "{} does not start; see whether it is installed",
+            program.display()
+        );
         match output.status.signal() {
             Some(SIGINT | SIGTERM) => Err(Interrupted.into()),
             _ => Ok(output),

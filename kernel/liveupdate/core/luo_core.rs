@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure part of the Live Update Orchestrator: formats, rules and decisions.
+//!
+//! Nothing here allocates, sleeps, or knows of the kernel: slices go in, decisions come out. The
+//! same files are compiled by Kbuild and by cargo, so that their tests run as KUnit in a kernel and
+//! under `cargo test`, Miri and fuzzers on a host.
+//!
+//! - [`wire`]: what crosses the kexec, bit for bit.
+//! - [`chain`]: chains of blocks, read without trust and written without allocation.
+//! - [`name`]: names of sessions, handlers and file-lifecycle-bound objects.
+//! - [`lifecycle`]: what has become of an incoming file.
+//! - [`rollback`]: all steps or none, undone in reverse.
+//! - [`refs`]: who is first and who is last.
+//! - [`command`]: how much of an extensible command is read, checked and answered.
+
+#![cfg_attr(not(CONFIG_RUST), no_std)]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod chain;
+pub mod command;
+pub mod lifecycle;
+pub mod name;
+pub mod refs;
+pub mod rollback;
+pub mod wire;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What crosses the kexec.
+//!
+//! Bit-compatible with Linux 7.3: `include/linux/kho/abi/{luo,block}.h`. All numbers are in the byte
+//! order of the machine, which a kexec does not change. Addresses are physical; 0 stands for none.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::name::{Compatible, SessionName};
+
+/// Name of the KHO subtree that holds a [`LuoSer`].
+pub const SUBTREE: &[u8] = b"LUO\0";
+
+/// The only format that this implementation reads and writes, padded with NUL.
+pub const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";
+
+/// The root of everything that is handed over.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct LuoSer {
+    /// The format: [`COMPATIBLE`].
+    pub compatible: [u8; 8],
+    /// How many live updates there were, this one included.
+    pub liveupdate_num: u64,
+    /// First block of the chain of [`SessionSer`].
+    pub sessions: u64,
+    /// The page of [`FlbSer`], which begins with a [`FlbHeaderSer`].
+    pub flbs: u64,
+}
+
+/// The head of each block of a chain; entries follow.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct BlockHeader {
+    /// The next block.
+    pub next: u64,
+    /// Entries in this block, one at least.
+    pub count: u64,
+}
+
+/// A session.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct SessionSer {
+    /// NUL-terminated name.
+    pub name: [u8; SessionName::SIZE],
+    /// First block of the chain of [`FileSer`].
+    pub files: u64,
+    /// Files in that chain.
+    pub count: u64,
+}
+
+/// A file of a session.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileSer {
+    /// NUL-terminated name of the handler.
+    pub compatible: [u8; Compatible::SIZE],
+    /// What the handler wants to get back; opaque.
+    pub data: u64,
+    /// The token under which the file was preserved.
+    pub token: u64,
+}
+
+/// The head of the page of file-lifecycle-bound objects.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlbHeaderSer {
+    /// Pages, this one included: always 1.
+    pub pages: u64,
+    /// Entries that follow.
+    pub count: u64,
+}
+
+/// A file-lifecycle-bound object.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlbSer {
+    /// NUL-terminated name of the object.
+    pub name: [u8; Compatible::SIZE],
+    /// What the object's owner wants to get back; opaque.
+    pub data: u64,
+    /// Files that depend on it.
+    pub count: u64,
+}
+
+const _: () = {
+    assert!(size_of::<LuoSer>() == 32);
+    assert!(size_of::<BlockHeader>() == 16);
+    assert!(size_of::<SessionSer>() == 80);
+    assert!(size_of::<FileSer>() == 64);
+    assert!(size_of::<FlbHeaderSer>() == 16);
+    assert!(size_of::<FlbSer>() == 64);
+};
+
+/// Why handed-over data cannot be used.
+///
+/// It comes from another kernel, so nothing about it is taken for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The format is not [`COMPATIBLE`].
+    Format([u8; 8]),
+    /// An address is not that of a block: not aligned, or outside of the memory handed over.
+    Address(u64),
+    /// A block says that it has this many entries, which is none or more than fit.
+    Count(u64),
+    /// A chain comes back to a block that it has been to.
+    Cycle(u64),
+    /// A chain has more blocks than any kernel writes.
+    Length,
+    /// A name has no end, or nothing before it.
+    Name,
+    /// Two things have the same name or token.
+    Duplicate,
+    /// A set of files has another number of files than it says.
+    Files {
+        /// What it says.
+        said: u64,
+        /// What it has.
+        found: u64,
+    },
+}
+
+impl LuoSer {
+    /// An empty handover that will be live update `number`.
+    pub const fn new(number: u64) -> Self {
+        Self {
+            compatible: COMPATIBLE,
+            liveupdate_num: number,
+            sessions: 0,
+            flbs: 0,
+        }
+    }
+
+    /// Refuses formats that this implementation does not know.
+    pub fn check(&self) -> Result<(), Damage> {
+        if self.compatible == COMPATIBLE {
+            Ok(())
+        } else {
+            Err(Damage::Format(self.compatible))
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_LIVEUPDATE_KUNIT_TEST))]
+#[cfg_attr(not(test), kernel::prelude::kunit_tests(luo_core_wire))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_what_linux_7_3_writes() {
+        let root = LuoSer {
+            sessions: 0x1000,
+            flbs: 0x2000,
+            ..LuoSer::new(7)
+        };
+        let mut expected = [0_u8; 32];
+        expected[..6].copy_from_slice(b"luo-v5");
+        expected[8..16].copy_from_slice(&7_u64.to_ne_bytes());
+        expected[16..24].copy_from_slice(&0x1000_u64.to_ne_bytes());
+        expected[24..].copy_from_slice(&0x2000_u64.to_ne_bytes());
+        assert_eq!(root.as_bytes(), expected);
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let mut root = LuoSer::new(1);
+        assert_eq!(root.check(), Ok(()));
+        root.compatible = *b"luo-v6\0\0";
+        assert_eq!(root.check(), Err(Damage::Format(*b"luo-v6\0\0")));
+        root.compatible = *b"luo-v5\0x";
+        assert!(root.check().is_err());
+    }
+}
