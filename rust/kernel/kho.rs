@@ -71,6 +71,8 @@ unsafe impl Sync for Preserved {}
 impl Preserved {
     /// Allocates and preserves `size` bytes, physically contiguous and aligned to a page.
     ///
+    /// KHO takes nothing before its own initcall, which is that of file systems, and warns then.
+    ///
     /// # Errors
     ///
     /// `EINVAL` for no bytes, `E2BIG` for more than the page allocator gives at once, `ENOMEM`.
