@@ -174,9 +174,9 @@ impl<'a> Job<'a> {
             }
             if begin.elapsed() > LONGEST_JOB {
                 running.end()?;
-                let next = format!("see where it hangs in the log {}", self.log.display());
-                let what = format!("`{}` was not done after two hours", shortened(&program));
-                return Err(Failure::new(what, next).into());
+                // Not a `Failure`: it was killed, and a build must know that.
+                let (program, log) = (shortened(&program), self.log.display());
+                return Err(anyhow!("`{program}` was not done after two hours; see the log {log}"));
             }
         }
         loop {

@@ -162,16 +162,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for ran in machines.iter().skip(usize::from(shown)) {
         outcome.troubles.extend(judge::side_troubles(ran));
     }
+    // What the machines before a failure found out must not be lost with it.
+    if !machines.is_empty() {
+        report::write(&outcome, &folder)?;
+        show(&outcome, &folder)?;
+    }
     if let Some(error) = failed {
-        // What the machines before it found out must not be lost with it.
-        if !machines.is_empty() {
-            report::write(&outcome, &folder)?;
-            show(&outcome, &folder)?;
-        }
         return Err(error);
     }
-    report::write(&outcome, &folder)?;
-    show(&outcome, &folder)?;
     if outcome.passed() { Ok(()) } else { Err(TestsFailed.into()) }
 }
 

@@ -129,13 +129,13 @@ fn obituary(status: ExitStatus, words: &str) -> String {
 
 fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: Instant) {
     let silent = last_line.elapsed();
-    let doing = doing(watch.record());
     if watch.record().done && silent > SWITCH_OFF {
         watch.raise("hang", "the guest was done but did not switch off".into());
     } else if silent > limits.silence {
+        let doing = doing(watch.record());
         watch.raise("silence", format!("not a word for {} s{doing}", silent.as_secs()));
     } else if begin.elapsed() > limits.total {
-        let total = limits.total.as_secs();
+        let (doing, total) = (doing(watch.record()), limits.total.as_secs());
         let detail = format!("not done after {total} s{doing}; --timeout SECONDS gives it longer");
         watch.raise("time is up", detail);
     }
