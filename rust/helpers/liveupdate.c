@@ -4,6 +4,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/uaccess.h>
 
 __rust_helper void *rust_helper_phys_to_virt(phys_addr_t phys)
 {
@@ -23,6 +24,13 @@ __rust_helper bool rust_helper_try_module_get(struct module *module)
 __rust_helper void rust_helper_module_put(struct module *module)
 {
 	module_put(module);
+}
+
+__rust_helper int rust_helper_copy_struct_from_user(void *dst, size_t ksize,
+						    const void __user *src,
+						    size_t usize)
+{
+	return copy_struct_from_user(dst, ksize, src, usize);
 }
 
 /*

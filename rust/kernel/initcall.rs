@@ -101,7 +101,9 @@ macro_rules! early_param {
                 } else {
                     // SAFETY: `parse_early_param` passes a NUL-terminated part of the command
                     // line, which stays for as long as setup functions run.
-                    Some(unsafe { <$crate::str::CStr as $crate::str::CStrExt>::from_char_ptr(value) })
+                    Some(unsafe {
+                        <$crate::str::CStr as $crate::str::CStrExt>::from_char_ptr(value)
+                    })
                 };
                 $crate::error::from_result(|| super::$function(value).map(|()| 0))
             }

@@ -193,7 +193,10 @@ impl Incoming {
         let memory = unsafe { bindings::phys_to_virt(phys) };
         // INVARIANT: KHO says that these pages were preserved as one piece; the caller promises the
         // rest.
-        Some(Self { memory: NonNull::new(memory.cast())?, size })
+        Some(Self {
+            memory: NonNull::new(memory.cast())?,
+            size,
+        })
     }
 
     /// What the last kernel left; it may be anything.

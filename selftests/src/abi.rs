@@ -13,13 +13,15 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use liveupdate_uapi::{
-    Command, CreateSession, DEVICE, Finish, PreserveFd, RetrieveFd, RetrieveSession,
+    Command, CreateSession, DEVICE, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
     SESSION_NAME_LENGTH,
 };
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 /// A command on its way to the kernel.
 struct Call<'a, C>(&'a mut C);
@@ -39,7 +41,7 @@ unsafe impl<C: Command> Ioctl for Call<'_, C> {
     }
 
     fn as_ptr(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self.0).cast()
+        ptr::from_mut(self.0).cast()
     }
 
     unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> Result<()> {
@@ -60,22 +62,27 @@ pub fn open() -> std::io::Result<File> {
 }
 
 /// Creates the session `name`.
-pub fn create(device: impl AsFd, name: &str) -> Result<OwnedFd> {
-    let mut argument = CreateSession::new(session_name(name)?);
+pub fn create(device: impl AsFd, name: impl AsRef<[u8]>) -> Result<OwnedFd> {
+    let mut argument = CreateSession::new(session_name(name.as_ref())?);
     command(device, &mut argument)?;
     owned(argument.fd)
 }
 
 /// Retrieves the session `name`.
-pub fn retrieve(device: impl AsFd, name: &str) -> Result<OwnedFd> {
-    let mut argument = RetrieveSession::new(session_name(name)?);
+pub fn retrieve(device: impl AsFd, name: impl AsRef<[u8]>) -> Result<OwnedFd> {
+    let mut argument = RetrieveSession::new(session_name(name.as_ref())?);
     command(device, &mut argument)?;
     owned(argument.fd)
 }
 
 /// Preserves `file` in `session` under `token`.
 pub fn preserve_fd(session: impl AsFd, file: impl AsFd, token: u64) -> Result<()> {
-    command(session, &mut PreserveFd::new(file.as_fd().as_raw_fd(), token))
+    preserve_number(session, file.as_fd().as_raw_fd(), token)
+}
+
+/// Preserves whatever is open as `fd` under `token`.
+pub fn preserve_number(session: impl AsFd, fd: i32, token: u64) -> Result<()> {
+    command(session, &mut PreserveFd::new(fd, token))
 }
 
 /// Retrieves the file with `token` from `session`.
@@ -90,11 +97,18 @@ pub fn finish(session: impl AsFd) -> Result<()> {
     command(session, &mut Finish::new())
 }
 
+/// Reads the name of `session`, all of its bytes.
+pub fn name_of(session: impl AsFd) -> Result<[u8; SESSION_NAME_LENGTH]> {
+    let mut argument = GetName::new();
+    command(session, &mut argument)?;
+    Ok(argument.name)
+}
+
 /// A name as the commands take it: NUL-terminated.
-fn session_name(name: &str) -> Result<[u8; SESSION_NAME_LENGTH]> {
+fn session_name(name: &[u8]) -> Result<[u8; SESSION_NAME_LENGTH]> {
     let mut bytes = [0; SESSION_NAME_LENGTH];
     match bytes.get_mut(..name.len()) {
-        Some(to) if name.len() < SESSION_NAME_LENGTH => to.copy_from_slice(name.as_bytes()),
+        Some(to) if name.len() < SESSION_NAME_LENGTH => to.copy_from_slice(name),
         _ => return Err(Errno::NAMETOOLONG),
     }
     Ok(bytes)
@@ -110,19 +124,101 @@ fn owned(fd: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Memory for arguments that say what they want, true or not: larger than any command.
+pub const ROOM: usize = 4096;
+
+/// An ioctl with memory at an address.
+struct Raw(Opcode, *mut c_void);
+
+// SAFETY: The functions below, which alone make a `Raw`, see to it that the kernel can read and
+// write at the address whatever a command of LUO has, or that it cannot at all.
+unsafe impl Ioctl for Raw {
+    type Output = i32;
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.0
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.1
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> Result<i32> {
+        Ok(output)
+    }
+}
+
+/// Sends any command of LUO with any bytes; returns the bytes as the kernel has left them.
+///
+/// File descriptors that come back are leaked, unless the caller takes them from the bytes.
+pub fn raw(on: impl AsFd, opcode: u32, bytes: &[u8]) -> Result<[u8; ROOM]> {
+    let mut room = [0; ROOM];
+    if let Some(to) = room.get_mut(..bytes.len()) {
+        to.copy_from_slice(bytes);
+    }
+    // SAFETY: No command of LUO writes more than its own structure, whatever size it is told, and
+    // none has as much as `ROOM` bytes. It may read beyond; what is not there is `EFAULT`.
+    unsafe { ioctl(on, Raw(opcode, room.as_mut_ptr().cast())) }?;
+    Ok(room)
+}
+
+/// Sends a command with an address where nothing is.
+pub fn raw_nowhere(on: impl AsFd, opcode: u32) -> Result<i32> {
+    // SAFETY: The kernel can neither read nor write there.
+    unsafe { ioctl(on, Raw(opcode, ptr::without_provenance_mut(8))) }
+}
+
+/// Sends a command with bytes that the kernel can read, but not write.
+pub fn raw_read_only(on: impl AsFd, opcode: u32, bytes: &[u8]) -> Result<i32> {
+    let length = bytes.len().min(ROOM);
+    // SAFETY: A new mapping; nothing else is there.
+    let page = unsafe {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        mmap_anonymous(ptr::null_mut(), ROOM, access, MapFlags::PRIVATE)
+    }?;
+    // SAFETY: The mapping has `ROOM` bytes and is ours alone.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), page.cast(), length) };
+    // SAFETY: The whole mapping, to which nothing in Rust refers.
+    unsafe { mprotect(page, ROOM, MprotectFlags::READ) }?;
+    // SAFETY: The kernel can read there and not write.
+    let result = unsafe { ioctl(on, Raw(opcode, page)) };
+    // SAFETY: The whole mapping, which is not used any more.
+    unsafe { munmap(page, ROOM) }?;
+    result
+}
+
+/// Sends a command of `/dev/liveupdate_test` or one of its files: a number goes in and one comes
+/// out.
+pub fn number(on: impl AsFd, opcode: u32, argument: u64) -> Result<i32> {
+    let argument = usize::try_from(argument).map_err(|_| Errno::INVAL)?;
+    // SAFETY: These commands take no address.
+    unsafe { ioctl(on, Raw(opcode, ptr::without_provenance_mut(argument))) }
+}
+
+/// Like [`number`], for a command that returns a new file.
+pub fn number_to_file(on: impl AsFd, opcode: u32, argument: u64) -> Result<OwnedFd> {
+    owned(number(on, opcode, argument)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_keeps_its_nul() {
-        assert_eq!(session_name(&"x".repeat(63)).unwrap()[62..], *b"x\0");
-        assert_eq!(session_name(&"x".repeat(64)).unwrap_err(), Errno::NAMETOOLONG);
+        assert_eq!(session_name(&[b'x'; 63]).unwrap()[62..], *b"x\0");
+        assert_eq!(session_name(&[b'x'; 64]).unwrap_err(), Errno::NAMETOOLONG);
     }
 
     #[test]
     fn a_file_without_commands_answers_enotty() {
         let null = File::open("/dev/null").unwrap();
         assert_eq!(finish(&null).unwrap_err(), Errno::NOTTY);
+        assert_eq!(raw(&null, 0xBA00, &[]).unwrap_err(), Errno::NOTTY);
+        assert_eq!(raw_nowhere(&null, 0xBA00).unwrap_err(), Errno::NOTTY);
+        assert_eq!(raw_read_only(&null, 0xBA00, &[1; 8]).unwrap_err(), Errno::NOTTY);
+        assert_eq!(number(&null, 0xBAE0, 7).unwrap_err(), Errno::NOTTY);
     }
 }

@@ -12,3 +12,6 @@ pub mod event;
 pub mod kexec;
 pub mod payload;
 pub mod plan;
+pub mod scenario;
+#[path = "../../kernel/liveupdate/test/abi.rs"]
+pub mod test_device;

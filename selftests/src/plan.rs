@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::Side;
+
 /// Name of the plan on the payload disk.
 pub const PLAN_FILE: &str = "plan.json";
 
@@ -35,6 +37,8 @@ pub struct Hop {
     pub kernel: String,
     /// Command line of this kernel, without the hop parameter.
     pub cmdline: String,
+    /// Whether it has KASAN and the like, which make everything slow.
+    pub is_debug: bool,
     /// Steps, in this order.
     pub steps: Vec<Step>,
 }
@@ -61,6 +65,13 @@ pub enum Action {
     },
     /// Retrieve and check what the hop before preserved; nothing in the first hop.
     Carry,
+    /// Play a part of a scenario.
+    Scenario {
+        /// Its name.
+        name: String,
+        /// Which part.
+        side: Side,
+    },
     /// Misbehave on purpose, to test the harness.
     Misbehave(Misbehaviour),
 }

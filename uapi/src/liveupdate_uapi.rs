@@ -20,7 +20,8 @@
 //!
 //! The authority is `include/uapi/linux/liveupdate.h` of Linux 7.3.
 
-#![no_std]
+// Kbuild says it for every crate.
+#![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
 
 mod command;

@@ -4,7 +4,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::command::struct_size;
 use crate::{Command, SESSION_NAME_LENGTH};

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selftests::event::Event;
+use selftests::scenario::Side;
 
 use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
-use crate::suite::{CARRY, Kind, Test, Vm, stage_name};
+use crate::suite::{CARRY, Kind, Test, Vm, part_name, stage_name};
 use crate::vm::{HopRecord, Record};
 
 /// Lines of a step's output that a failure shows.
@@ -51,7 +52,24 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
         Kind::Carry => Some(step(chain, hop, CARRY)),
         Kind::EveryHop => Some(step(chain, hop, &test.name)),
         Kind::Misbehave(_, at) => (at == hop).then(|| step(chain, hop, &test.name)),
-        Kind::Staged => Some(staged(chain, hop, count, &test.name)),
+        Kind::Staged => Some(in_parts(
+            hop,
+            (hop > 1).then(|| step(chain, hop, &stage_name(&test.name, 2))),
+            None,
+            (hop < count).then(|| step(chain, hop, &stage_name(&test.name, 1))),
+        )),
+        Kind::Scenario(scenario) => {
+            let part = |side| {
+                let is_played = scenario.part(side).is_some();
+                is_played.then(|| step(chain, hop, &part_name(scenario.name, side)))
+            };
+            Some(in_parts(
+                hop,
+                (hop > 1).then(|| part(Side::After)).flatten(),
+                part(Side::Here),
+                (hop < count).then(|| part(Side::Before)).flatten(),
+            ))
+        }
         Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count))),
         // The kernel saves in the first hop of a machine and restores in the second.
         Kind::KhoLog => {
@@ -64,21 +82,16 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
     }
 }
 
-/// A test with a half on each side: in the middle of a chain, both halves are run.
-fn staged(chain: &Ran, hop: usize, count: usize, name: &str) -> Cell {
-    let before = (hop < count).then(|| step(chain, hop, &stage_name(name, 1)));
-    let after = (hop > 1).then(|| step(chain, hop, &stage_name(name, 2)));
-    match (after, before) {
-        (Some(after), Some(before)) if after.verdict.is_good() && !before.verdict.is_good() => {
-            before
-        }
-        (Some(after), _) => after,
-        (None, Some(before)) if before.verdict.is_good() => {
-            Cell { verdict: Verdict::Prepared, ..before }
-        }
-        (None, Some(before)) => before,
-        (None, None) => missing(hop),
-    }
+/// A test in up to three parts: the first that is not good counts. What is only prepared gets its
+/// verdict in the next hop.
+fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<Cell>) -> Cell {
+    let before = before.map(|cell| match cell.verdict {
+        Verdict::Passed => Cell { verdict: Verdict::Prepared, ..cell },
+        _ => cell,
+    });
+    let parts: Vec<Cell> = [after, here, before].into_iter().flatten().collect();
+    let bad = parts.iter().position(|cell| !cell.verdict.is_good()).unwrap_or(0);
+    parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
 }
 
 /// A cell about which nothing was heard.

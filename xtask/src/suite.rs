@@ -6,6 +6,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use selftests::plan::{Action, Hop, Misbehaviour, Plan, Step};
+use selftests::scenario::{self, Scenario, Side};
 
 use crate::failure::Failure;
 use crate::kernel::{Hops, Implementation, Profile};
@@ -41,6 +42,8 @@ pub(crate) struct Test {
 pub(crate) enum Kind {
     /// PID 1 hands a file from hop to hop.
     Carry,
+    /// A scenario of the guest: parts before, in and after each kernel.
+    Scenario(&'static Scenario),
     /// A program in every hop.
     EveryHop,
     /// A program that is run before each kexec with `-s 1` and after it with `-s 2`.
@@ -87,6 +90,9 @@ pub(crate) fn all() -> Vec<Test> {
         Kind::Carry,
         "PID 1's session and memfd, checked and handed on in every hop",
     ));
+    tests.extend(scenario::all().map(|scenario| {
+        test(Suite::Scenarios, scenario.name, Kind::Scenario(scenario), "a rule of the kernel")
+    }));
     tests
 }
 
@@ -148,6 +154,7 @@ fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
         label: kernel.to_string(),
         kernel: kernel_name(*kernel),
         cmdline: profile.cmdline(),
+        is_debug: profile == Profile::Debug,
         steps: steps(tests, index + 1, hops.len(), profile),
     });
     Plan { hops: hops.collect() }
@@ -161,6 +168,15 @@ pub(crate) fn kernel_name(kernel: Implementation) -> String {
 /// Name of the step that is a stage of a test.
 pub(crate) fn stage_name(test: &str, stage: usize) -> String {
     format!("{test}/{stage}")
+}
+
+/// Name of the step that is a part of a scenario.
+pub(crate) fn part_name(scenario: &str, side: Side) -> String {
+    match side {
+        Side::Before => format!("{scenario}/before"),
+        Side::Here => format!("{scenario}/here"),
+        Side::After => format!("{scenario}/after"),
+    }
 }
 
 /// The steps of hop `number` of `count`: first what comes from the last kernel, then what stays
@@ -180,10 +196,23 @@ fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<S
         })
     };
 
+    let scenarios = |side: Side| {
+        let scenarios = tests.iter().filter_map(move |test| match test.kind {
+            Kind::Scenario(scenario) if scenario.part(side).is_some() => Some(scenario),
+            _ => None,
+        });
+        scenarios.map(move |scenario| {
+            let name = scenario.name.to_owned();
+            step(part_name(&name, side), Action::Scenario { name, side })
+        })
+    };
+
     let mut steps = vec![step(CARRY.into(), Action::Carry)];
     if number > 1 {
         steps.extend(staged(2));
+        steps.extend(scenarios(Side::After));
     }
+    steps.extend(scenarios(Side::Here));
     for test in tests {
         match test.kind {
             Kind::EveryHop => steps.push(step(test.name.clone(), run(&test.name, &[]))),
@@ -195,6 +224,7 @@ fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<S
     }
     if number < count {
         steps.extend(staged(1));
+        steps.extend(scenarios(Side::Before));
     }
     steps
 }

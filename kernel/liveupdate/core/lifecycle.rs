@@ -34,6 +34,11 @@ impl<T> Retrieval<T> {
         self.0.as_ref()?.as_ref().ok()
     }
 
+    /// What was retrieved, to be kept by the caller.
+    pub fn into_done(self) -> Option<T> {
+        self.0?.ok()
+    }
+
     /// The `retrieve_status` of the C interface: 0, 1, or a negative error number.
     pub fn status(&self) -> i32 {
         match &self.0 {
@@ -57,6 +62,7 @@ mod tests {
         assert_eq!(file.get_or_try(|| Ok('b')), Ok(&'a'));
         assert_eq!(file.get_or_try(|| Err(5)), Ok(&'a'));
         assert_eq!((file.status(), file.done()), (1, Some(&'a')));
+        assert_eq!(file.into_done(), Some('a'));
     }
 
     #[test]
@@ -65,5 +71,6 @@ mod tests {
         assert_eq!(file.get_or_try(|| Err(5)), Err(5));
         assert_eq!(file.get_or_try(|| Ok('a')), Err(5));
         assert_eq!((file.status(), file.done()), (-5, None));
+        assert_eq!(file.into_done(), None);
     }
 }

@@ -62,11 +62,11 @@ impl<const N: usize> Name<N> {
     }
 }
 
-/// For logs and debugfs: everything but printable ASCII is escaped.
+/// For logs and debugfs: quotes, backslashes and everything but printable ASCII are escaped.
 impl<const N: usize> fmt::Display for Name<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_text().iter().try_for_each(|byte| match byte {
-            b' '..=b'~' if *byte != b'\\' => f.write_char(char::from(*byte)),
+            b' '..=b'~' if !b"\\\"".contains(byte) => f.write_char(char::from(*byte)),
             _ => write!(f, "\\x{byte:02x}"),
         })
     }

@@ -90,11 +90,8 @@ mod tests {
         assert_eq!(refs.enter(|| Err(5)), Err(5));
         assert!(refs.is_unused());
         assert_eq!(refs.enter(|| Ok::<(), i32>(())), Ok(()));
-        assert_eq!(
-            refs.enter(|| Err(5)),
-            Ok(()),
-            "the second one makes nothing"
-        );
+        // The second one makes nothing.
+        assert_eq!(refs.enter(|| Err(5)), Ok(()));
         assert_eq!(refs, Refs::new(2));
     }
 }

@@ -5,12 +5,14 @@
 //! Bit-compatible with Linux 7.3: `include/linux/kho/abi/{luo,block}.h`. All numbers are in the byte
 //! order of the machine, which a kexec does not change. Addresses are physical; 0 stands for none.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use core::{ffi::CStr, fmt};
+
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::name::{Compatible, SessionName};
 
 /// Name of the KHO subtree that holds a [`LuoSer`].
-pub const SUBTREE: &[u8] = b"LUO\0";
+pub const SUBTREE: &CStr = c"LUO";
 
 /// The only format that this implementation reads and writes, padded with NUL.
 pub const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";
@@ -122,6 +124,23 @@ pub enum Damage {
     },
 }
 
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(format) => write!(f, "unknown format '{}'", format.escape_ascii()),
+            Self::Address(address) => write!(f, "nothing was handed over at {address:#x}"),
+            Self::Count(count) => write!(f, "a block says it has {count} entries"),
+            Self::Cycle(address) => write!(f, "the block at {address:#x} is met twice"),
+            Self::Length => f.write_str("a chain has too many blocks"),
+            Self::Name => f.write_str("a name is empty or has no end"),
+            Self::Duplicate => f.write_str("a name or token is there twice"),
+            Self::Files { said, found } => {
+                write!(f, "{found} files where there should be {said}")
+            }
+        }
+    }
+}
+
 impl LuoSer {
     /// An empty handover that will be live update `number`.
     pub const fn new(number: u64) -> Self {
@@ -147,6 +166,7 @@ impl LuoSer {
 #[cfg_attr(not(test), kernel::prelude::kunit_tests(luo_core_wire))]
 mod tests {
     use super::*;
+    use zerocopy::IntoBytes;
 
     #[test]
     fn the_root_is_what_linux_7_3_writes() {

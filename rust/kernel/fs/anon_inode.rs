@@ -24,11 +24,17 @@ use crate::{
     prelude::*,
     seq_file::SeqFile,
     sync::aref::ARef,
-    types::ForeignOwnable, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 /// What a file on the anonymous inode does.
@@ -59,49 +65,118 @@ pub trait AnonInodeFile: Sized {
     }
 
     /// Adds lines to `/proc/PID/fdinfo/FD`.
-    fn show_fdinfo(
-        _data: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
-        _m: &SeqFile,
-        _file: &File,
-    ) {
+    fn show_fdinfo(_data: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile, _file: &File) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// Makes a file with the operations `T` that owns `data`.
+/// The operations of files of one kind, to be kept in a `static`.
 ///
-/// In `/proc/PID/fd` it is a link to `anon_inode:` and `name`, which is copied. `flags` are those of
-/// [`kernel::fs::file::flags`]: how the file is open.
+/// # Invariants
 ///
-/// # Errors
+/// `ops` is not written to after it was made, and its address is that of no other operations.
 ///
-/// `ENOMEM` and `ENFILE`; `data` is dropped then.
+/// # Examples
 ///
-/// [`kernel::fs::file::flags`]: mod@crate::fs::file::flags
-pub fn getfile<T: AnonInodeFile>(name: &CStr, data: T::Ptr, flags: u32) -> Result<ARef<File>> {
-    let data = data.into_foreign();
-    // SAFETY:
-    // - `name` is NUL-terminated and lives for the whole call.
-    // - The operations are static, and take `data` for what `into_foreign` made of a `T::Ptr`.
-    let file = from_err_ptr(unsafe {
-        bindings::anon_inode_getfile(
-            name.as_char_ptr(),
-            AnonInodeVTable::<T>::build(),
-            data,
-            flags as c_int,
-        )
-    });
+/// ```
+/// use kernel::{
+///     fs::{
+///         anon_inode::{AnonInodeFile, Operations},
+///         file::flags,
+///         File,
+///     },
+///     sync::{Arc, ArcBorrow},
+/// };
+///
+/// struct Answer;
+///
+/// #[vtable]
+/// impl AnonInodeFile for Answer {
+///     type Ptr = Arc<u32>;
+///
+///     fn ioctl(data: ArcBorrow<'_, u32>, _file: &File, _cmd: u32, _arg: usize) -> Result<isize> {
+///         Ok(*data as isize)
+///     }
+/// }
+///
+/// static ANSWER: Operations<Answer> = Operations::new();
+/// static OTHER: Operations<Answer> = Operations::new();
+///
+/// let file = ANSWER.getfile(c"[answer]", Arc::new(42, GFP_KERNEL)?, flags::O_RDWR)?;
+/// assert_eq!(ANSWER.data(&file).map(|data| *data), Some(42));
+/// assert!(OTHER.data(&file).is_none());
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Operations<T: AnonInodeFile> {
+    // Not plain data, or a constant could share its address with another one.
+    ops: Opaque<bindings::file_operations>,
+    kind: PhantomData<fn(T)>,
+}
 
-    match file {
-        // SAFETY:
-        // - The file is not null, and its only reference is ours.
-        // - It is not in any file descriptor table, so there is no `fdget_pos` on it.
-        Ok(file) => Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast::<File>())) }),
-        Err(error) => {
-            // SAFETY: No file was made, so nobody else has or will get the pointer.
-            drop(unsafe { T::Ptr::from_foreign(data) });
-            Err(error)
+// SAFETY: By the type invariants the operations are only read.
+unsafe impl<T: AnonInodeFile> Sync for Operations<T> {}
+
+impl<T: AnonInodeFile> Default for Operations<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: AnonInodeFile> Operations<T> {
+    /// The operations of `T`.
+    pub const fn new() -> Self {
+        // INVARIANT: A value with interior mutability has an address of its own.
+        Self {
+            ops: Opaque::new(AnonInodeVTable::<T>::OPS),
+            kind: PhantomData,
         }
+    }
+
+    /// Makes a file with these operations that owns `data`.
+    ///
+    /// In `/proc/PID/fd` it is a link to `anon_inode:` and `name`, which is copied. `flags` are those
+    /// of [`kernel::fs::file::flags`]: how the file is open.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` and `ENFILE`; `data` is dropped then.
+    ///
+    /// [`kernel::fs::file::flags`]: mod@crate::fs::file::flags
+    pub fn getfile(&'static self, name: &CStr, data: T::Ptr, flags: u32) -> Result<ARef<File>> {
+        let data = data.into_foreign();
+        // SAFETY:
+        // - `name` is NUL-terminated and lives for the whole call.
+        // - The operations are static, and take `data` for what `into_foreign` made of a `T::Ptr`.
+        let file = from_err_ptr(unsafe {
+            bindings::anon_inode_getfile(name.as_char_ptr(), self.ops.get(), data, flags as c_int)
+        });
+
+        match file {
+            // SAFETY:
+            // - The file is not null, and its only reference is ours.
+            // - It is not in any file descriptor table, so there is no `fdget_pos` on it.
+            Ok(file) => Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast::<File>())) }),
+            Err(error) => {
+                // SAFETY: No file was made, so nobody else has or will get the pointer.
+                drop(unsafe { T::Ptr::from_foreign(data) });
+                Err(error)
+            }
+        }
+    }
+
+    /// What a file owns, if it was made with these operations.
+    pub fn data<'a>(
+        &'static self,
+        file: &'a File,
+    ) -> Option<<T::Ptr as ForeignOwnable>::Borrowed<'a>> {
+        // SAFETY: The file is valid, and its operations do not change after it was opened.
+        let (ops, private) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
+        if !ptr::eq(ops, self.ops.get()) {
+            return None;
+        }
+        // SAFETY: By the type invariants no others have this address, so `getfile` made the file. It
+        // is not released while it is borrowed.
+        Some(unsafe { T::Ptr::borrow(private) })
     }
 }
 
@@ -111,7 +186,7 @@ struct AnonInodeVTable<T: AnonInodeFile>(PhantomData<T>);
 impl<T: AnonInodeFile> AnonInodeVTable<T> {
     /// # Safety
     ///
-    /// `file` must be a file that was made by [`getfile`] with this `T`, and is being released.
+    /// `file` must be a file that was made by [`Operations::getfile`] with this `T`, and is being released.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The file is valid, and `getfile` has set its private data.
         let private = unsafe { (*file).private_data };
@@ -127,7 +202,7 @@ impl<T: AnonInodeFile> AnonInodeVTable<T> {
 
     /// # Safety
     ///
-    /// `file` must be a file that was made by [`getfile`] with this `T`.
+    /// `file` must be a file that was made by [`Operations::getfile`] with this `T`.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: The file is valid, and `getfile` has set its private data.
         let private = unsafe { (*file).private_data };
@@ -147,7 +222,7 @@ impl<T: AnonInodeFile> AnonInodeVTable<T> {
 
     /// # Safety
     ///
-    /// - `file` must be a file that was made by [`getfile`] with this `T`.
+    /// - `file` must be a file that was made by [`Operations::getfile`] with this `T`.
     /// - `seq_file` must be a valid `struct seq_file` that can be written to.
     unsafe extern "C" fn show_fdinfo(seq_file: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: The file is valid, and `getfile` has set its private data.
@@ -165,7 +240,7 @@ impl<T: AnonInodeFile> AnonInodeVTable<T> {
         T::show_fdinfo(data, m, file);
     }
 
-    const VTABLE: bindings::file_operations = bindings::file_operations {
+    const OPS: bindings::file_operations = bindings::file_operations {
         release: Some(Self::release),
         unlocked_ioctl: if T::HAS_IOCTL {
             Some(Self::ioctl)
@@ -186,8 +261,4 @@ impl<T: AnonInodeFile> AnonInodeVTable<T> {
         owner: this_module::<T::OwnerModule>().as_ptr(),
         ..pin_init::zeroed()
     };
-
-    const fn build() -> &'static bindings::file_operations {
-        &Self::VTABLE
-    }
 }

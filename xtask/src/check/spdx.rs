@@ -18,6 +18,8 @@ const LINES: usize = 3;
 
 /// Licence of each place; the first that matches counts.
 const LICENCES: &[(Pattern, &str)] = &[
+    // Tests in userspace have it too.
+    (Pattern::Path("kernel/liveupdate/test/abi.rs"), "GPL-2.0 OR MIT"),
     (Pattern::Folder("kernel"), "GPL-2.0"),
     (Pattern::Folder("rust"), "GPL-2.0"),
     (Pattern::Folder("patches"), "GPL-2.0"),

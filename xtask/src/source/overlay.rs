@@ -128,7 +128,8 @@ impl Overlay {
             let run = |options: &[&str]| {
                 let mut command = root.command("patch", &folder, &[&scratch]);
                 // No fuzz: a hunk whose surroundings have changed wants a person's eye.
-                command.args(["-p1", "--batch", "--fuzz=0", "--no-backup-if-mismatch"]);
+                // `--force`, not `--batch`, which would turn a patch round until it applies.
+                command.args(["-p1", "--force", "--fuzz=0", "--no-backup-if-mismatch"]);
                 command.args(options).arg("--input").arg(&input);
                 Job::new(command, cache.path("logs", "patches.log")).run()
             };

@@ -2,13 +2,13 @@
 
 //! One hop, from the first event to the reboot.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::system::uname;
 use selftests::event::Event;
 use selftests::plan::{Action, Step};
 
 use crate::system::{self, Guest};
-use crate::{carry, misbehave, program};
+use crate::{carry, misbehave, program, scenario};
 
 /// How a step went: `Err` holds why not.
 pub(crate) type Verdict = Result<()>;
@@ -32,11 +32,19 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
                 let verdict = program::run(&control, argv, step.limit_ms);
                 say(guest, number, step, &verdict);
             }
+            Action::Scenario { name, side } => {
+                let verdict = scenario::run(guest, name, *side, step.limit_ms);
+                say(guest, number, step, &verdict);
+            }
             Action::Carry => {
                 let verdict = carry::take(guest);
                 say(guest, number, step, &verdict);
             }
         }
+    }
+    if guest.next().is_none() {
+        // Nobody comes for them.
+        guest.kept.clear();
     }
     system::scan_for_leaks()?;
     leave(guest)
@@ -69,7 +77,7 @@ fn leave(guest: &Guest) -> Result<()> {
     let held = carry::give(guest).context("preserve the state of PID 1")?;
     guest.control.event(&Event::Reboot);
     guest.control.drain();
-    let error = system::leave();
+    let error = system::leave()?;
     drop(held);
-    Err(error)
+    Err(anyhow!("reboot(KEXEC): {error}"))
 }

@@ -9,11 +9,23 @@ mod control;
 mod hop;
 mod misbehave;
 mod program;
+mod scenario;
 mod system;
 
 use std::process::ExitCode;
 
+use selftests::scenario::close;
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(close::CHILD) {
+        return match close::child_main() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("init: child: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if std::process::id() != 1 {
         eprintln!("init: this is PID 1 of the guest of `cargo xtask vm-test`, not a command");
         return ExitCode::FAILURE;

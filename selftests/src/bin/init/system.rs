@@ -5,11 +5,12 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
@@ -31,6 +32,7 @@ const MOUNTS: &[(&str, &str, &str)] = &[
     ("sysfs", "/sys", ""),
     ("debugfs", "/sys/kernel/debug", ""),
     ("debugfs", "/debugfs", ""),
+    ("tracefs", "/sys/kernel/tracing", ""),
     ("tmpfs", "/tmp", "mode=1777"),
     ("tmpfs", "/run", "mode=0755"),
 ];
@@ -43,6 +45,8 @@ pub(crate) struct Guest {
     pub(crate) plan: Plan,
     /// Number of this hop, from 1.
     pub(crate) number: usize,
+    /// Files that stay open until the kernel is left.
+    pub(crate) kept: Vec<OwnedFd>,
 }
 
 impl Guest {
@@ -76,7 +80,7 @@ pub(crate) fn set_up() -> Result<Guest> {
     payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
     let plan = serde_json::from_slice(&json).context("understand the plan")?;
     let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
-    Ok(Guest { control, plan, number: hop_number(&cmdline)? })
+    Ok(Guest { control, plan, number: hop_number(&cmdline)?, kept: Vec::new() })
 }
 
 /// Loads the kernel of `hop`, number `number`, for [`leave`].
@@ -111,11 +115,11 @@ pub(crate) fn scan_for_leaks() -> Result<()> {
     Ok(())
 }
 
-/// Calls `reboot(KEXEC)`: comes back only with an error.
-pub(crate) fn leave() -> anyhow::Error {
+/// Calls `reboot(KEXEC)`, and returns its error: it does not come back otherwise.
+pub(crate) fn leave() -> Result<Errno> {
     match reboot(RebootCommand::Kexec) {
-        Ok(()) => anyhow!("reboot(KEXEC) came back without an error"),
-        Err(error) => anyhow!("reboot(KEXEC): {error}"),
+        Ok(()) => bail!("reboot(KEXEC) came back without an error"),
+        Err(error) => Ok(error),
     }
 }
 

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a chain of blocks for the next kernel.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    kho,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+use luo_core::{
+    chain::{
+        self,
+        Entry,
+        Layout,
+        MAX_BLOCKS, //
+    },
+    wire::BlockHeader, //
+};
+
+/// Blocks that are preserved already, and filled when the kernel is left.
+///
+/// Room is made while there is time; writing needs none and cannot fail for lack of memory.
+pub(crate) struct BlockChain<T> {
+    blocks: KVVec<kho::Preserved>,
+    entry: PhantomData<T>,
+}
+
+impl<T: Entry> BlockChain<T> {
+    const LAYOUT: Layout = Layout::of::<T>(PAGE_SIZE);
+
+    /// No blocks.
+    pub(crate) const fn new() -> Self {
+        Self {
+            blocks: KVVec::new(),
+            entry: PhantomData,
+        }
+    }
+
+    /// Makes room for `count` entries.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if no reader would accept so many, `ENOMEM`. The room is what it was then, or larger.
+    pub(crate) fn grow(&mut self, count: usize) -> Result {
+        let blocks = Self::LAYOUT.blocks_for(count);
+        if blocks > MAX_BLOCKS {
+            return Err(ENOSPC);
+        }
+        while self.blocks.len() < blocks {
+            self.blocks
+                .push(kho::Preserved::new(PAGE_SIZE)?, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what `count` entries do not need.
+    pub(crate) fn shrink(&mut self, count: usize) {
+        self.blocks.truncate(Self::LAYOUT.blocks_for(count));
+    }
+
+    /// Writes entry number `nth`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is no room for it.
+    pub(crate) fn write(&mut self, nth: usize, entry: &T) -> Result {
+        let place = Self::LAYOUT.place(nth).ok_or(ENOSPC)?;
+        let block = self.blocks.get_mut(place.block).ok_or(ENOSPC)?;
+        chain::write(block.bytes_mut(), place.index, entry).map_err(|_| ENOSPC)
+    }
+
+    /// Links the blocks of the first `count` entries, and returns the address of the first, or 0.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is no room for so many.
+    pub(crate) fn seal(&mut self, count: usize) -> Result<u64> {
+        let blocks = Self::LAYOUT.blocks_for(count);
+        let mut rest = count.saturating_sub(self.capacity_of(blocks.saturating_sub(1)));
+        let mut next = 0;
+        for block in self
+            .blocks
+            .get_mut(..blocks)
+            .ok_or(ENOSPC)?
+            .iter_mut()
+            .rev()
+        {
+            let header = BlockHeader {
+                next,
+                count: rest as u64,
+            };
+            chain::write_header(block.bytes_mut(), header).map_err(|_| ENOSPC)?;
+            next = block.phys();
+            rest = Self::LAYOUT.per_block();
+        }
+        Ok(next)
+    }
+
+    fn capacity_of(&self, blocks: usize) -> usize {
+        blocks.saturating_mul(Self::LAYOUT.per_block())
+    }
+}

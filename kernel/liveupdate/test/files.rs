@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files, and their handler.
+
+use kernel::{
+    fs::{
+        anon_inode::{
+            AnonInodeFile,
+            Operations, //
+        },
+        file::flags,
+        File, //
+    },
+    liveupdate::{
+        FileHandler,
+        Handler,
+        Outcome, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+use crate::abi;
+
+pub(crate) static HANDLER: Handler<TestHandler> = Handler::new(c"luo-test-v1");
+
+static OPERATIONS: Operations<TestFile> = Operations::new();
+
+/// What [`abi::MAY_FINISH`] said last.
+static MAY_FINISH: Atomic<bool> = Atomic::new(false);
+
+/// How many files wait to be preserved.
+static WAITING: Atomic<u64> = Atomic::new(0);
+
+pub(crate) fn may_finish(may: bool) {
+    MAY_FINISH.store(may, Relaxed);
+}
+
+pub(crate) fn waiting() -> u64 {
+    WAITING.load(Relaxed)
+}
+
+/// A file.
+pub(crate) struct TestFile {
+    behaviour: u64,
+    may_freeze: Atomic<bool>,
+}
+
+impl TestFile {
+    /// Makes a file that behaves like this.
+    pub(crate) fn open(behaviour: u64) -> Result<ARef<File>> {
+        let may_freeze = Atomic::new(behaviour & abi::FREEZE_FAILS_ONCE == 0);
+        let file = Arc::new(
+            Self {
+                behaviour,
+                may_freeze,
+            },
+            GFP_KERNEL,
+        )?;
+        OPERATIONS.getfile(c"[luo_test]", file, flags::O_RDWR)
+    }
+
+    fn number(&self) -> u64 {
+        number(self.behaviour)
+    }
+
+    fn does(&self, behaviour: u64) -> bool {
+        self.behaviour & behaviour != 0
+    }
+}
+
+fn number(behaviour: u64) -> u64 {
+    behaviour >> abi::NUMBER_SHIFT
+}
+
+#[vtable]
+impl AnonInodeFile for TestFile {
+    type Ptr = Arc<Self>;
+
+    fn ioctl(file: ArcBorrow<'_, Self>, _: &File, cmd: u32, _arg: usize) -> Result<isize> {
+        match cmd {
+            abi::NUMBER => Ok(file.number() as isize),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// The handler of such files.
+pub(crate) struct TestHandler;
+
+fn failure() -> Error {
+    Error::from_errno(-abi::FAILURE)
+}
+
+#[vtable]
+impl FileHandler for TestHandler {
+    type Private = Arc<TestFile>;
+
+    fn can_preserve(file: &File) -> bool {
+        OPERATIONS.data(file).is_some()
+    }
+
+    fn preserve(file: &File) -> Result<(u64, Arc<TestFile>)> {
+        let file: Arc<TestFile> = OPERATIONS.data(file).ok_or(EINVAL)?.into();
+        pr_info!("preserve {}\n", file.number());
+        if file.does(abi::PRESERVE_IS_SLOW) {
+            WAITING.fetch_add(1, Relaxed);
+            crate::GO.as_ref().ok_or(ENODEV)?.wait_for_completion();
+            WAITING.fetch_sub(1, Relaxed);
+        }
+        if file.does(abi::PRESERVE_FAILS) {
+            return Err(failure());
+        }
+        Ok((file.behaviour, file))
+    }
+
+    fn unpreserve(_file: &File, data: u64, private: Arc<TestFile>) {
+        let is_same = data == private.behaviour;
+        pr_info!("unpreserve {} {is_same}\n", private.number());
+    }
+
+    fn freeze(_file: &File, data: u64, private: ArcBorrow<'_, TestFile>) -> Result<u64> {
+        if !private.may_freeze.load(Relaxed) {
+            private.may_freeze.store(true, Relaxed);
+            pr_info!("freeze {} fails\n", private.number());
+            return Err(failure());
+        }
+        pr_info!("freeze {}\n", private.number());
+        Ok(data)
+    }
+
+    fn unfreeze(_file: &File, _data: u64, private: ArcBorrow<'_, TestFile>) {
+        pr_info!("unfreeze {}\n", private.number());
+    }
+
+    fn retrieve(data: u64) -> Result<ARef<File>> {
+        pr_info!("retrieve {}\n", number(data));
+        if data & abi::RETRIEVE_FAILS != 0 {
+            return Err(failure());
+        }
+        TestFile::open(data)
+    }
+
+    fn can_finish(data: u64, _outcome: Outcome<'_>) -> bool {
+        data & abi::CANNOT_FINISH == 0 || MAY_FINISH.load(Relaxed)
+    }
+
+    fn finish(data: u64, outcome: Outcome<'_>) {
+        let outcome = match outcome {
+            Outcome::NotTried => "not-tried",
+            Outcome::Retrieved(_) => "retrieved",
+            Outcome::Failed(_) => "failed",
+        };
+        pr_info!("finish {} {outcome}\n", number(data));
+    }
+
+    fn id(file: &File) -> usize {
+        match OPERATIONS.data(file) {
+            // No file has this address.
+            Some(file) if file.does(abi::SAME) => usize::MAX,
+            _ => file.as_ptr().addr(),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Playing a part of a scenario, in a thread that may hang or panic.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use selftests::scenario::{self, Kernel, Side, Stage};
+
+use crate::hop::Verdict;
+use crate::system::{self, Guest};
+
+/// Plays the part of scenario `name` on `side`, for `limit_ms` at the most.
+pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> Verdict {
+    let scenario = scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
+    let part = scenario.part(side).with_context(|| format!("{name} has no part {side:?}"))?;
+    let kernel = |number: usize| {
+        let hop = number.checked_sub(1).and_then(|at| guest.plan.hops.get(at));
+        hop.and_then(|hop| Kernel::from_label(&hop.label))
+    };
+    let (hop, hops) = (guest.number, guest.plan.hops.len());
+    let this = kernel(hop).context("the plan does not say which kernel this is")?;
+    let last = kernel(hop - 1);
+    let is_debug = guest.hop()?.is_debug;
+    let next = guest.next().cloned();
+
+    let (done, verdict) = mpsc::channel();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        let leave = || {
+            let next = next.as_ref().context("this is the last kernel")?;
+            system::load(next, hop + 1)?;
+            system::leave()
+        };
+        let mut stage =
+            Stage { hop, hops, kernel: this, last, is_debug, kept: &mut kept, leave: &leave };
+        let played = catch_unwind(AssertUnwindSafe(|| part(&mut stage)));
+        let played = played.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", text(&*panic))));
+        // Nobody listens any more when the time is up.
+        let _ = done.send((played, kept));
+    });
+    match verdict.recv_timeout(Duration::from_millis(limit_ms)) {
+        Ok((played, kept)) => {
+            guest.kept.extend(kept);
+            played
+        }
+        Err(_) => bail!("took more than {limit_ms} ms"),
+    }
+}
+
+/// What a panic says.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told() {
+        let panic = catch_unwind(|| panic!("one {}", "two")).unwrap_err();
+        assert_eq!(text(&*panic), "one two");
+        let panic: Result<(), _> = catch_unwind(|| panic!("plain"));
+        assert_eq!(text(&*panic.unwrap_err()), "plain");
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `/dev/liveupdate`.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::{Errno, FdFlags, fcntl_getfd};
+
+use super::stage::{Stage, create, device};
+use super::{Scenario, stage};
+use crate::abi;
+
+/// Major number of misc devices.
+const MISC: u64 = 10;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("the_device_is_a_misc_node_for_root_alone", node),
+    Scenario::here("the_device_has_one_opener_at_a_time", one_opener),
+    Scenario::here("sessions_outlive_the_opener_of_the_device", outlive),
+    Scenario::here("a_session_is_a_close_on_exec_anonymous_inode_with_its_name", link),
+];
+
+fn node(_: &mut Stage<'_>) -> Result<()> {
+    let node = fs::metadata(liveupdate_uapi::DEVICE).context("stat the device")?;
+    ensure!(node.file_type().is_char_device(), "not a character device");
+    let major = node.rdev() >> 8 & 0xfff;
+    ensure!(major == MISC, "major number {major}");
+    let mode = node.permissions().mode() & 0o7777;
+    ensure!((mode, node.uid()) == (0o600, 0), "mode {mode:o}, owner {}", node.uid());
+    Ok(())
+}
+
+fn one_opener(_: &mut Stage<'_>) -> Result<()> {
+    let first = device()?;
+    let second = abi::open();
+    let errno = second.err().and_then(|error| error.raw_os_error());
+    ensure!(errno == Some(Errno::BUSY.raw_os_error()), "a second open says {errno:?}");
+    drop(first);
+    device().map(drop)
+}
+
+fn outlive(_: &mut Stage<'_>) -> Result<()> {
+    let opener = device()?;
+    let session = abi::create(&opener, "outlive").context("CREATE_SESSION")?;
+    drop(opener);
+    let opener = device()?;
+    stage::fails("the name again", abi::create(&opener, "outlive"), Errno::EXIST)?;
+    let file = stage::memfd("x")?;
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")
+}
+
+fn link(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("a name of its own")?;
+    let path = format!("/proc/self/fd/{}", session.as_raw_fd());
+    let link = fs::read_link(&path).context("read the link")?;
+    let expected = "anon_inode:[luo_session] a name of its own";
+    ensure!(link.as_os_str() == expected, "the link reads {}", link.display());
+    let flags = fcntl_getfd(&session).context("F_GETFD")?;
+    ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
+    // The lowest number that is free, as for every other file.
+    let number = session.as_raw_fd();
+    drop(session);
+    let again = create("a name of its own")?;
+    ensure!(again.as_raw_fd() <= number, "fd {} where {number} was free", again.as_raw_fd());
+    Ok(())
+}

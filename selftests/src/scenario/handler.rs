@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! When handlers are called, and in which order.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::{Log, Stage, check_callbacks, create, device, retrieve, test_file};
+use super::{Kernel, Scenario};
+use crate::abi;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::across("freeze_goes_from_the_first_file_to_the_last", freeze_before, freeze_after),
+    Scenario::across("debugfs_and_fdinfo_show_every_session", shown_before, shown_after),
+    Scenario::across("the_live_update_number_counts", number_before, number_after),
+];
+
+fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("freeze-order")?;
+    let mut log = Log::begin()?;
+    for number in 1..=3 {
+        abi::preserve_fd(&session, test_file(number, 0)?, number).context("PRESERVE_FD")?;
+    }
+    let said = log.callbacks()?;
+    let files: Vec<_> = said.iter().filter(|line| line.starts_with("preserve")).collect();
+    ensure!(files == ["preserve 1", "preserve 2", "preserve 3"], "{said:?}");
+    stage.keep(session);
+    Ok(())
+}
+
+fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("freeze-order")?;
+    let mut log = Log::begin()?;
+    for number in [2, 3, 1] {
+        abi::retrieve_fd(&session, number).context("RETRIEVE_FD")?;
+    }
+    // On demand, and not before.
+    check_callbacks(&mut log, &["retrieve 2", "retrieve 3", "retrieve 1"])?;
+    abi::finish(&session).context("FINISH")
+}
+
+const DEBUGFS: &str = "/sys/kernel/debug/liveupdate";
+
+fn shown_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("shown")?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 0x1234).context("PRESERVE_FD")?;
+    let expected = "session \"shown\" state=outgoing files=1\n  \
+                    file token=0x1234 handler=\"luo-test-v1\" state=preserved\n";
+    if stage.kernel == Kernel::Rust {
+        check_shown("outgoing", expected)?;
+        check_fdinfo(&session, expected)?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn shown_after(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::Rust {
+        check_shown(
+            "incoming",
+            "session \"shown\" state=waiting files=1\n  \
+             file token=0x1234 handler=\"luo-test-v1\" state=pending\n",
+        )?;
+    }
+    let session = retrieve("shown")?;
+    abi::retrieve_fd(&session, 0x1234).context("RETRIEVE_FD")?;
+    if stage.kernel == Kernel::Rust {
+        let expected = "session \"shown\" state=retrieved files=1\n  \
+                        file token=0x1234 handler=\"luo-test-v1\" state=retrieved\n";
+        check_shown("incoming", expected)?;
+        check_fdinfo(&session, expected)?;
+    }
+    abi::finish(&session).context("FINISH")?;
+    if stage.kernel == Kernel::Rust {
+        check_shown("outgoing", "session \"shown\" state=outgoing files=0\n")?;
+        let incoming = fs::read_to_string(format!("{DEBUGFS}/incoming")).context("debugfs")?;
+        ensure!(!incoming.contains("\"shown\""), "still there: {incoming}");
+    }
+    Ok(())
+}
+
+fn check_shown(file: &str, expected: &str) -> Result<()> {
+    let path = format!("{DEBUGFS}/{file}");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    ensure!(text.contains(expected), "{path} has no\n{expected}but\n{text}");
+    Ok(())
+}
+
+fn check_fdinfo(session: &std::os::fd::OwnedFd, expected: &str) -> Result<()> {
+    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(session));
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    ensure!(text.ends_with(expected), "{path} has no\n{expected}but\n{text}");
+    Ok(())
+}
+
+fn number_before(_: &mut Stage<'_>) -> Result<()> {
+    device().map(drop)
+}
+
+fn number_after(stage: &mut Stage<'_>) -> Result<()> {
+    let said = Log::from_the_beginning()?.lines("liveupdate number: ")?;
+    let number = said.last().context("the kernel names no live update number")?;
+    let number: usize = number.trim().parse().context("the live update number is none")?;
+    ensure!(number == stage.hop - 1, "live update {number} in hop {}", stage.hop);
+    Ok(())
+}

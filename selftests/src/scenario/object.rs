@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Objects that files depend on.
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+
+use super::Scenario;
+use super::stage::{
+    Log, Stage, check_callbacks, create, fails, failure, retrieve, test_device, test_file,
+};
+use crate::{abi, test_device};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("an_object_is_preserved_by_the_first_file_of_all_sessions", first_and_last),
+    Scenario::here("an_object_that_cannot_be_preserved_fails_the_file", fails_file),
+    Scenario::across("an_object_outlives_the_kernel", outlives_before, outlives_after),
+];
+
+pub(super) const FIRST: &[Scenario] =
+    &[Scenario::across("an_object_is_retrieved_on_demand_and_once", demand_before, demand_after)];
+
+pub(super) const LAST: &[Scenario] =
+    &[Scenario::across("an_object_is_finished_after_the_last_file", last_before, last_after)];
+
+fn value(command: u32) -> Result<i32, Errno> {
+    let device = test_device().map_err(|_| Errno::NODEV)?;
+    abi::number(device, command, 0)
+}
+
+fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
+    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    fails("without a file", value(test_device::OUTGOING_OBJECT), Errno::NOENT)?;
+    let (one, two) = (create("object-1")?, create("object-2")?);
+    let mut log = Log::begin()?;
+    abi::preserve_fd(&one, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    abi::preserve_fd(&two, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    check_callbacks(&mut log, &["object preserve", "preserve 1", "preserve 2"])?;
+    let there = value(test_device::OUTGOING_OBJECT).context("the object")?;
+    ensure!(there == object, "the object is {there:#x}");
+    drop(one);
+    check_callbacks(&mut log, &["unpreserve 1 true"])?;
+    drop(two);
+    check_callbacks(&mut log, &["unpreserve 2 true", "object unpreserve true"])?;
+    fails("after the last file", value(test_device::OUTGOING_OBJECT), Errno::NOENT)
+}
+
+fn fails_file(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("object-fails")?;
+    let file = test_file(1, 0)?;
+    abi::number(test_device()?, test_device::OBJECT_FAILS, 0).context("tell it")?;
+    let mut log = Log::begin()?;
+    fails("PRESERVE_FD", abi::preserve_fd(&session, &file, 1), failure())?;
+    check_callbacks(&mut log, &["object preserve"])?;
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD again")
+}
+
+fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("outlives")?;
+    for token in 1..=2 {
+        abi::preserve_fd(&session, test_file(token, 0)?, token).context("PRESERVE_FD")?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn demand_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "demand")
+}
+
+/// Preserves a session with a file that depends on the object.
+fn preserve(stage: &mut Stage<'_>, name: &str) -> Result<()> {
+    let session = create(name)?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+/// First of all scenarios: on C, a file that is finished before anybody has asked for the object
+/// makes the kernel warn, because it has not counted the files yet.
+fn demand_after(_: &mut Stage<'_>) -> Result<()> {
+    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let earlier = Log::from_the_beginning()?.callbacks()?;
+    ensure!(earlier.is_empty(), "before anybody has asked: {earlier:?}");
+    let mut log = Log::begin()?;
+    for _ in 0..2 {
+        let there = value(test_device::INCOMING_OBJECT).context("the object")?;
+        ensure!(there == object, "the object is {there:#x}");
+    }
+    check_callbacks(&mut log, &["object retrieve"])
+}
+
+fn last_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "last")
+}
+
+/// Last of all scenarios: only these two sessions are left.
+fn last_after(_: &mut Stage<'_>) -> Result<()> {
+    let finished = || -> Result<usize> {
+        let said = Log::from_the_beginning()?.callbacks()?;
+        Ok(said.iter().filter(|line| line.starts_with("object finish")).count())
+    };
+    for name in ["demand", "last"] {
+        let session = retrieve(name)?;
+        ensure!(finished()? == 0, "the object was finished before the last file");
+        abi::finish(&session).context("FINISH")?;
+    }
+    let times = finished()?;
+    ensure!(times == 1, "the object was finished {times} times");
+    fails("the object", value(test_device::INCOMING_OBJECT), Errno::NODATA)
+}
+
+/// Other scenarios have files with this object too.
+fn outlives_after(_: &mut Stage<'_>) -> Result<()> {
+    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let there = value(test_device::INCOMING_OBJECT);
+    let mut log = Log::begin()?;
+    let session = retrieve("outlives")?;
+    ensure!(there == Ok(object), "the object of the last kernel is {there:?}");
+    abi::finish(&session).context("FINISH")?;
+    let said = log.callbacks()?;
+    let files: Vec<_> = said.iter().filter(|line| line.starts_with("finish")).collect();
+    ensure!(files == ["finish 2 not-tried", "finish 1 not-tried"], "{said:?}");
+    Ok(())
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! PRESERVE_FD.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::io::Errno;
+
+use super::stage::{
+    Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of, retrieve,
+    test_device, test_file,
+};
+use super::{Kernel, Scenario};
+use crate::{abi, test_device};
+
+/// Files that each of two threads preserves.
+const RACERS: u64 = 64;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("preserve_errors_come_in_order", errors),
+    Scenario::here("a_file_is_preserved_once_over_all_sessions", once),
+    Scenario::here("a_file_is_what_its_handler_says_it_is", same),
+    Scenario::here("a_handler_that_fails_leaves_nothing", handler_fails),
+    Scenario::here("the_file_is_held_until_it_is_unpreserved", held),
+    Scenario::here("a_slow_preserve_keeps_nobody_waiting", slow),
+    Scenario::here("two_threads_cannot_have_one_token", race_here),
+    Scenario::across("two_threads_may_use_one_session", race_before, race_after),
+    Scenario::across("any_number_is_a_token", tokens_before, tokens_after),
+];
+
+fn errors(_: &mut Stage<'_>) -> Result<()> {
+    let (session, file) = (create("errors")?, memfd("x")?);
+    fails("no file", abi::preserve_number(&session, 999_999, 1), Errno::BADF)?;
+    fails("a negative file", abi::preserve_number(&session, -1, 1), Errno::BADF)?;
+    let null = File::open("/dev/null").context("open /dev/null")?;
+    fails("a file that nobody takes", abi::preserve_fd(&session, &null, 1), Errno::NOENT)?;
+    fails("a session", abi::preserve_fd(&session, &session, 1), Errno::NOENT)?;
+    abi::preserve_fd(&session, &file, 1).context("after these errors")?;
+    let other = memfd("y")?;
+    fails("a used token", abi::preserve_fd(&session, &other, 1), Errno::EXIST)?;
+    // The token is looked at before the file.
+    fails("a used token and no file", abi::preserve_number(&session, -1, 1), Errno::EXIST)?;
+    abi::preserve_fd(&session, &other, 2).context("another token")
+}
+
+fn once(_: &mut Stage<'_>) -> Result<()> {
+    let (one, two, file) = (create("one")?, create("two")?, memfd("x")?);
+    abi::preserve_fd(&one, &file, 1).context("PRESERVE_FD")?;
+    fails("the same session", abi::preserve_fd(&one, &file, 2), Errno::BUSY)?;
+    fails("another session", abi::preserve_fd(&two, &file, 1), Errno::BUSY)?;
+    // Another open file of the same memory.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let again = File::options().read(true).write(true).open(path).context("reopen the memfd")?;
+    fails("the same memory", abi::preserve_fd(&two, &again, 1), Errno::BUSY)?;
+    drop(one);
+    abi::preserve_fd(&two, &file, 1).context("after the first was closed")
+}
+
+fn same(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("same")?;
+    let (one, two) = (test_file(1, test_device::SAME)?, test_file(2, test_device::SAME)?);
+    abi::preserve_fd(&session, &one, 1).context("PRESERVE_FD")?;
+    fails("the same by its handler", abi::preserve_fd(&session, &two, 2), Errno::BUSY)?;
+    drop(session);
+    let session = create("same")?;
+    abi::preserve_fd(&session, &two, 2).context("after the first was closed")
+}
+
+fn handler_fails(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("handler-fails")?;
+    let bad = test_file(1, test_device::PRESERVE_FAILS)?;
+    let mut log = Log::begin()?;
+    fails("PRESERVE_FD", abi::preserve_fd(&session, &bad, 1), failure())?;
+    check_callbacks(&mut log, &["object preserve", "preserve 1", "object unpreserve true"])?;
+    // Neither the token nor the file is taken.
+    fails("PRESERVE_FD again", abi::preserve_fd(&session, &bad, 1), failure())?;
+    let good = test_file(2, 0)?;
+    abi::preserve_fd(&session, &good, 1).context("another file under the token")
+}
+
+fn held(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("held")?;
+    for _ in 0..2 {
+        // The only descriptor is closed, so the file lives by the session alone.
+        abi::preserve_fd(&session, memfd("x")?, 1).or_else(|error| match error {
+            Errno::EXIST => Ok(()),
+            error => Err(error),
+        })?;
+    }
+    let file = memfd("x")?;
+    let second = create("held-2")?;
+    abi::preserve_fd(&second, &file, 1).context("PRESERVE_FD")?;
+    drop((second, session));
+    // A memfd that is not preserved any more can be written to and resized again.
+    rustix::fs::ftruncate(&file, 1 << 20).context("resize it")?;
+    let third = create("held-3")?;
+    abi::preserve_fd(&third, &file, 1).context("PRESERVE_FD again")
+}
+
+fn slow(stage: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let session = create("slow")?;
+    let slow = test_file(1, test_device::PRESERVE_IS_SLOW)?;
+    thread::scope(|scope| {
+        let work = scope.spawn(|| abi::preserve_fd(&session, &slow, 1));
+        while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
+            ensure!(!work.is_finished(), "the slow file is done");
+            thread::yield_now();
+        }
+        if stage.kernel == Kernel::C {
+            // C holds the lock of the session meanwhile, so others wait.
+            abi::number(&device, test_device::GO, 0).context("let it go")?;
+            let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+            return done.context("the slow one");
+        }
+        // The same session, the token and the file that are on their way, and another session.
+        let quick = test_file(2, 0)?;
+        abi::preserve_fd(&session, &quick, 2).context("beside a slow one")?;
+        fails("its token", abi::preserve_fd(&session, &memfd("x")?, 1), Errno::EXIST)?;
+        fails("its file", abi::preserve_fd(&session, &slow, 3), Errno::BUSY)?;
+        create("quick").context("CREATE_SESSION")?;
+        abi::number(&device, test_device::GO, 0).context("let it go")?;
+        let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        done.context("the slow one")
+    })
+}
+
+fn race_here(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("race-here")?;
+    for token in 0..RACERS {
+        let files = [memfd("a")?, memfd("b")?];
+        let results = thread::scope(|scope| {
+            let session = &session;
+            let preserve = |file| scope.spawn(move || abi::preserve_fd(session, file, token));
+            let threads = files.each_ref().map(preserve);
+            threads.map(|thread| thread.join().unwrap_or(Err(Errno::CHILD)))
+        });
+        let won = results.iter().filter(|result| result.is_ok()).count();
+        let lost = results.iter().filter(|result| **result == Err(Errno::EXIST)).count();
+        ensure!((won, lost) == (1, 1), "token {token}: {results:?}");
+    }
+    Ok(())
+}
+
+fn race_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("race")?;
+    let preserve = |first: u64| -> Result<()> {
+        for token in first..first + RACERS {
+            let file = memfd(&token.to_string())?;
+            abi::preserve_fd(&session, &file, token).context("PRESERVE_FD")?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads = [0, RACERS].map(|first| scope.spawn(move || preserve(first)));
+        for thread in threads {
+            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+        }
+        anyhow::Ok(())
+    })?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn race_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("race")?;
+    let retrieve = |tokens: Vec<u64>| -> Result<Vec<OwnedFd>> {
+        let one = |token: &u64| {
+            let file = abi::retrieve_fd(&session, *token).context("RETRIEVE_FD")?;
+            check_memfd(&file, &token.to_string())?;
+            anyhow::Ok(file)
+        };
+        tokens.iter().map(one).collect()
+    };
+    // All files, by both threads, from both ends.
+    let up: Vec<u64> = (0..2 * RACERS).collect();
+    let down = up.iter().rev().copied().collect();
+    let files = thread::scope(|scope| {
+        let threads = [up, down].map(|tokens| scope.spawn(|| retrieve(tokens)));
+        let mut files = Vec::new();
+        for thread in threads {
+            files.extend(thread.join().map_err(|_| anyhow!("a thread panicked"))??);
+        }
+        anyhow::Ok(files)
+    })?;
+    ensure!(files.len() as u64 == 4 * RACERS, "{} files", files.len());
+    abi::finish(&session).context("FINISH")
+}
+
+const TOKENS: [u64; 5] = [0, 1, 1 << 63, u64::MAX - 1, u64::MAX];
+
+fn tokens_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("tokens")?;
+    for (number, token) in (1..).zip(TOKENS) {
+        abi::preserve_fd(&session, test_file(number, 0)?, token).context("PRESERVE_FD")?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn tokens_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("tokens")?;
+    for (at, token) in TOKENS.into_iter().enumerate().rev() {
+        let file = abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?;
+        let number = number_of(&file)?;
+        ensure!(usize::try_from(number) == Ok(at + 1), "token {token:#x} is file {number}");
+    }
+    abi::finish(&session).context("FINISH")
+}

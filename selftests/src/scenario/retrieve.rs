@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! RETRIEVE_FD and FINISH.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use liveupdate_uapi::{Command, Finish};
+use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use zerocopy::IntoBytes;
+
+use super::stage::{
+    Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of, retrieve,
+    test_device, test_file,
+};
+use super::{Kernel, Scenario};
+use crate::{abi, test_device};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::across("files_come_back_in_any_order_and_more_than_once", order_before, order_after),
+    Scenario::across("a_retrieve_that_failed_fails_for_ever", failed_before, failed_after),
+    Scenario::across("a_command_in_the_wrong_direction_is_einval", wrong_before, wrong_after),
+    Scenario::across("finish_is_all_or_nothing", busy_before, busy_after),
+    Scenario::across("finish_goes_from_the_last_file_to_the_first", lifo_before, lifo_after),
+    Scenario::across("a_finished_session_is_an_empty_outgoing_one", reuse_before, reuse_after),
+    Scenario::across(
+        "a_finished_session_whose_name_is_taken_is_of_no_use",
+        taken_before,
+        taken_after,
+    ),
+    Scenario::across("a_retrieved_file_is_held_until_finish", hold_before, hold_after),
+];
+
+/// Preserves a session with numbered files of these behaviours, under their numbers.
+fn preserve(stage: &mut Stage<'_>, name: &str, behaviours: &[u64]) -> Result<()> {
+    let session = create(name)?;
+    for (number, behaviour) in (1..).zip(behaviours) {
+        abi::preserve_fd(&session, test_file(number, *behaviour)?, number)
+            .context("PRESERVE_FD")?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn order_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("order")?;
+    for token in 1..=5 {
+        abi::preserve_fd(&session, memfd(&token.to_string())?, token).context("PRESERVE_FD")?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn order_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("order")?;
+    for token in [3, 1, 5, 2, 4] {
+        let file = abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?;
+        check_memfd(&file, &token.to_string())?;
+        let flags = fcntl_getfd(&file).context("F_GETFD")?;
+        ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
+        let again = abi::retrieve_fd(&session, token).context("RETRIEVE_FD again")?;
+        // One open file: what one descriptor seeks, the other sees.
+        let seek = |file: &OwnedFd, to| File::from(file.as_fd().try_clone_to_owned()?).seek(to);
+        seek(&file, SeekFrom::Start(7)).context("seek")?;
+        let at = seek(&again, SeekFrom::Current(0)).context("seek")?;
+        ensure!(at == 7, "token {token} came back as two files: at {at}");
+    }
+    fails("an unknown token", abi::retrieve_fd(&session, 6), Errno::NOENT)?;
+    abi::finish(&session).context("FINISH")
+}
+
+fn failed_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "failed", &[test_device::RETRIEVE_FAILS, 0])
+}
+
+fn failed_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("failed")?;
+    let mut log = Log::begin()?;
+    for _ in 0..3 {
+        fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), failure())?;
+    }
+    check_callbacks(&mut log, &["retrieve 1"])?;
+    let file = abi::retrieve_fd(&session, 2).context("the other file")?;
+    ensure!(number_of(&file)? == 2, "another file came back");
+    abi::finish(&session).context("FINISH")?;
+    let said = log.callbacks()?;
+    let expected = ["retrieve 2", "finish 2 retrieved", "finish 1 failed"];
+    ensure!(said.get(..3).is_some_and(|said| said == expected), "{said:?}");
+    Ok(())
+}
+
+fn wrong_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("wrong")?;
+    fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
+    fails("FINISH", abi::finish(&session), Errno::INVAL)?;
+    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn wrong_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("wrong")?;
+    fails("PRESERVE_FD", abi::preserve_fd(&session, memfd("y")?, 2), Errno::INVAL)?;
+    let mut finish = Finish::new();
+    finish.reserved = 1;
+    let result = abi::raw(&session, Finish::OPCODE, finish.as_bytes()).map(|_| ());
+    fails("FINISH with a reserved field", result, Errno::INVAL)?;
+    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, "x")?;
+    abi::finish(&session).context("FINISH")
+}
+
+fn busy_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "busy", &[0, test_device::CANNOT_FINISH, 0])
+}
+
+fn busy_after(_: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let may_finish = |may| abi::number(&device, test_device::MAY_FINISH, may).context("tell it");
+    let session = retrieve("busy")?;
+    may_finish(0)?;
+    let mut log = Log::begin()?;
+    let first = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    fails("FINISH", abi::finish(&session), Errno::BUSY)?;
+    // Nothing has changed.
+    check_callbacks(&mut log, &["retrieve 1"])?;
+    let third = abi::retrieve_fd(&session, 3).context("RETRIEVE_FD after FINISH")?;
+    ensure!((number_of(&first)?, number_of(&third)?) == (1, 3), "other files came back");
+    check_callbacks(&mut log, &["retrieve 3"])?;
+    may_finish(1)?;
+    abi::finish(&session).context("FINISH when it may")?;
+    let said = log.callbacks()?;
+    let expected = ["finish 3 retrieved", "finish 2 not-tried", "finish 1 retrieved"];
+    let finished: Vec<_> = said.iter().filter(|line| line.starts_with("finish")).collect();
+    ensure!(finished == expected, "{said:?}");
+    Ok(())
+}
+
+fn lifo_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "lifo", &[0; 4])
+}
+
+fn lifo_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("lifo")?;
+    let mut log = Log::begin()?;
+    drop(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?);
+    abi::finish(&session).context("FINISH")?;
+    let said = log.callbacks()?;
+    let files: Vec<_> = said.iter().filter(|line| !line.starts_with("object")).collect();
+    let expected = [
+        "retrieve 2",
+        "finish 4 not-tried",
+        "finish 3 not-tried",
+        "finish 2 retrieved",
+        "finish 1 not-tried",
+    ];
+    ensure!(files == expected, "{said:?}");
+    Ok(())
+}
+
+/// In each hop: what came is finished, and the same descriptor takes the next file.
+fn reuse_before(stage: &mut Stage<'_>) -> Result<()> {
+    // In later hops, the part after the kexec has kept the session.
+    if stage.hop > 1 && stage.kernel == Kernel::Rust {
+        return Ok(());
+    }
+    let session = create("reuse")?;
+    abi::preserve_fd(&session, memfd("by a new session")?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("reuse")?;
+    let reused = stage.hop > 2 && stage.last == Some(Kernel::Rust);
+    let text = if reused { "by a finished session" } else { "by a new session" };
+    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, text)?;
+    abi::finish(&session).context("FINISH")?;
+    let file = memfd("by a finished session")?;
+    let again = abi::preserve_fd(&session, &file, 1);
+    if stage.kernel == Kernel::C {
+        // C leaves it dead.
+        return fails("PRESERVE_FD after FINISH", again, Errno::INVAL);
+    }
+    again.context("PRESERVE_FD after FINISH")?;
+    fails("its name", abi::create(super::stage::device()?, "reuse"), Errno::EXIST)?;
+    fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
+    fails("FINISH after FINISH", abi::finish(&session), Errno::INVAL)?;
+    let name = abi::name_of(&session).context("GET_NAME")?;
+    ensure!(name.starts_with(b"reuse\0"), "the name is {name:?}");
+    stage.keep(session);
+    Ok(())
+}
+
+fn taken_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "taken", &[0])
+}
+
+fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
+    let incoming = retrieve("taken")?;
+    let outgoing = create("taken").context("of the same name")?;
+    abi::finish(&incoming).context("FINISH")?;
+    let errno = stage.kernel.pick(Errno::INVAL, Errno::EXIST);
+    fails("PRESERVE_FD", abi::preserve_fd(&incoming, memfd("x")?, 1), errno)?;
+    abi::preserve_fd(&outgoing, memfd("y")?, 1).context("PRESERVE_FD on the other")?;
+    drop(incoming);
+    // The one that is closed takes nothing along.
+    abi::preserve_fd(&outgoing, memfd("z")?, 2).context("PRESERVE_FD on the other, later")
+}
+
+fn hold_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("hold")?;
+    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn hold_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("hold")?;
+    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    let next = create("hold-next")?;
+    fails("before FINISH", abi::preserve_fd(&next, &file, 1), Errno::BUSY)?;
+    abi::finish(&session).context("FINISH")?;
+    abi::preserve_fd(&next, &file, 1).context("after FINISH")
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Names of sessions, and who has them.
+
+use anyhow::{Context, Result, ensure};
+use liveupdate_uapi::{Command, CreateSession, RetrieveSession, SESSION_NAME_LENGTH};
+use rustix::io::Errno;
+use zerocopy::IntoBytes;
+
+use super::Scenario;
+use super::stage::{Stage, create, device, fails, retrieve};
+use crate::abi;
+
+/// Names that a session may have, each with every byte that it can hold.
+const ODD: [&[u8]; 5] =
+    [b" ", b"a\nb\tc", b"\x01\x7f\x80\xff", "Grüße, 世界".as_bytes(), b"..//.."];
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("a_name_is_1_to_63_bytes_with_a_nul", name_errors),
+    Scenario::here("two_outgoing_sessions_cannot_have_one_name", exist),
+    Scenario::here("get_name_returns_all_of_the_name", get_name),
+    Scenario::here("an_unknown_session_is_enoent", unknown),
+    Scenario::across("names_of_63_and_of_odd_bytes_cross", odd_before, odd_after),
+    Scenario::across("a_session_has_one_holder", holder_before, holder_after),
+    Scenario::across("incoming_and_outgoing_sessions_may_share_a_name", share_before, share_after),
+];
+
+fn name_errors(_: &mut Stage<'_>) -> Result<()> {
+    let device = device()?;
+    for name in [[0; SESSION_NAME_LENGTH], [b'x'; SESSION_NAME_LENGTH]] {
+        let argument = CreateSession::new(name);
+        let result = abi::raw(&device, CreateSession::OPCODE, argument.as_bytes());
+        fails("a bad name", result.map(|_| ()), Errno::INVAL)?;
+    }
+    abi::create(&device, [b'x'; 63]).context("63 bytes")?;
+    abi::create(&device, "x").context("1 byte")?;
+    Ok(())
+}
+
+fn exist(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("exist")?;
+    fails("the same name", abi::create(device()?, "exist"), Errno::EXIST)?;
+    let longer = create("exists")?;
+    drop(session);
+    create("exist").context("after the first was closed")?;
+    drop(longer);
+    Ok(())
+}
+
+fn get_name(_: &mut Stage<'_>) -> Result<()> {
+    let long: Vec<u8> = (0..63).map(|at| b'A' + at % 26).collect();
+    for name in ODD.iter().copied().chain([&long[..]]) {
+        let session = create(name)?;
+        let there = abi::name_of(&session).context("GET_NAME")?;
+        let (text, rest) = there.split_at(name.len());
+        ensure!(text == name && rest.iter().all(|byte| *byte == 0), "GET_NAME says {there:?}");
+    }
+    Ok(())
+}
+
+fn unknown(_: &mut Stage<'_>) -> Result<()> {
+    let device = device()?;
+    fails("no such session", abi::retrieve(&device, "nobody"), Errno::NOENT)?;
+    for name in [[0; SESSION_NAME_LENGTH], [b'x'; SESSION_NAME_LENGTH]] {
+        let argument = RetrieveSession::new(name);
+        let result = abi::raw(&device, RetrieveSession::OPCODE, argument.as_bytes());
+        fails("no name at all", result.map(|_| ()), Errno::NOENT)?;
+    }
+    Ok(())
+}
+
+fn odd_before(stage: &mut Stage<'_>) -> Result<()> {
+    for name in ODD {
+        stage.keep(create(name)?);
+    }
+    stage.keep(create([b'6'; 63])?);
+    Ok(())
+}
+
+fn odd_after(_: &mut Stage<'_>) -> Result<()> {
+    for name in ODD.iter().copied().chain([&[b'6'; 63][..]]) {
+        let session = retrieve(name)?;
+        let there = abi::name_of(&session).context("GET_NAME")?;
+        ensure!(there.starts_with(name), "GET_NAME says {there:?}");
+        abi::finish(&session).context("FINISH")?;
+    }
+    Ok(())
+}
+
+fn holder_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.keep(create("holder")?);
+    Ok(())
+}
+
+fn holder_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("holder")?;
+    fails("while it is held", abi::retrieve(device()?, "holder"), Errno::INVAL)?;
+    let copy = session.try_clone().context("dup")?;
+    drop(session);
+    fails("while a copy holds it", abi::retrieve(device()?, "holder"), Errno::INVAL)?;
+    abi::finish(&copy).context("FINISH")?;
+    // C keeps the name until the descriptor is closed, ours has nothing of it any more.
+    let errno = stage.kernel.pick(Errno::INVAL, Errno::NOENT);
+    fails("after FINISH", abi::retrieve(device()?, "holder"), errno)?;
+    drop(copy);
+    fails("after FINISH and close", abi::retrieve(device()?, "holder"), Errno::NOENT)
+}
+
+fn share_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.keep(create("share")?);
+    Ok(())
+}
+
+fn share_after(_: &mut Stage<'_>) -> Result<()> {
+    let outgoing = create("share").context("beside an incoming session")?;
+    let incoming = retrieve("share")?;
+    fails("RETRIEVE_FD on the outgoing", abi::retrieve_fd(&outgoing, 1), Errno::INVAL)?;
+    fails("RETRIEVE_FD on the incoming", abi::retrieve_fd(&incoming, 1), Errno::NOENT)?;
+    abi::finish(&incoming).context("FINISH")
+}

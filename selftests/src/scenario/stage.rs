@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a scenario finds when it runs.
+
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
+use rustix::io::Errno;
+
+use crate::{abi, test_device};
+
+/// An implementation of LUO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Upstream's.
+    C,
+    /// This project's.
+    Rust,
+}
+
+impl Kernel {
+    /// By its label in the plan.
+    pub fn from_label(label: &str) -> Option<Self> {
+        match label {
+            "c" => Some(Self::C),
+            "rust" => Some(Self::Rust),
+            _ => None,
+        }
+    }
+
+    /// What is expected of each: only where they differ on purpose.
+    pub fn pick<T>(self, c: T, rust: T) -> T {
+        match self {
+            Self::C => c,
+            Self::Rust => rust,
+        }
+    }
+}
+
+/// Where a scenario runs, and what it can ask for.
+pub struct Stage<'a> {
+    /// Number of the hop, from 1.
+    pub hop: usize,
+    /// How many hops there are.
+    pub hops: usize,
+    /// The implementation in this kernel.
+    pub kernel: Kernel,
+    /// The implementation in the last one.
+    pub last: Option<Kernel>,
+    /// Whether the kernel has KASAN and the like, which make everything slow.
+    pub is_debug: bool,
+    /// Files that stay open until the kernel is left.
+    pub kept: &'a mut Vec<OwnedFd>,
+    /// Loads the next kernel and calls `reboot(KEXEC)`; returns its error.
+    pub leave: &'a dyn Fn() -> Result<Errno>,
+}
+
+impl Stage<'_> {
+    /// Keeps a session until the kernel is left.
+    pub fn keep(&mut self, session: OwnedFd) {
+        self.kept.push(session);
+    }
+
+    /// A number of things that takes long enough to be noticed, and not too long.
+    pub fn many(&self, count: usize) -> usize {
+        if self.is_debug { count / 20 } else { count }
+    }
+}
+
+/// Opens the device.
+pub(super) fn device() -> Result<File> {
+    abi::open().context("open /dev/liveupdate")
+}
+
+/// A new outgoing session.
+pub(super) fn create(name: impl AsRef<[u8]>) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    abi::create(device()?, name)
+        .with_context(|| format!("CREATE_SESSION of `{}`", name.escape_ascii()))
+}
+
+/// An incoming session.
+pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    abi::retrieve(device()?, name)
+        .with_context(|| format!("RETRIEVE_SESSION of `{}`", name.escape_ascii()))
+}
+
+/// A memfd that holds `text`.
+pub(super) fn memfd(text: &str) -> Result<OwnedFd> {
+    let mut file = File::from(memfd_create("scenario", MemfdFlags::CLOEXEC).context("memfd")?);
+    file.write_all(text.as_bytes()).context("write a memfd")?;
+    Ok(file.into())
+}
+
+/// Checks that a memfd holds `text`.
+pub(super) fn check_memfd(file: impl AsFd, text: &str) -> Result<()> {
+    // The position belongs to the open file, which others may have too.
+    let mut there = [0; 256];
+    let length = rustix::io::pread(file, &mut there, 0).context("read a memfd")?;
+    let there = String::from_utf8_lossy(there.get(..length).unwrap_or_default());
+    ensure!(there == text, "the memfd holds `{there}`, not `{text}`");
+    Ok(())
+}
+
+/// Checks that something failed with `errno`.
+pub(super) fn fails<T: Debug>(
+    what: &str,
+    result: rustix::io::Result<T>,
+    errno: Errno,
+) -> Result<()> {
+    match result {
+        Err(error) if error == errno => Ok(()),
+        Err(error) => bail!("{what}: {error:?}, not {errno:?}"),
+        Ok(value) => bail!("{what}: succeeded with {value:?}, not {errno:?}"),
+    }
+}
+
+/// Opens the device that makes files for tests.
+pub(super) fn test_device() -> Result<File> {
+    File::open("/dev/liveupdate_test").context("open /dev/liveupdate_test")
+}
+
+/// What fails on demand fails with this.
+pub(super) fn failure() -> Errno {
+    Errno::from_raw_os_error(test_device::FAILURE)
+}
+
+/// A new file for tests, with a number and a behaviour.
+pub(super) fn test_file(number: u64, behaviour: u64) -> Result<OwnedFd> {
+    let argument = number << test_device::NUMBER_SHIFT | behaviour;
+    abi::number_to_file(test_device()?, test_device::NEW, argument).context("make a test file")
+}
+
+/// The number of a file for tests.
+pub(super) fn number_of(file: impl AsFd) -> Result<i32> {
+    abi::number(file, test_device::NUMBER, 0).context("ask a test file")
+}
+
+/// What the kernel says from now on.
+pub(super) struct Log(File);
+
+impl Log {
+    /// Begins to listen.
+    pub(super) fn begin() -> Result<Self> {
+        let Self(mut log) = Self::from_the_beginning()?;
+        log.seek(SeekFrom::End(0)).context("seek in kmsg")?;
+        Ok(Self(log))
+    }
+
+    /// Everything that the kernel still remembers to have said.
+    pub(super) fn from_the_beginning() -> Result<Self> {
+        let mut options = OpenOptions::new();
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("flags")?;
+        let log = options.read(true).custom_flags(flags).open("/dev/kmsg").context("kmsg")?;
+        Ok(Self(log))
+    }
+
+    /// What was said about files and objects for tests.
+    pub(super) fn callbacks(&mut self) -> Result<Vec<String>> {
+        self.lines("luo_test: ")
+    }
+
+    /// What was said behind `mark`.
+    pub(super) fn lines(&mut self, mark: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default());
+                    let line = text.lines().next().unwrap_or_default();
+                    lines.extend(line.split_once(mark).map(|(_, said)| said.to_owned()));
+                }
+                // Records were lost before they were read; those that follow are there.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
+                Err(error) => return Err(error).context("read kmsg"),
+            }
+        }
+    }
+}
+
+/// Checks what callbacks were run, in which order.
+pub(super) fn check_callbacks(log: &mut Log, expected: &[&str]) -> Result<()> {
+    let said = log.callbacks()?;
+    ensure!(said == expected, "the callbacks were {said:?}, not {expected:?}");
+    Ok(())
+}
