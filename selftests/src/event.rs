@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::Measurement;
+
 /// What an event line begins with.
 pub const PREFIX: &str = "# event ";
 
@@ -32,6 +34,8 @@ pub enum Event {
         /// Its name.
         name: String,
     },
+    /// Something was measured.
+    Measured(Measurement),
     /// The next kernel is loaded.
     Loaded,
     /// `reboot(KEXEC)` is called now.

@@ -10,6 +10,7 @@
 pub mod abi;
 pub mod event;
 pub mod kexec;
+pub mod measure;
 pub mod payload;
 pub mod plan;
 pub mod scenario;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::Load;
 use crate::scenario::Side;
 
 /// Name of the plan on the payload disk.
@@ -20,6 +21,9 @@ pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 
 /// Serial port of the guest that carries nothing but KTAP.
 pub const CONTROL_DEVICE: &str = "/dev/ttyS1";
+
+/// What PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`.
+pub const LEAVING: &str = "leaving";
 
 /// A chain of kernels, each booted by kexec from the one before, and what is done in each.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -71,6 +75,15 @@ pub enum Action {
         name: String,
         /// Which part.
         side: Side,
+    },
+    /// Measure what commands cost.
+    Measure {
+        /// With what.
+        load: Load,
+        /// Before or after the kexec.
+        side: Side,
+        /// How many.
+        count: usize,
     },
     /// Misbehave on purpose, to test the harness.
     Misbehave(Misbehaviour),

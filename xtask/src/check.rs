@@ -9,6 +9,7 @@ mod deny;
 mod docs;
 mod files;
 mod fmt;
+mod inventory;
 mod invocation;
 mod report;
 #[cfg(test)]
@@ -32,6 +33,7 @@ const ALL: &[&dyn Check] = &[
     &spdx::Spdx,
     &size::Size,
     &style::Style,
+    &inventory::Inventory,
     &clippy::Clippy,
     &docs::Docs,
     &deny::Deny,

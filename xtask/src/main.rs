@@ -18,6 +18,7 @@ mod prepare;
 mod process;
 mod progress;
 mod project;
+mod rack;
 mod report;
 mod runs;
 mod source;
@@ -47,10 +48,14 @@ enum Task {
         /// Only these checks
         names: Vec<String>,
     },
+    /// What commands cost, in instructions, as a ratio between implementations
+    Bench(Box<task::bench::Options>),
     /// Everything that must pass: check, host tests, self-test, vm-test over all hops
     Test,
     /// See that guests that go wrong on purpose are reported as exactly that
     SelfTest(Box<task::self_test::Options>),
+    /// See that the crate of the user-space ABI and the kernel's header say the same
+    HeaderCheck(task::header_check::Options),
     /// What is there, what is missing, what would be done
     Doctor,
     /// Remove what was built
@@ -71,8 +76,10 @@ fn main() -> ExitCode {
         Task::VmTest(options) => task::vm_test::run(options),
         Task::Kernel(command) => task::kernel::run(command),
         Task::Check { names } => task::test::checks(names),
+        Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),
         Task::SelfTest(options) => task::self_test::run(options),
+        Task::HeaderCheck(options) => task::header_check::run(options),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),
     });

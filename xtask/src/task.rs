@@ -2,8 +2,10 @@
 
 //! The tasks of `cargo xtask`, one file each.
 
+pub(crate) mod bench;
 pub(crate) mod clean;
 pub(crate) mod doctor;
+pub(crate) mod header_check;
 pub(crate) mod kernel;
 pub(crate) mod self_test;
 pub(crate) mod test;

@@ -10,7 +10,7 @@ mod run;
 mod watch;
 
 pub(crate) use accel::{Accel, Answer, Choice, decide, known};
-pub(crate) use qemu::{INITRAMFS, KERNEL, Machine, PAYLOAD};
+pub(crate) use qemu::{Clock, INITRAMFS, KERNEL, Machine, PAYLOAD};
 pub(crate) use run::{Limits, run};
 #[cfg(test)]
 pub(crate) use watch::Watch;

@@ -193,3 +193,10 @@ mod tests {
         assert!(root.check().is_err());
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "small numbers, and a test may panic"
+)]
+mod host_tests;

@@ -14,9 +14,10 @@ use crate::judge;
 use crate::kernel::{Hops, Profile};
 use crate::outcome::{Trouble, Verdict};
 use crate::prepare::Ready;
+use crate::rack::Rack;
 use crate::runs;
 use crate::suite::{Kind, Suite, Test, machines};
-use crate::task::vm_test::{Bench, BuildOptions, MachineOptions, default_hops};
+use crate::task::vm_test::{BuildOptions, MachineOptions, default_hops};
 use crate::vm::Limits;
 
 /// What a person can say about it.
@@ -119,12 +120,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
     let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, None)?;
-    let bench = Bench::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
+    let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
     let limits = options.machine.limits(options.build.profile);
 
     let mut failed = 0;
     for case in CASES {
-        match try_case(case, &hops, &bench, options, limits, &folder) {
+        match try_case(case, &hops, &rack, options, limits, &folder) {
             Ok(()) => println!("ok    a guest that {} is reported as that", case.sentence()),
             Err(error) if crate::interrupt::came() => return Err(error),
             Err(error) => {
@@ -140,7 +141,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn try_case(
     case: &Case,
     hops: &Hops,
-    bench: &Bench<'_>,
+    rack: &Rack<'_>,
     options: &Options,
     limits: Limits,
     folder: &Path,
@@ -160,7 +161,7 @@ fn try_case(
         // Long enough for a boot; the debug profile is silent for longer when all is well.
         limits.silence = Duration::from_secs(15);
     }
-    let ran = bench.run(vm, limits)?;
+    let ran = rack.run(vm, limits)?;
     let log = folder.join(judge::log_name(&ran.vm));
 
     let shown = judge::test(&tests[0], std::slice::from_ref(&ran));

@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::progress::human;
 use crate::project::Project;
-use crate::task::{self_test, vm_test};
+use crate::task::{header_check, self_test, vm_test};
 use crate::{check, interrupt};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -41,6 +41,7 @@ pub(crate) fn run() -> Result<()> {
     let mut results = vec![
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
+        part("header-check", || header_check::run(&header_check::Options::default()))?,
         part("self-test", || self_test::run(&SelfTest::try_parse_from(["self-test"])?.options))?,
     ];
     for hops in hops {

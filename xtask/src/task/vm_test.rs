@@ -6,20 +6,19 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::cache::{remove, write_by_rename};
 use crate::failure::TestsFailed;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::{Ready, Wish};
-use crate::progress::Step;
 use crate::project::Project;
+use crate::rack::Rack;
 use crate::report::{self, Colour};
-use crate::suite::{self, Suite, Vm, kernel_name};
-use crate::vm::{self, Accel, Answer, Choice, Limits, Machine, Port};
-use crate::{guest, judge, runs, say};
+use crate::suite::{self, Suite};
+use crate::vm::{Choice, Limits};
+use crate::{judge, runs, say};
 
 /// What a person can say about a run.
 #[derive(Args, Clone, Debug)]
@@ -98,8 +97,13 @@ impl BuildOptions {
 
 impl MachineOptions {
     /// What a person gets who says nothing.
-    fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Self { accel: Choice::default(), memory: None, cpus: 2, timeout: None }
+    }
+
+    /// The usual, with another size of memory, in MiB, and without a look at KVM.
+    pub(crate) fn of_memory(size: u32) -> Self {
+        Self { accel: Choice::Tcg, memory: Some(size), ..Self::usual() }
     }
 
     /// Limits for guests of a profile.
@@ -133,11 +137,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
-    let bench = Bench::set_up(&ready, options, &folder)?;
+    let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?
+        .showing(options.keep, options.verbose);
 
     let (mut machines, mut failed) = (Vec::new(), None);
     for vm in suite::machines(&tests, &hops, options.build.profile) {
-        match bench.run(vm, options.machine.limits(options.build.profile)) {
+        match rack.run(vm, options.machine.limits(options.build.profile)) {
             Ok(ran) => machines.push(ran),
             Err(error) => {
                 failed = Some(error);
@@ -148,7 +153,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut outcome = Outcome {
         chain: hops.0.iter().map(ToString::to_string).collect(),
         profile: options.build.profile.to_string(),
-        accel: bench.accel.name().into(),
+        accel: rack.accel.name().into(),
         linux: ready.workshop.source.version.clone(),
         started,
         elapsed: begin.elapsed(),
@@ -190,132 +195,6 @@ fn show(outcome: &Outcome, folder: &Path) -> Result<()> {
     }
     text += &format!("\nreport: {}\n", folder.display());
     say(&text)
-}
-
-/// Where virtual machines are run: files in place, accelerator chosen.
-pub(crate) struct Bench<'a> {
-    ready: &'a Ready,
-    profile: Profile,
-    machine: MachineOptions,
-    folder: &'a Path,
-    accel: Accel,
-    keep: bool,
-    verbose: bool,
-}
-
-impl<'a> Bench<'a> {
-    fn set_up(ready: &'a Ready, options: &Options, folder: &'a Path) -> Result<Self> {
-        let profile = options.build.profile;
-        let mut bench = Self::new(ready, profile, options.machine.clone(), folder)?;
-        (bench.keep, bench.verbose) = (options.keep, options.verbose);
-        Ok(bench)
-    }
-
-    /// Chooses the accelerator.
-    pub(crate) fn new(
-        ready: &'a Ready,
-        profile: Profile,
-        machine: MachineOptions,
-        folder: &'a Path,
-    ) -> Result<Self> {
-        let (accel, keep, verbose) = (Accel::Tcg, false, false);
-        let mut bench = Self { ready, profile, machine, folder, accel, keep, verbose };
-        let workshop = &ready.workshop;
-        bench.accel = vm::decide(bench.machine.accel, &workshop.cache, &workshop.root, || {
-            bench.boots_with_kvm()
-        })?;
-        Ok(bench)
-    }
-
-    /// Runs one virtual machine.
-    pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
-        let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
-        let accel = self.accel.name();
-        let name = format!("boot {} ({}, {accel}), {}", labels.join(" → "), self.profile, vm.name);
-        let mut step = Step::begin(&self.ready.workshop.cache, name);
-        let verbose = self.verbose;
-        let log = judge::log_path(self.folder, &vm);
-        let record = self.execute(&vm, limits, &log, |record, port, line| {
-            if verbose {
-                let mark = if port == Port::Console { '|' } else { '#' };
-                eprintln!("{mark} {line}");
-            }
-            let hop = vm.first + record.hops.len().saturating_sub(1);
-            let doing = record.hops.last().and_then(|hop| hop.steps.last());
-            let doing = doing.map_or("boot", |step| step.name.as_str());
-            step.now(&format!("hop {hop}: {doing}"));
-        })?;
-        match &record.alarm {
-            None => step.done(),
-            Some(alarm) => {
-                drop(step);
-                eprintln!("stop {} in hop {}: {}", alarm.kind, alarm.hop, alarm.detail);
-            }
-        }
-        Ok(judge::Ran { vm, record, log })
-    }
-
-    fn execute(
-        &self,
-        vm: &Vm,
-        limits: Limits,
-        log: &Path,
-        on_line: impl FnMut(&vm::Record, Port, &str),
-    ) -> Result<vm::Record> {
-        let folder = self.folder.join(format!("{}.vm", vm.name));
-        // QEMU works in the toolchain root, and sees this folder there.
-        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let first = vm.plan.hops.first().context("a plan without hops")?;
-        self.write_files(vm, &first.kernel, &folder)?;
-        let machine = Machine {
-            accel: self.accel,
-            profile: self.profile,
-            memory: self.machine.memory.unwrap_or(self.profile.memory()),
-            cpus: self.machine.cpus,
-            folder: folder.clone(),
-        };
-        let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
-        let root = &self.ready.workshop.root;
-        let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
-        if self.keep {
-            eprintln!("kept: {}", folder.display());
-        } else {
-            remove(&folder)?;
-        }
-        record
-    }
-
-    fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
-        let file = |name: &str| folder.join(name);
-        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, self.ready.programs.all())?;
-        let kernels = self.ready.images.iter();
-        let kernels: Vec<_> =
-            kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
-        let image = kernels.iter().find(|(name, _)| name == first).context("no such kernel")?;
-        let bytes = std::fs::read(image.1.path())
-            .with_context(|| format!("read {}", image.1.path().display()))?;
-        write_by_rename(&file(vm::KERNEL), &bytes)?;
-        guest::write_payload(&file(vm::PAYLOAD), &vm.plan, &file(vm::INITRAMFS), &kernels)
-    }
-
-    /// Tries a plan of one hop and no tests, until PID 1 speaks.
-    fn boots_with_kvm(&self) -> Result<Answer> {
-        let kernel = self.ready.images.keys().next().context("no kernel")?;
-        let vm = suite::probe(*kernel, self.profile);
-        let limits = Limits { silence: Duration::from_secs(15), total: Duration::from_secs(30) };
-        let log = judge::log_path(self.folder, &vm);
-        let usual = Self { accel: Accel::Kvm, machine: MachineOptions::usual(), ..*self };
-        let record = usual.execute(&vm, limits, &log, |_, _, _| {})?;
-        if record.hops.first().and_then(vm::HopRecord::init).is_some() {
-            return Ok(Answer::Boots);
-        }
-        // It may be the kernel's fault, or that of a machine short of memory: then ask again.
-        let is_stock = *kernel == Implementation::C
-            && self.profile == Profile::Release
-            && !self.ready.workshop.source.is_given;
-        let starved = record.alarm.is_some_and(|alarm| alarm.detail.contains("memory"));
-        Ok(if is_stock && !starved { Answer::BootsNot } else { Answer::Unknown })
-    }
 }
 
 /// A size of memory in MiB: `1024`, `1536M`, `2G`.

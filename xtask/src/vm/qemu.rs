@@ -21,8 +21,20 @@ pub(crate) struct Machine {
     pub(crate) memory: u32,
     /// Processors.
     pub(crate) cpus: u32,
+    /// What its clock shows.
+    pub(crate) clock: Clock,
     /// Folder with the kernel of the first hop, initramfs and payload, by these names.
     pub(crate) folder: PathBuf,
+}
+
+/// What the clock of a guest shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Time.
+    Time,
+    /// Instructions, as nanoseconds: the same in every run, whatever else the host does. It takes
+    /// TCG and one processor.
+    Instructions,
 }
 
 /// Files in the folder of a machine.
@@ -72,6 +84,9 @@ impl Machine {
         let file = |name: &str| self.folder.join(name);
         command.args(["-accel", self.accel.name(), "-cpu", self.profile.cpu(self.accel)]);
         command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory)]);
+        if self.clock == Clock::Instructions {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
         // The end of the last hop is a reset; so is a panic.
         command.args(["-no-reboot", "-nodefaults", "-display", "none"]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);

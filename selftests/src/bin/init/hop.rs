@@ -5,7 +5,8 @@
 use anyhow::{Context, Result, anyhow};
 use rustix::system::uname;
 use selftests::event::Event;
-use selftests::plan::{Action, Step};
+use selftests::measure;
+use selftests::plan::{Action, LEAVING, Step};
 
 use crate::system::{self, Guest};
 use crate::{carry, misbehave, program, scenario};
@@ -34,6 +35,15 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
             }
             Action::Scenario { name, side } => {
                 let verdict = scenario::run(guest, name, *side, step.limit_ms);
+                say(guest, number, step, &verdict);
+            }
+            Action::Measure { load, side, count } => {
+                let measured = measure::run(*load, *side, *count, &mut guest.kept);
+                let verdict = measured.map(|all| {
+                    for measurement in all {
+                        control.event(&Event::Measured(measurement));
+                    }
+                });
                 say(guest, number, step, &verdict);
             }
             Action::Carry => {
@@ -77,6 +87,8 @@ fn leave(guest: &Guest) -> Result<()> {
     let held = carry::give(guest).context("preserve the state of PID 1")?;
     guest.control.event(&Event::Reboot);
     guest.control.drain();
+    // The kernel's own clock says from when on it was left.
+    system::note(LEAVING);
     let error = system::leave()?;
     drop(held);
     Err(anyhow!("reboot(KEXEC): {error}"))

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the commands cost, one load at a time.
+//!
+//! Times are those of the guest's clock. On a machine that counts instructions they are instructions.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::abi;
+use crate::scenario::Side;
+
+/// What goes to the next kernel.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// Sessions with one file each; what a command costs when there is little else.
+    Pairs,
+    /// Sessions without files.
+    Sessions,
+    /// Files of one page in one session.
+    Files,
+}
+
+/// What one operation took.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Measurement {
+    /// What was done.
+    pub name: String,
+    /// How often.
+    pub count: usize,
+    /// How long all of it took, in nanoseconds.
+    pub ns: u64,
+}
+
+/// Adds up the time of one operation.
+struct Meter {
+    name: &'static str,
+    count: usize,
+    ns: u64,
+}
+
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+impl Meter {
+    fn new(name: &'static str) -> Self {
+        Self { name, count: 0, ns: 0 }
+    }
+
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let begin = now();
+        let result = work();
+        self.ns += now() - begin;
+        self.count += 1;
+        result
+    }
+
+    /// All of `count` operations at once.
+    fn all<T>(name: &'static str, count: usize, work: impl FnOnce() -> T) -> (T, Measurement) {
+        let mut meter = Self::new(name);
+        let result = meter.time(work);
+        (result, Measurement { name: meter.name.into(), count, ns: meter.ns })
+    }
+
+    fn done(self) -> Measurement {
+        Measurement { name: self.name.into(), count: self.count, ns: self.ns }
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("session-{number:06}")
+}
+
+/// A memfd of one page.
+fn page() -> Result<OwnedFd> {
+    let file = memfd_create("page", MemfdFlags::CLOEXEC).context("memfd_create")?;
+    rustix::io::write(&file, &[7; 4096]).context("write a page")?;
+    Ok(file)
+}
+
+fn token(number: usize) -> u64 {
+    number as u64
+}
+
+/// Measures one side of a load; what must stay open goes to `kept`.
+pub fn run(
+    load: Load,
+    side: Side,
+    count: usize,
+    kept: &mut Vec<OwnedFd>,
+) -> Result<Vec<Measurement>> {
+    match (load, side) {
+        (Load::Pairs, Side::After) => pairs_after(count),
+        (Load::Pairs, _) => pairs_before(count, kept),
+        (Load::Sessions, Side::After) => sessions_after(count),
+        (Load::Sessions, _) => sessions_before(count, kept),
+        (Load::Files, Side::After) => files_after(count),
+        (Load::Files, _) => files_before(count, kept),
+    }
+}
+
+fn pairs_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
+    let device = abi::open().context("open the device")?;
+    let mut meters = [Meter::new("CREATE_SESSION"), Meter::new("PRESERVE_FD"), Meter::new("close")];
+    let [create, preserve, close] = &mut meters;
+    let file = page()?;
+    for _ in 0..count {
+        let session = create.time(|| abi::create(&device, name(0))).context("CREATE_SESSION")?;
+        preserve.time(|| abi::preserve_fd(&session, &file, 1)).context("PRESERVE_FD")?;
+        close.time(|| drop(session));
+    }
+    for number in 0..count {
+        let session = abi::create(&device, name(number)).context("CREATE_SESSION")?;
+        abi::preserve_fd(&session, page()?, 1).context("PRESERVE_FD")?;
+        kept.push(session);
+    }
+    Ok(meters.map(Meter::done).into())
+}
+
+fn pairs_after(count: usize) -> Result<Vec<Measurement>> {
+    let mut meters =
+        [Meter::new("RETRIEVE_SESSION"), Meter::new("RETRIEVE_FD"), Meter::new("FINISH")];
+    let [session_meter, file_meter, finish] = &mut meters;
+    let device = abi::open().context("open the device")?;
+    for number in 0..count {
+        let name = name(number);
+        let session =
+            session_meter.time(|| abi::retrieve(&device, &name)).context("RETRIEVE_SESSION")?;
+        let file = file_meter.time(|| abi::retrieve_fd(&session, 1)).context("RETRIEVE_FD")?;
+        finish.time(|| abi::finish(&session)).context("FINISH")?;
+        drop((session, file));
+    }
+    Ok(meters.map(Meter::done).into())
+}
+
+fn sessions_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
+    let device = abi::open().context("open the device")?;
+    kept.reserve(count);
+    let (created, cost) = Meter::all("create sessions", count, || {
+        (0..count).try_for_each(|number| abi::create(&device, name(number)).map(|it| kept.push(it)))
+    });
+    created.context("CREATE_SESSION")?;
+    Ok(vec![cost])
+}
+
+fn sessions_after(count: usize) -> Result<Vec<Measurement>> {
+    let (device, opened) = Meter::all("first open, many sessions", count, abi::open);
+    let device = device.context("open the device")?;
+    let mut sessions = Vec::with_capacity(count);
+    let (retrieved, retrieve) = Meter::all("retrieve sessions", count, || {
+        let mut one = |number| abi::retrieve(&device, name(number)).map(|it| sessions.push(it));
+        (0..count).try_for_each(&mut one)
+    });
+    retrieved.context("RETRIEVE_SESSION")?;
+    let (finished, finish) = Meter::all("finish and close sessions", count, || {
+        sessions.drain(..).try_for_each(|session| abi::finish(&session))
+    });
+    finished.context("FINISH")?;
+    Ok(vec![opened, retrieve, finish])
+}
+
+fn files_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
+    let device = abi::open().context("open the device")?;
+    let session = abi::create(&device, "files").context("CREATE_SESSION")?;
+    let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;
+    let (preserved, cost) = Meter::all("preserve files", count, || {
+        let one = |(number, file)| abi::preserve_fd(&session, file, token(number));
+        files.iter().enumerate().try_for_each(one)
+    });
+    preserved.context("PRESERVE_FD")?;
+    kept.push(session);
+    Ok(vec![cost])
+}
+
+fn files_after(count: usize) -> Result<Vec<Measurement>> {
+    let (device, opened) = Meter::all("first open, many files", count, abi::open);
+    let session = abi::retrieve(device.context("open the device")?, "files");
+    let session = session.context("RETRIEVE_SESSION")?;
+    let mut files = Vec::with_capacity(count);
+    let (retrieved, retrieve) = Meter::all("retrieve files", count, || {
+        let mut one = |number| abi::retrieve_fd(&session, token(number)).map(|it| files.push(it));
+        (0..count).try_for_each(&mut one)
+    });
+    retrieved.context("RETRIEVE_FD")?;
+    let (finished, finish) = Meter::all("finish files", count, || abi::finish(&session));
+    finished.context("FINISH")?;
+    Ok(vec![opened, retrieve, finish])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_adds_up() {
+        let mut meter = Meter::new("nothing");
+        assert_eq!(meter.time(|| 7), 7);
+        meter.time(|| ());
+        let done = meter.done();
+        assert_eq!((done.name.as_str(), done.count), ("nothing", 2));
+    }
+}

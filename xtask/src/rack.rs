@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Where virtual machines are run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{remove, write_by_rename};
+use crate::kernel::{Implementation, Profile};
+use crate::prepare::Ready;
+use crate::progress::Step;
+use crate::suite::{self, Vm, kernel_name};
+use crate::task::vm_test::MachineOptions;
+use crate::vm::{self, Accel, Answer, Clock, Limits, Machine, Port};
+use crate::{guest, judge};
+
+/// Where virtual machines are run: files in place, accelerator chosen.
+pub(crate) struct Rack<'a> {
+    ready: &'a Ready,
+    profile: Profile,
+    machine: MachineOptions,
+    folder: &'a Path,
+    pub(crate) accel: Accel,
+    clock: Clock,
+    keep: bool,
+    verbose: bool,
+}
+
+impl<'a> Rack<'a> {
+    /// Keeps the files of machines, shows what they say.
+    pub(crate) fn showing(self, keep: bool, verbose: bool) -> Self {
+        Self { keep, verbose, ..self }
+    }
+
+    /// Machines count instructions.
+    pub(crate) fn counting(self) -> Self {
+        let machine = MachineOptions { cpus: 1, ..self.machine };
+        Self { clock: Clock::Instructions, accel: Accel::Tcg, machine, ..self }
+    }
+
+    /// Chooses the accelerator.
+    pub(crate) fn new(
+        ready: &'a Ready,
+        profile: Profile,
+        machine: MachineOptions,
+        folder: &'a Path,
+    ) -> Result<Self> {
+        let (accel, clock, keep, verbose) = (Accel::Tcg, Clock::Time, false, false);
+        let mut rack = Self { ready, profile, machine, folder, accel, clock, keep, verbose };
+        let workshop = &ready.workshop;
+        rack.accel = vm::decide(rack.machine.accel, &workshop.cache, &workshop.root, || {
+            rack.boots_with_kvm()
+        })?;
+        Ok(rack)
+    }
+
+    /// Runs one virtual machine.
+    pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
+        let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
+        let accel = self.accel.name();
+        let name = format!("boot {} ({}, {accel}), {}", labels.join(" → "), self.profile, vm.name);
+        let mut step = Step::begin(&self.ready.workshop.cache, name);
+        let verbose = self.verbose;
+        let log = judge::log_path(self.folder, &vm);
+        let record = self.execute(&vm, limits, &log, |record, port, line| {
+            if verbose {
+                let mark = if port == Port::Console { '|' } else { '#' };
+                eprintln!("{mark} {line}");
+            }
+            let hop = vm.first + record.hops.len().saturating_sub(1);
+            let doing = record.hops.last().and_then(|hop| hop.steps.last());
+            let doing = doing.map_or("boot", |step| step.name.as_str());
+            step.now(&format!("hop {hop}: {doing}"));
+        })?;
+        match &record.alarm {
+            None => step.done(),
+            Some(alarm) => {
+                drop(step);
+                eprintln!("stop {} in hop {}: {}", alarm.kind, alarm.hop, alarm.detail);
+            }
+        }
+        Ok(judge::Ran { vm, record, log })
+    }
+
+    fn execute(
+        &self,
+        vm: &Vm,
+        limits: Limits,
+        log: &Path,
+        on_line: impl FnMut(&vm::Record, Port, &str),
+    ) -> Result<vm::Record> {
+        let folder = self.folder.join(format!("{}.vm", vm.name));
+        // QEMU works in the toolchain root, and sees this folder there.
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let first = vm.plan.hops.first().context("a plan without hops")?;
+        self.write_files(vm, &first.kernel, &folder)?;
+        let machine = Machine {
+            accel: self.accel,
+            profile: self.profile,
+            memory: self.machine.memory.unwrap_or(self.profile.memory()),
+            cpus: self.machine.cpus,
+            clock: self.clock,
+            folder: folder.clone(),
+        };
+        let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
+        let root = &self.ready.workshop.root;
+        let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
+        if self.keep {
+            eprintln!("kept: {}", folder.display());
+        } else {
+            remove(&folder)?;
+        }
+        record
+    }
+
+    fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
+        let file = |name: &str| folder.join(name);
+        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, self.ready.programs.all())?;
+        let kernels = self.ready.images.iter();
+        let kernels: Vec<_> =
+            kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
+        let image = kernels.iter().find(|(name, _)| name == first).context("no such kernel")?;
+        let bytes = std::fs::read(image.1.path())
+            .with_context(|| format!("read {}", image.1.path().display()))?;
+        write_by_rename(&file(vm::KERNEL), &bytes)?;
+        guest::write_payload(&file(vm::PAYLOAD), &vm.plan, &file(vm::INITRAMFS), &kernels)
+    }
+
+    /// Tries a plan of one hop and no tests, until PID 1 speaks.
+    fn boots_with_kvm(&self) -> Result<Answer> {
+        let kernel = self.ready.images.keys().next().context("no kernel")?;
+        let vm = suite::probe(*kernel, self.profile);
+        let limits = Limits { silence: Duration::from_secs(15), total: Duration::from_secs(30) };
+        let log = judge::log_path(self.folder, &vm);
+        let usual = Self { accel: Accel::Kvm, machine: MachineOptions::usual(), ..*self };
+        let record = usual.execute(&vm, limits, &log, |_, _, _| {})?;
+        if record.hops.first().and_then(vm::HopRecord::init).is_some() {
+            return Ok(Answer::Boots);
+        }
+        // It may be the kernel's fault, or that of a machine short of memory: then ask again.
+        let is_stock = *kernel == Implementation::C
+            && self.profile == Profile::Release
+            && !self.ready.workshop.source.is_given;
+        let starved = record.alarm.is_some_and(|alarm| alarm.detail.contains("memory"));
+        Ok(if is_stock && !starved { Answer::BootsNot } else { Answer::Unknown })
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask bench`: what commands cost, counted in instructions.
+//!
+//! A machine that counts instructions gives the same numbers in every run, whatever else the host
+//! does. Numbers of one implementation mean little; what counts is the ratio to the other in the
+//! same run, and how they grow.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use selftests::event::Event;
+use selftests::measure::{Load, Measurement};
+use selftests::plan::{Action, Hop, LEAVING, Plan, Step};
+use selftests::scenario::Side;
+
+use crate::kernel::{Hops, Implementation, Profile};
+use crate::prepare::Ready;
+use crate::rack::Rack;
+use crate::suite::{Vm, kernel_name};
+use crate::task::vm_test::{BuildOptions, MachineOptions};
+use crate::vm::{HopRecord, Limits};
+use crate::{judge, runs, say};
+
+mod table;
+
+/// What a person can say about it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Two kernels, the first of which hands over to the second; more than one list is compared
+    ///
+    /// Default: `c,c` and `rust,rust`.
+    #[arg(long, value_name = "LIST")]
+    hops: Vec<Hops>,
+    #[command(flatten)]
+    build: BuildOptions,
+    /// Folder for logs and `bench.json` [default: a new one in the cache]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+/// How many of each load. The first is where few others are in the way.
+const LOADS: &[(Load, usize)] = &[
+    (Load::Pairs, 16),
+    (Load::Sessions, 1_000),
+    (Load::Sessions, 10_000),
+    (Load::Files, 1_000),
+    (Load::Files, 10_000),
+];
+
+/// Memory of a machine, in MiB.
+const MEMORY: u32 = 2048;
+
+/// How long a machine may take: counting is slow.
+const LIMITS: Limits = Limits { silence: Duration::from_mins(5), total: Duration::from_mins(15) };
+
+/// The kernel's last words.
+const LEFT: &str = "Starting new kernel";
+
+/// What one implementation took for one operation.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct Figure {
+    /// What was done.
+    pub(crate) name: String,
+    /// How often.
+    pub(crate) count: usize,
+    /// Instructions for all of it.
+    pub(crate) instructions: u64,
+}
+
+/// What one list of hops took.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Column {
+    /// The hops.
+    pub(crate) hops: String,
+    /// In the order of [`LOADS`].
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// Runs the task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let lists = if options.hops.is_empty() {
+        [Implementation::C, Implementation::Rust].map(|kernel| Hops(vec![kernel; 2])).into()
+    } else {
+        options.hops.clone()
+    };
+    ensure!(lists.iter().all(|hops| hops.0.len() == 2), "each list has two hops, as in `c,rust`");
+    let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
+    let ready = Ready::make(&all, &options.build.wish())?;
+    let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
+    let profile = options.build.profile;
+    let machine = MachineOptions::of_memory(MEMORY);
+    let rack = Rack::new(&ready, profile, machine, &folder)?.counting();
+
+    let mut columns = Vec::new();
+    for hops in &lists {
+        let mut figures = Vec::new();
+        for (load, count) in LOADS {
+            figures.extend(measure(&rack, hops, profile, *load, *count)?);
+        }
+        columns.push(Column { hops: hops.to_string(), figures });
+    }
+    let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
+    let path = folder.join("bench.json");
+    std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
+    say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))
+}
+
+/// Runs one load on one machine.
+fn measure(
+    rack: &Rack<'_>,
+    hops: &Hops,
+    profile: Profile,
+    load: Load,
+    count: usize,
+) -> Result<Vec<Figure>> {
+    let kernels: Vec<&str> = hops.0.iter().map(|kernel| label(*kernel)).collect();
+    let name = format!("bench-{}-{load:?}-{count}", kernels.join("-")).to_lowercase();
+    let vm = Vm { name, plan: plan(hops, profile, load, count), first: 1 };
+    let ran = rack.run(vm, LIMITS)?;
+    let log = ran.log.display();
+    ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
+    ensure!(judge::troubles(&ran).is_empty(), "something went wrong; see {log}");
+    for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
+        ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
+    }
+    let events = ran.record.hops.iter().flat_map(|hop| hop.events.iter());
+    let measured = events.filter_map(|(event, _)| match event {
+        Event::Measured(Measurement { name, count, ns }) => {
+            Some(Figure { name: name.clone(), count: *count, instructions: *ns })
+        }
+        _ => None,
+    });
+    let mut figures: Vec<Figure> = measured.collect();
+    let first = ran.record.hops.first().context("no kernel spoke")?;
+    let leave = leaving(first).with_context(|| format!("no time of leaving in {log}"))?;
+    let name = match load {
+        Load::Pairs => "leave the kernel, pairs",
+        Load::Sessions => "leave the kernel, many sessions",
+        Load::Files => "leave the kernel, many files",
+    };
+    figures.push(Figure { name: name.into(), count, instructions: leave });
+    Ok(figures)
+}
+
+fn label(kernel: Implementation) -> &'static str {
+    match kernel {
+        Implementation::C => "c",
+        Implementation::Rust => "rust",
+    }
+}
+
+fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
+    let sides = [Side::Before, Side::After];
+    let hops = hops.0.iter().zip(sides).map(|(kernel, side)| Hop {
+        label: kernel.to_string(),
+        kernel: kernel_name(*kernel),
+        cmdline: profile.cmdline(),
+        is_debug: profile == Profile::Debug,
+        steps: vec![Step {
+            name: format!("{load:?}/{side:?}").to_lowercase(),
+            action: Action::Measure { load, side, count },
+            limit_ms: 1_000_000,
+        }],
+    });
+    Plan { hops: hops.collect() }
+}
+
+/// What lies between PID 1's last word and the kernel's, by the clock of the kernel's log.
+fn leaving(hop: &HopRecord) -> Option<u64> {
+    let time = |mark: &str| {
+        hop.log.iter().rev().find(|line| line.contains(mark)).and_then(|line| stamp(line))
+    };
+    time(LEFT)?.checked_sub(time(LEAVING)?)
+}
+
+/// The time of a line of the kernel's log, in nanoseconds: `[    1.234567] ...`.
+fn stamp(line: &str) -> Option<u64> {
+    let (seconds, micros) = line.strip_prefix('[')?.split_once(']')?.0.trim().split_once('.')?;
+    let seconds: u64 = seconds.parse().ok()?;
+    let micros: u64 = micros.parse().ok()?;
+    seconds.checked_mul(1_000_000)?.checked_add(micros)?.checked_mul(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_of_the_log_has_a_time() {
+        assert_eq!(stamp("[    1.234567] kexec_core: Starting new kernel"), Some(1_234_567_000));
+        assert_eq!(stamp("[  123.000001] x"), Some(123_000_001_000));
+        assert_eq!(stamp("Starting new kernel"), None);
+    }
+
+    #[test]
+    fn leaving_lies_between_two_lines() {
+        let log = [
+            "[    1.000000] vm-test: hop 1: files/before",
+            "[    2.000001] vm-test: leaving",
+            "[    2.000100] reboot: something",
+            "[    2.500001] kexec_core: Starting new kernel",
+        ];
+        let hop = HopRecord { log: log.map(String::from).into(), ..HopRecord::default() };
+        assert_eq!(leaving(&hop), Some(500_000_000));
+        assert_eq!(leaving(&HopRecord::default()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in "\\[?.*\\]?.*") {
+            let _ = stamp(&line);
+        }
+    }
+}
