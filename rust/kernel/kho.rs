@@ -85,6 +85,7 @@ impl Preserved {
     }
 
     /// The memory.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: By the type invariants there are that many bytes, initialised (zeroed, then
         // written to by us), and nobody writes to them while `self` is borrowed.
@@ -92,12 +93,14 @@ impl Preserved {
     }
 
     /// The memory, to be written to.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: As for `bytes`, and `self` is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.size) }
     }
 
     /// Where the next kernel finds it.
+    #[inline]
     pub fn phys(&self) -> PhysAddr {
         // SAFETY: The memory comes from the page allocator, so it is in the direct map.
         unsafe { bindings::virt_to_phys(self.memory.as_ptr().cast()) }
@@ -200,6 +203,7 @@ impl Incoming {
     }
 
     /// What the last kernel left; it may be anything.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: By the type invariants there are that many bytes, and nobody writes to them.
         unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.size) }

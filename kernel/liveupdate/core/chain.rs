@@ -56,11 +56,13 @@ impl Layout {
     }
 
     /// Entries in one block.
+    #[inline]
     pub const fn per_block(&self) -> usize {
         self.per_block
     }
 
     /// Blocks that `count` entries take.
+    #[inline]
     pub const fn blocks_for(&self, count: usize) -> usize {
         match count.checked_div(self.per_block) {
             Some(full) if full.saturating_mul(self.per_block) == count => full,
@@ -70,6 +72,7 @@ impl Layout {
     }
 
     /// Where entry number `nth` stands; `None` if blocks hold no entries.
+    #[inline]
     pub const fn place(&self, nth: usize) -> Option<Place> {
         match (
             nth.checked_div(self.per_block),
@@ -86,6 +89,7 @@ impl Layout {
 pub struct Full;
 
 /// Writes the header of a block.
+#[inline]
 pub fn write_header(block: &mut [u8], header: BlockHeader) -> Result<(), Full> {
     header.write_to_prefix(block).map_err(|_| Full)
 }

@@ -25,6 +25,7 @@ pub struct TooShort;
 impl Extent {
     /// The extent of a command that the caller says has `said` bytes, of which it needs `least`,
     /// and this kernel knows `full`.
+    #[inline]
     pub fn of(said: u32, least: usize, full: usize) -> Result<Self, TooShort> {
         let said = usize::try_from(said).map_err(|_| TooShort)?;
         if said < least.max(SIZE_WORD) {

@@ -12,6 +12,7 @@
 //! - [`lifecycle`]: what has become of an incoming file.
 //! - [`rollback`]: all steps or none, undone in reverse.
 //! - [`refs`]: who is first and who is last.
+//! - [`index`]: finding files by token.
 //! - [`command`]: how much of an extensible command is read, checked and answered.
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
@@ -22,6 +23,7 @@ extern crate std;
 
 pub mod chain;
 pub mod command;
+pub mod index;
 pub mod lifecycle;
 pub mod name;
 pub mod refs;

@@ -33,29 +33,36 @@ impl<const N: usize> Name<N> {
     /// [`Damage::Name`] if the name is empty or has no NUL.
     pub fn new(bytes: &[u8; N]) -> Result<Self, Damage> {
         let length = bytes.iter().position(|byte| *byte == 0);
-        let text = length
-            .and_then(|length| bytes.get(..length))
-            .ok_or(Damage::Name)?;
-        Self::from_text(text).ok_or(Damage::Name)
+        let text = length.and_then(|length| bytes.get(..length));
+        let text = text.filter(|text| !text.is_empty()).ok_or(Damage::Name)?;
+        // INVARIANT: The text is not empty, and ends where the first NUL is.
+        Ok(Self::padded(text))
     }
 
     /// Makes a name from text without NUL; `None` if it is empty, too long, or has one.
     pub fn from_text(text: &[u8]) -> Option<Self> {
-        let mut name = [0; N];
         let fits = !text.is_empty() && text.len() < N && !text.contains(&0);
-        name.get_mut(..text.len())
-            .filter(|_| fits)?
-            .copy_from_slice(text);
         // INVARIANT: The text is not empty, has no NUL, and leaves room for one.
-        Some(Self(name))
+        fits.then(|| Self::padded(text))
+    }
+
+    /// Text that is shorter than `N`, with NUL behind it.
+    fn padded(text: &[u8]) -> Self {
+        let mut name = [0; N];
+        for (to, from) in name.iter_mut().zip(text) {
+            *to = *from;
+        }
+        Self(name)
     }
 
     /// All bytes, NUL-terminated and padded with NUL.
+    #[inline]
     pub fn as_array(&self) -> &[u8; N] {
         &self.0
     }
 
     /// The text without its NUL.
+    #[inline]
     pub fn as_text(&self) -> &[u8] {
         let end = self.0.iter().position(|byte| *byte == 0);
         end.and_then(|end| self.0.get(..end)).unwrap_or(&self.0)

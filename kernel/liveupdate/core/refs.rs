@@ -21,16 +21,19 @@ pub enum Left {
 
 impl Refs {
     /// Counts with `count` users to begin with.
+    #[inline]
     pub const fn new(count: u64) -> Self {
         Self(count)
     }
 
     /// How many users there are.
+    #[inline]
     pub const fn count(self) -> u64 {
         self.0
     }
 
     /// Whether there are none.
+    #[inline]
     pub const fn is_unused(self) -> bool {
         self.0 == 0
     }
@@ -45,6 +48,7 @@ impl Refs {
     }
 
     /// A user leaves.
+    #[inline]
     pub fn leave(&mut self) -> Left {
         match self.0 {
             0 => Left::TooOften,

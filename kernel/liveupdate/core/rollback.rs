@@ -59,28 +59,33 @@ pub struct Index {
 
 impl Index {
     /// The first of `count` places, if there is one.
+    #[inline]
     pub fn first(count: usize) -> Option<Self> {
         (count > 0).then_some(Self { at: 0, count })
     }
 
     /// The last of `count` places, if there is one.
+    #[inline]
     pub fn last(count: usize) -> Option<Self> {
         let at = count.checked_sub(1)?;
         Some(Self { at, count })
     }
 
     /// The number of this place, from 0.
+    #[inline]
     pub fn get(self) -> usize {
         self.at
     }
 }
 
 impl Cursor for Index {
+    #[inline]
     fn next(self) -> Option<Self> {
         let at = self.at.checked_add(1).filter(|at| *at < self.count)?;
         Some(Self { at, ..self })
     }
 
+    #[inline]
     fn previous(self) -> Option<Self> {
         let at = self.at.checked_sub(1)?;
         Some(Self { at, ..self })

@@ -76,7 +76,7 @@ impl PreservedFile {
 
     /// Shows the file.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, state: &str) -> fmt::Result {
-        debugfs::show_file(f, self.token, &self.handler.compatible(), state)
+        debugfs::show_file(f, self.token, self.handler.compatible(), state)
     }
 
     /// What it depends on.
@@ -101,7 +101,7 @@ impl PreservedFile {
     /// What the next kernel gets.
     pub(crate) fn to_ser(&self) -> FileSer {
         FileSer {
-            compatible: self.handler.compatible(),
+            compatible: *self.handler.compatible(),
             data: self.payload.data(),
             token: self.token.0,
         }

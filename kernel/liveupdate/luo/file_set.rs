@@ -121,49 +121,40 @@ impl FileSet {
             .shrink(self.files.len().saturating_add(self.pending));
     }
 
-    /// Freezes all files in order, or none.
-    pub(crate) fn freeze(&mut self) -> Result {
+    /// Freezes all files in order and writes each down, or none. Returns where the first block is, or
+    /// 0.
+    pub(crate) fn freeze(&mut self) -> Result<u64> {
         self.phase = Phase::Frozen;
         let first = Index::first(self.files.len());
-        let result = all_or_none(
-            &mut self.files,
+        let frozen = all_or_none(
+            self,
             first,
-            |files, at| {
-                files
-                    .get_mut(at.get())
-                    .map_or(Ok(()), PreservedFile::freeze)
-            },
-            |files, at| {
-                files
-                    .get_mut(at.get())
-                    .into_iter()
-                    .for_each(PreservedFile::unfreeze)
-            },
+            |set, at| set.freeze_one(at.get()),
+            |set, at| set.unfreeze_one(at.get()),
         );
-        if result.is_err() {
-            self.phase = Phase::Running;
+        let sealed = frozen.and_then(|()| self.blocks.seal(self.files.len()));
+        sealed.inspect_err(|_| self.phase = Phase::Running)
+    }
+
+    fn freeze_one(&mut self, at: usize) -> Result {
+        let file = self.files.get_mut(at).ok_or(EINVAL)?;
+        file.freeze()?;
+        self.blocks
+            .write(at, &file.to_ser())
+            .inspect_err(|_| file.unfreeze())
+    }
+
+    fn unfreeze_one(&mut self, at: usize) {
+        if let Some(file) = self.files.get_mut(at) {
+            file.unfreeze();
         }
-        result
     }
 
     /// Undoes [`Self::freeze`].
     pub(crate) fn unfreeze(&mut self) {
         let last = Index::last(self.files.len());
-        undo_back(&mut self.files, last, |files, at| {
-            files
-                .get_mut(at.get())
-                .into_iter()
-                .for_each(PreservedFile::unfreeze);
-        });
+        undo_back(self, last, |set, at| set.unfreeze_one(at.get()));
         self.phase = Phase::Running;
-    }
-
-    /// Writes down all files, and returns where the first block is, or 0.
-    pub(crate) fn write(&mut self) -> Result<u64> {
-        for (nth, file) in self.files.iter().enumerate() {
-            self.blocks.write(nth, &file.to_ser())?;
-        }
-        self.blocks.seal(self.files.len())
     }
 
     /// Calls `each` with what files depend on and how many files in a row depend on just that.

@@ -36,7 +36,8 @@ use crate::{
         PreservedFlb,
         RawFlb, //
     },
-    show::Show, //
+    show::Show,
+    state, //
 };
 
 mod incoming;
@@ -55,6 +56,8 @@ pub(crate) use list::{
 pub(crate) struct Flb {
     raw: RawFlb,
     compatible: Compatible,
+    /// Which of the objects of the last kernel it is, if any.
+    incoming: Option<usize>,
     #[pin]
     outgoing: Mutex<OutgoingFlb>,
 }
@@ -82,6 +85,7 @@ pub(crate) struct Attempt(pub(crate) u64);
 impl Flb {
     fn new(raw: RawFlb) -> Result<Arc<Self>> {
         let compatible = raw.compatible()?;
+        let incoming = state::get()?.incoming_flbs.position(&compatible);
         let outgoing = OutgoingFlb {
             refs: Refs::default(),
             preserved: None,
@@ -91,6 +95,7 @@ impl Flb {
             pin_init!(Self {
                 raw,
                 compatible,
+                incoming,
                 outgoing <- new_mutex!(outgoing, "luo::Flb::outgoing"),
             }),
             GFP_KERNEL,
@@ -100,6 +105,11 @@ impl Flb {
     /// Its definition.
     pub(crate) fn raw(&self) -> &RawFlb {
         &self.raw
+    }
+
+    /// Which of the objects of the last kernel it is.
+    pub(crate) fn incoming(&self) -> Option<usize> {
+        self.incoming
     }
 
     /// One more depends on it. The first one makes it be preserved.

@@ -28,7 +28,10 @@
 //! [`State::flbs`]: crate::state::State::flbs
 //! [`State::identities`]: crate::state::State::identities
 
-use core::mem::ManuallyDrop;
+use core::{
+    cmp::Ordering,
+    mem::ManuallyDrop, //
+};
 
 use kernel::{
     kho,
@@ -64,12 +67,35 @@ use crate::{
 /// Sessions for the next kernel.
 pub(crate) struct Outgoing {
     pub(crate) phase: Phase,
-    names: RBTree<SessionName, ()>,
+    names: RBTree<ByName, ()>,
     /// By when they were created, which is the order in which they are frozen and handed over.
     pub(crate) sessions: RBTree<Order, Arc<outgoing::Session>>,
     count: usize,
     next: Order,
     pub(crate) handover: Handover,
+}
+
+/// A session, compared by its name.
+struct ByName(Arc<outgoing::Session>);
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name().cmp(other.0.name())
+    }
 }
 
 /// When a session was created, relative to others.
@@ -134,14 +160,14 @@ impl Outgoing {
         if self.phase == Phase::Frozen {
             return Err(EBUSY);
         }
-        let Entry::Vacant(place) = self.names.entry(name) else {
+        let order = self.next;
+        let session = outgoing::Session::new(name, order)?;
+        let Entry::Vacant(place) = self.names.entry(ByName(session.clone())) else {
             return Err(EEXIST);
         };
-        let order = self.next;
         let count = self.count.saturating_add(1);
         let name_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let session_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let session = outgoing::Session::new(name, order)?;
         self.handover.sessions.grow(count)?;
 
         place.insert((), name_node);
@@ -159,9 +185,10 @@ impl Outgoing {
         }
         let order = session.order();
         let removed = self.sessions.remove_node(&order)?.to_key_value().1;
-        self.names.remove(session.name());
+        self.names.remove(&ByName(removed.clone()));
         self.count = self.count.saturating_sub(1);
-        self.handover.sessions.shrink(self.count);
+        // One block stays: sessions that come and go one by one would take and give a page each.
+        self.handover.sessions.shrink(self.count.max(1));
         Some(Removed(removed))
     }
 }

@@ -33,8 +33,10 @@ use zerocopy::IntoBytes;
 use crate::{
     boot,
     ffi::trace,
+    file_set::FileSet,
     flb::Attempt,
     registry::{
+        Handover,
         Order,
         Outgoing,
         Phase, //
@@ -59,7 +61,7 @@ pub(crate) fn reboot() -> Result {
     }
     let count = outgoing.len();
     let frozen = trace::freeze(count, || Frozen::new(&mut outgoing))?;
-    trace::serialize(count, || frozen.write())?;
+    trace::serialize(count, || frozen.hand_over())?;
     state.set_frozen();
     Ok(())
 }
@@ -83,50 +85,73 @@ impl Place<'_> {
     }
 }
 
-/// All files of all sessions are frozen; this is needed to write the handover. Dropped before that is
-/// done, they are unfrozen.
+/// What one attempt has written so far. Nobody finds it before the root says where it is.
+struct Writer<'a> {
+    handover: &'a mut Handover,
+    attempt: Attempt,
+    sessions: usize,
+    flbs: usize,
+}
+
+impl Writer<'_> {
+    /// Freezes the files of a session and writes them and the session down, or undoes all of it.
+    fn freeze(&mut self, session: &Session) -> Result {
+        let mut files = session.files().lock();
+        let entry = SessionSer {
+            name: *session.name().as_array(),
+            files: files.freeze()?,
+            count: files.len() as u64,
+        };
+        self.write(&files, &entry).inspect_err(|_| files.unfreeze())
+    }
+
+    fn write(&mut self, files: &FileSet, entry: &SessionSer) -> Result {
+        self.handover.sessions.write(self.sessions, entry)?;
+        self.sessions = self.sessions.saturating_add(1);
+        files.for_each_flbs(|set, files| {
+            set.iter().try_for_each(|flb| {
+                let (at, entry) = flb.write_down(self.attempt, self.flbs, files);
+                self.flbs = self.flbs.max(at.saturating_add(1));
+                let page = self.handover.flbs.bytes_mut();
+                chain::write(page, at, &entry).map_err(|_| ENOSPC)
+            })
+        })
+    }
+}
+
+/// All files of all sessions are frozen and written down; this is needed to hand them over. Dropped
+/// before that is done, they are unfrozen.
 struct Frozen<'a> {
     outgoing: &'a mut Outgoing,
+    flbs: usize,
 }
 
 impl<'a> Frozen<'a> {
     fn new(outgoing: &'a mut Outgoing) -> Result<Self> {
+        static ATTEMPTS: Atomic<u64> = Atomic::new(0);
+        let mut writer = Writer {
+            handover: &mut outgoing.handover,
+            attempt: Attempt(ATTEMPTS.fetch_add(1, Relaxed)),
+            sessions: 0,
+            flbs: 0,
+        };
         all_or_none(
-            &mut (),
+            &mut writer,
             outgoing.sessions.cursor_front_mut().map(Place),
-            |(), place| place.session().files().lock().freeze(),
-            |(), place| place.session().files().lock().unfreeze(),
+            |writer, place| writer.freeze(place.session()),
+            |_, place| place.session().files().lock().unfreeze(),
         )?;
-        Ok(Self { outgoing })
+        let flbs = writer.flbs;
+        Ok(Self { outgoing, flbs })
     }
 
-    /// Writes the handover, root last.
-    fn write(self) -> Result {
-        static ATTEMPTS: Atomic<u64> = Atomic::new(0);
-        let attempt = Attempt(ATTEMPTS.fetch_add(1, Relaxed));
-        let mut flbs = 0;
-        for (nth, session) in self.outgoing.sessions.values().enumerate() {
-            let mut files = session.files().lock();
-            let entry = SessionSer {
-                name: *session.name().as_array(),
-                files: files.write()?,
-                count: files.len() as u64,
-            };
-            self.outgoing.handover.sessions.write(nth, &entry)?;
-            files.for_each_flbs(|set, files| {
-                set.iter().try_for_each(|flb| {
-                    let (at, entry) = flb.write_down(attempt, flbs, files);
-                    flbs = flbs.max(at.saturating_add(1));
-                    let page = self.outgoing.handover.flbs.bytes_mut();
-                    chain::write(page, at, &entry).map_err(|_| ENOSPC)
-                })
-            })?;
-        }
+    /// Writes the root: from now on the next kernel finds everything.
+    fn hand_over(self) -> Result {
         let count = self.outgoing.len();
         let handover = &mut self.outgoing.handover;
         let header = FlbHeaderSer {
             pages: 1,
-            count: flbs as u64,
+            count: self.flbs as u64,
         };
         header
             .write_to_prefix(handover.flbs.bytes_mut())
@@ -144,12 +169,9 @@ impl<'a> Frozen<'a> {
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        undo_back(
-            &mut (),
-            self.outgoing.sessions.cursor_back_mut().map(Place),
-            |(), place| {
-                place.session().files().lock().unfreeze();
-            },
-        );
+        let last = self.outgoing.sessions.cursor_back_mut().map(Place);
+        undo_back(&mut (), last, |(), place| {
+            place.session().files().lock().unfreeze();
+        });
     }
 }

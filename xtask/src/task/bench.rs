@@ -157,7 +157,8 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
     let hops = hops.0.iter().zip(sides).map(|(kernel, side)| Hop {
         label: kernel.to_string(),
         kernel: kernel_name(*kernel),
-        cmdline: profile.cmdline(),
+        // What the kernel says on a serial port costs more than what it does.
+        cmdline: format!("{} loglevel=6", profile.cmdline()),
         is_debug: profile == Profile::Debug,
         steps: vec![Step {
             name: format!("{load:?}/{side:?}").to_lowercase(),

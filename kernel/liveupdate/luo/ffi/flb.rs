@@ -85,7 +85,7 @@ impl RawFlb {
     pub(crate) fn compatible(&self) -> Result<Compatible> {
         // SAFETY: By the type invariants the definition is valid.
         let compatible = unsafe { &self.raw.as_ref().compatible };
-        Compatible::new(&compatible.map(|byte| byte as u8)).map_err(|_| EINVAL)
+        Compatible::new(compatible).map_err(|_| EINVAL)
     }
 
     /// Whether this is the definition at `raw`.

@@ -86,7 +86,7 @@ impl RawHandler {
     pub(crate) fn compatible(&self) -> Result<Compatible> {
         // SAFETY: By the type invariants the handler is valid.
         let compatible = unsafe { &self.raw.as_ref().compatible };
-        Compatible::new(&compatible.map(|byte| byte as u8)).map_err(|_| EINVAL)
+        Compatible::new(compatible).map_err(|_| EINVAL)
     }
 
     /// Whether this is the handler at `raw`.
@@ -130,10 +130,9 @@ pub(crate) struct PinnedHandler {
 
 impl PinnedHandler {
     /// The handler's name with its NUL, as it crosses the kexec.
-    pub(crate) fn compatible(&self) -> [u8; Compatible::SIZE] {
+    pub(crate) fn compatible(&self) -> &[u8; Compatible::SIZE] {
         // SAFETY: By the type invariants the handler is valid.
-        let compatible = unsafe { self.handler.raw.as_ref().compatible };
-        compatible.map(|byte| byte as u8)
+        unsafe { &self.handler.raw.as_ref().compatible }
     }
 
     /// Whether this is the handler at `other`.

@@ -16,6 +16,7 @@ use luo_core::{
     }, //
 };
 
+use super::Flb;
 use crate::{
     ffi::flb::{
         Object,
@@ -98,19 +99,42 @@ impl IncomingFlbs {
         Ok(object)
     }
 
-    /// Gives back what [`Self::get`] gave, or what a file that is finished held.
+    /// Gives back what [`Self::get`] gave.
+    pub(crate) fn put(&self, raw: &RawFlb) {
+        if let Ok(Some(flb)) = self.find(raw) {
+            flb.leave(raw);
+        }
+    }
+
+    /// A file that depended on an object is finished.
     ///
     /// Nothing happens if no object of this name came: files may depend on more objects in this
     /// kernel than they did in the last.
-    pub(crate) fn put(&self, raw: &RawFlb) {
-        let Ok(Some(flb)) = self.find(raw) else {
-            return;
-        };
-        let mut life = flb.life.lock();
+    pub(crate) fn leave(&self, flb: &Flb) {
+        if let Some(incoming) = flb.incoming().and_then(|at| self.0.get(at)) {
+            incoming.leave(flb.raw());
+        }
+    }
+
+    /// Where the object of this name is.
+    pub(crate) fn position(&self, compatible: &Compatible) -> Option<usize> {
+        self.0.iter().position(|flb| flb.compatible == *compatible)
+    }
+
+    fn find(&self, raw: &RawFlb) -> Result<Option<&IncomingFlb>> {
+        let at = self.position(&raw.compatible()?);
+        Ok(at.and_then(|at| self.0.get(at)).map(|flb| &**flb))
+    }
+}
+
+impl IncomingFlb {
+    /// One less uses it. After the last one it is finished.
+    fn leave(&self, raw: &RawFlb) {
+        let mut life = self.life.lock();
         let Life::Used { refs, retrieval } = &mut *life else {
             pr_warn!(
                 "'{}' is finished, but it was put once more\n",
-                Show(flb.compatible)
+                Show(self.compatible)
             );
             return;
         };
@@ -118,25 +142,16 @@ impl IncomingFlbs {
             return;
         }
         // What was never asked for is retrieved so that it can be finished.
-        if let Err(error) = retrieve(retrieval, raw, flb.data) {
+        if let Err(error) = retrieve(retrieval, raw, self.data) {
             pr_warn!(
                 "'{}' could not be retrieved: {error:?}\n",
-                Show(flb.compatible)
+                Show(self.compatible)
             );
         }
         if let Some(retrieved) = core::mem::take(retrieval).into_done() {
             retrieved.finish();
         }
         *life = Life::Finished;
-    }
-
-    fn find(&self, raw: &RawFlb) -> Result<Option<&IncomingFlb>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let name = raw.compatible()?;
-        let flb = self.0.iter().find(|flb| flb.compatible == name);
-        Ok(flb.map(|flb| &**flb))
     }
 }
 

@@ -7,11 +7,6 @@ use kernel::{
     fs::File,
     new_mutex,
     prelude::*,
-    rbtree::{
-        Entry,
-        RBTree,
-        RBTreeNodeReservation, //
-    },
     sync::{
         aref::ARef,
         Arc,
@@ -19,6 +14,7 @@ use kernel::{
     }, //
 };
 use luo_core::{
+    index,
     lifecycle::Retrieval,
     name::SessionName,
     wire::{
@@ -44,7 +40,7 @@ pub(crate) struct Session {
     /// In the order in which they were preserved.
     files: KVVec<Pin<KBox<IncomingFile>>>,
     /// Where the file of each token stands.
-    tokens: RBTree<Token, usize>,
+    tokens: KVVec<index::Pair>,
 }
 
 /// A file of the last kernel.
@@ -82,7 +78,7 @@ impl IncomingFile {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let handler = self.handler.compatible();
         let show = |f: &mut _, state: core::fmt::Arguments<'_>| {
-            debugfs::show_file(f, self.token, &handler, state)
+            debugfs::show_file(f, self.token, handler, state)
         };
         // It may be held for as long as a handler works.
         let Some(retrieval) = self.retrieval.try_lock() else {
@@ -138,7 +134,7 @@ impl IncomingFile {
             if let Some(flbs) = handlers.flbs_of(&self.handler) {
                 flbs.iter()
                     .rev()
-                    .for_each(|flb| state.incoming_flbs.put(flb.raw()));
+                    .for_each(|flb| state.incoming_flbs.leave(flb));
             }
         }
     }
@@ -154,13 +150,12 @@ impl Session {
         name: SessionName,
         files: KVVec<Pin<KBox<IncomingFile>>>,
     ) -> Result<Result<Arc<Self>, Damage>> {
-        let mut tokens = RBTree::new();
+        let mut tokens = KVVec::with_capacity(files.len(), GFP_KERNEL)?;
         for (at, file) in files.iter().enumerate() {
-            let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-            let Entry::Vacant(place) = tokens.entry(file.token) else {
-                return Ok(Err(Damage::Duplicate));
-            };
-            place.insert(at, node);
+            tokens.push((file.token.0, at), GFP_KERNEL)?;
+        }
+        if let Err(index::Duplicate) = index::sort(&mut tokens) {
+            return Ok(Err(Damage::Duplicate));
         }
         Ok(Ok(Arc::new(
             Self {
@@ -189,8 +184,8 @@ impl Session {
     ///
     /// `ENOENT` for an unknown token, or why the file could not be retrieved, each time the same.
     pub(crate) fn retrieve(&self, token: Token) -> Result<ARef<File>> {
-        let at = self.tokens.get(&token);
-        let file = at.and_then(|at| self.files.get(*at)).ok_or(ENOENT)?;
+        let at = index::find(&self.tokens, token.0);
+        let file = at.and_then(|at| self.files.get(at)).ok_or(ENOENT)?;
         trace::retrieve(&self.name, token, || file.retrieve())
     }
 
