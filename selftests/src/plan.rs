@@ -41,6 +41,8 @@ pub struct Hop {
     pub kernel: String,
     /// Command line of this kernel, without the hop parameter.
     pub cmdline: String,
+    /// Whether PID 1 hands its own session on.
+    pub carries: bool,
     /// Whether it has KASAN and the like, which make everything slow.
     pub is_debug: bool,
     /// Steps, in this order.

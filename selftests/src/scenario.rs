@@ -5,6 +5,7 @@
 //! Each runs on both implementations. Where they differ on purpose, the scenario says what it
 //! expects of each, and `docs/compatibility.md` says why.
 
+pub mod boot;
 pub mod close;
 mod device;
 mod extensible;
@@ -16,6 +17,7 @@ mod retrieve;
 mod scale;
 mod session;
 mod stage;
+mod trace;
 
 pub use stage::{Kernel, Stage};
 
@@ -77,7 +79,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 12] = [
+    let groups: [&[Scenario]; 13] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -88,6 +90,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         handler::ALL,
         object::ALL,
         scale::ALL,
+        trace::ALL,
         // Last: they try to leave the kernel.
         reboot::ALL,
         object::LAST,
@@ -95,9 +98,13 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
     groups.into_iter().flatten()
 }
 
-/// The scenario of that name.
+/// The scenario of that name, of these or of [`boot`].
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    all().find(|scenario| scenario.name == name)
+    everything().find(|scenario| scenario.name == name)
+}
+
+fn everything() -> impl Iterator<Item = &'static Scenario> {
+    all().chain(boot::ALL.iter().map(|boot| &boot.scenario))
 }
 
 #[cfg(test)]
@@ -106,7 +113,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_sentences() {
-        let mut names: Vec<_> = all().map(|scenario| scenario.name).collect();
+        let mut names: Vec<_> = everything().map(|scenario| scenario.name).collect();
         assert!(names.iter().all(|name| {
             name.contains('_')
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
@@ -119,7 +126,9 @@ mod tests {
 
     #[test]
     fn every_scenario_ends_with_a_verdict_on_something() {
-        assert!(all().all(|it| it.here.is_some() || (it.before.is_some() && it.after.is_some())));
+        assert!(
+            everything().all(|it| it.here.is_some() || (it.before.is_some() && it.after.is_some()))
+        );
         assert!(find("no such scenario").is_none());
     }
 }

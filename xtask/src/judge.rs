@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use selftests::event::Event;
 use selftests::scenario::Side;
+use selftests::scenario::boot::Boot;
 
 use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
-use crate::suite::{CARRY, Kind, Test, Vm, part_name, stage_name};
+use crate::suite::{self, CARRY, Kind, Test, Vm, part_name, stage_name};
 use crate::vm::{HopRecord, Record};
 
 /// Lines of a step's output that a failure shows.
@@ -71,6 +72,12 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
             ))
         }
         Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count))),
+        Kind::Boot(boot) => (hop == 2).then(|| booted(machines, boot, hop)),
+        Kind::KUnit => {
+            let ran = machines.iter().find(|ran| ran.vm.name == suite::KUNIT)?;
+            let first = chain.vm.plan.hops.iter().position(|hop| hop.label == "rust")?;
+            (first + 1 == hop).then(|| in_log::kunit(hop, ran.hop(1)))
+        }
         // The kernel saves in the first hop of a machine and restores in the second.
         Kind::KhoLog => {
             let before = hop.checked_sub(1)?;
@@ -92,6 +99,24 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
     let parts: Vec<Cell> = [after, here, before].into_iter().flatten().collect();
     let bad = parts.iter().position(|cell| !cell.verdict.is_good()).unwrap_or(0);
     parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
+}
+
+/// A boot scenario: its halves are neighbouring hops of the machine that plays them all.
+fn booted(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
+    let Some(ran) = machines.iter().find(|ran| ran.vm.name == suite::BOOT) else {
+        return missing(hop);
+    };
+    let half = |side| {
+        let name = part_name(boot.scenario.name, side);
+        let mut hops = ran.vm.plan.hops.iter();
+        let at = hops.position(|hop| hop.steps.iter().any(|step| step.name == name));
+        at.map(|at| step(ran, at + 1, &name))
+    };
+    match (half(Side::Before), half(Side::After)) {
+        (Some(before), Some(_)) if !before.verdict.is_good() => Cell { hop, ..before },
+        (Some(_), Some(after)) => Cell { hop, ..after },
+        _ => missing(hop),
+    }
 }
 
 /// A cell about which nothing was heard.
@@ -185,8 +210,9 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
 
 /// Steps that the plan of a machine has without any test asking for them: PID 1's own.
 pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
-    let hops = ran.vm.first..ran.vm.first + ran.vm.plan.hops.len();
-    let cells = hops.map(|hop| step(ran, hop, CARRY)).filter(|cell| !cell.verdict.is_good());
+    let hops = (ran.vm.first..).zip(&ran.vm.plan.hops);
+    let carry = hops.filter(|(_, hop)| hop.steps.iter().any(|step| step.name == CARRY));
+    let cells = carry.map(|(hop, _)| step(ran, hop, CARRY)).filter(|cell| !cell.verdict.is_good());
     let trouble = |cell: Cell| Trouble {
         hop: cell.hop,
         what: format!("PID 1 could not carry its file through hop {}", cell.hop),

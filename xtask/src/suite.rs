@@ -6,6 +6,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use selftests::plan::{Action, Hop, Misbehaviour, Plan, Step};
+use selftests::scenario::boot::{self, Boot};
 use selftests::scenario::{self, Scenario, Side};
 
 use crate::failure::Failure;
@@ -44,6 +45,10 @@ pub(crate) enum Kind {
     Carry,
     /// A scenario of the guest: parts before, in and after each kernel.
     Scenario(&'static Scenario),
+    /// A scenario with a kernel that is booted with other parameters, on a machine of its own.
+    Boot(&'static Boot),
+    /// Tests inside the Rust kernel, on a machine of its own.
+    KUnit,
     /// A program in every hop.
     EveryHop,
     /// A program that is run before each kexec with `-s 1` and after it with `-s 2`.
@@ -93,7 +98,28 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(scenario::all().map(|scenario| {
         test(Suite::Scenarios, scenario.name, Kind::Scenario(scenario), "a rule of the kernel")
     }));
+    tests.extend(boot::ALL.iter().map(|boot| {
+        let about = "a rule of the kernel, with other boot parameters";
+        test(Suite::Scenarios, boot.scenario.name, Kind::Boot(boot), about)
+    }));
+    tests.push(test(
+        Suite::Scenarios,
+        "kunit",
+        Kind::KUnit,
+        "KUnit of luo_core and examples of rust/kernel, in a Rust kernel",
+    ));
     tests
+}
+
+impl Test {
+    /// Whether it makes sense over these kernels.
+    pub(crate) fn applies(&self, hops: &Hops) -> bool {
+        match self.kind {
+            Kind::Boot(boot) if boot.is_rust_only => hops.0.get(1) == Some(&Implementation::Rust),
+            Kind::KUnit => hops.0.contains(&Implementation::Rust),
+            _ => true,
+        }
+    }
 }
 
 /// The tests of a suite, or the one called `name`.
@@ -139,23 +165,81 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm>
             machines.push(Vm { name, plan: plan(&[], pair, profile), first });
         }
     }
+    machines.extend(boot_machine(tests, hops, profile));
+    machines.extend(kunit_machine(tests, hops, profile));
     machines
+}
+
+/// Name of the machine that plays boot scenarios.
+pub(crate) const BOOT: &str = "boot";
+
+/// Name of the machine that runs KUnit.
+pub(crate) const KUNIT: &str = "kunit";
+
+/// A machine that plays all boot scenarios: for each one the first kernel, as always, and then the
+/// second with other parameters.
+fn boot_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+    let [first, second, ..] = hops.0[..] else {
+        return None;
+    };
+    let hop = |kernel: Implementation, boot: &Boot, side: Side, parameters: &str| {
+        let name = boot.scenario.name.to_owned();
+        Hop {
+            cmdline: format!("{} {parameters}", profile.cmdline()).trim_end().to_owned(),
+            carries: false,
+            steps: vec![Step {
+                name: part_name(&name, side),
+                action: Action::Scenario { name, side },
+                limit_ms: profile.step_limit_ms(),
+            }],
+            ..bare(kernel, profile)
+        }
+    };
+    let pairs = tests.iter().filter_map(|test| match test.kind {
+        Kind::Boot(boot) => Some([
+            hop(first, boot, Side::Before, ""),
+            hop(second, boot, Side::After, boot.parameters),
+        ]),
+        _ => None,
+    });
+    let plan = Plan { hops: pairs.flatten().collect() };
+    (!plan.hops.is_empty()).then(|| Vm { name: BOOT.into(), plan, first: 1 })
+}
+
+/// A machine whose only kernel runs its own tests while it boots.
+fn kunit_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+    let wanted = tests.iter().any(|test| test.kind == Kind::KUnit);
+    let kernel = hops.0.iter().find(|kernel| **kernel == Implementation::Rust)?;
+    let hop = Hop {
+        cmdline: format!("{} kunit.enable=1 kunit.autorun=1", profile.cmdline()),
+        carries: false,
+        ..bare(*kernel, profile)
+    };
+    wanted.then(|| Vm { name: KUNIT.into(), plan: Plan { hops: vec![hop] }, first: 1 })
+}
+
+/// A hop in which nothing is done.
+fn bare(kernel: Implementation, profile: Profile) -> Hop {
+    Hop {
+        label: kernel.to_string(),
+        kernel: kernel_name(kernel),
+        cmdline: profile.cmdline(),
+        carries: true,
+        is_debug: profile == Profile::Debug,
+        steps: Vec::new(),
+    }
 }
 
 /// A machine with one hop and no tests, to see whether it boots at all.
 pub(crate) fn probe(kernel: Implementation, profile: Profile) -> Vm {
-    let mut plan = plan(&[], &[kernel], profile);
-    plan.hops.iter_mut().for_each(|hop| hop.steps.clear());
+    let plan = Plan { hops: vec![bare(kernel, profile)] };
     Vm { name: "probe".into(), plan, first: 1 }
 }
 
 fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
     let hops = hops.iter().enumerate().map(|(index, kernel)| Hop {
-        label: kernel.to_string(),
-        kernel: kernel_name(*kernel),
-        cmdline: profile.cmdline(),
-        is_debug: profile == Profile::Debug,
         steps: steps(tests, index + 1, hops.len(), profile),
+        ..bare(*kernel, profile)
     });
     Plan { hops: hops.collect() }
 }
@@ -260,7 +344,7 @@ mod tests {
 
     #[test]
     fn every_update_has_its_kho_test() {
-        let tests = all();
+        let tests = select(Suite::Upstream, None).unwrap();
         let starts = |hops: &str| {
             let machines = machines(&tests, &hops.parse().unwrap(), Profile::Release);
             machines.iter().map(|vm| (vm.first, vm.plan.hops.len())).collect::<Vec<_>>()
@@ -268,6 +352,20 @@ mod tests {
         assert_eq!(starts("c,c"), [(1, 2)]);
         assert_eq!(starts("c,c,c"), [(1, 3), (2, 2)]);
         assert_eq!(starts("c,rust,c,rust,c"), [(1, 5), (2, 2), (4, 2)]);
+    }
+
+    #[test]
+    fn boot_scenarios_and_kunit_have_machines_where_they_make_sense() {
+        let names = |hops: &str| {
+            let hops = hops.parse().unwrap();
+            let tests: Vec<_> = all().into_iter().filter(|test| test.applies(&hops)).collect();
+            let machines = machines(&tests, &hops, Profile::Release);
+            machines.into_iter().map(|vm| (vm.name, vm.plan.hops.len())).collect::<Vec<_>>()
+        };
+        let machine = |name: &str, hops| (name.to_owned(), hops);
+        assert_eq!(names("c,c"), [machine("chain", 2), machine("boot", 6)]);
+        let all = [machine("chain", 2), machine("boot", 10), machine("kunit", 1)];
+        assert_eq!(names("c,rust"), all);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! The virtual machine: starting QEMU, listening to it, knowing when something is wrong.
 
 mod accel;
-mod kernel_log;
-mod ktap;
+pub(crate) mod kernel_log;
+pub(crate) mod ktap;
 mod qemu;
 mod run;
 mod watch;

@@ -3,6 +3,7 @@
 //! `reboot(LINUX_REBOOT_CMD_KEXEC)`: all or nothing.
 
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
 
 use super::Scenario;
 use super::stage::{
@@ -10,8 +11,10 @@ use super::stage::{
 };
 use crate::{abi, test_device};
 
-pub(super) const ALL: &[Scenario] =
-    &[Scenario::across("a_freeze_that_fails_can_be_tried_again", freeze_before, freeze_after)];
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::across("a_freeze_that_fails_can_be_tried_again", freeze_before, freeze_after),
+    Scenario::across("commands_after_the_handover_are_ebusy", busy_before, busy_after),
+];
 
 fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     let (first, second) = (create("refreeze-1")?, create("refreeze-2")?);
@@ -67,4 +70,40 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
     check_memfd(abi::retrieve_fd(&first, 6).context("RETRIEVE_FD")?, "after the failure")?;
     abi::finish(&first).context("FINISH")?;
     abi::finish(&second).context("FINISH")
+}
+
+/// What the memfd holds until somebody sees `EBUSY`, and from then on.
+const NOT_SEEN: &str = "not seen";
+const SEEN: &str = "EBUSY!!!";
+
+/// A thread asks for a used token until the answer is another. What it sees it writes into a page
+/// that is on its way to the next kernel already.
+fn busy_before(stage: &mut Stage<'_>) -> Result<()> {
+    let (session, file) = (create("busy-late")?, memfd(NOT_SEEN)?);
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    let asked = session.try_clone().context("dup")?;
+    std::thread::spawn(move || {
+        loop {
+            match abi::preserve_fd(&asked, &file, 1) {
+                Err(Errno::EXIST) => std::thread::yield_now(),
+                Err(Errno::BUSY) => {
+                    let _ = rustix::io::pwrite(&file, SEEN.as_bytes(), 0);
+                    return;
+                }
+                // Nothing else may be said; the next kernel finds what there was.
+                _ => return,
+            }
+        }
+    });
+    stage.keep(session);
+    Ok(())
+}
+
+fn busy_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("busy-late")?;
+    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    // C blocks for ever.
+    let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, SEEN);
+    check_memfd(&file, expected)?;
+    abi::finish(&session).context("FINISH")
 }

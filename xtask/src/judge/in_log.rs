@@ -5,6 +5,8 @@
 use crate::judge::{failed, missing};
 use crate::outcome::{Cell, Verdict};
 use crate::vm::HopRecord;
+use crate::vm::kernel_log;
+use crate::vm::ktap::{self, Line, TestResult};
 
 /// FLBs that `lib/tests/liveupdate.c` registers with every file handler.
 const FLBS: usize = 3;
@@ -95,6 +97,54 @@ pub(super) fn kho(hop: usize, record: Option<&HopRecord>) -> Cell {
     }
 }
 
+/// Suites and examples that must be among the tests of the kernel.
+const KUNIT: &[&str] = &[
+    "luo_core_chain",
+    "luo_core_command",
+    "luo_core_index",
+    "luo_core_lifecycle",
+    "luo_core_name",
+    "luo_core_refs",
+    "luo_core_rollback",
+    "luo_core_wire",
+    "rust_doctest_kernel_fs_anon_inode_rs_",
+    "rust_doctest_kernel_kho_rs_",
+    "rust_doctest_kernel_liveupdate_file_rs_",
+    "rust_doctest_kernel_liveupdate_flb_rs_",
+    "rust_doctest_kernel_module_reference_rs_",
+    "rust_doctest_kernel_sync_rwsem_rs_",
+    "rust_doctest_kernel_uaccess_extensible_rs_",
+];
+
+/// Judges the tests that a kernel has run while it booted.
+pub(super) fn kunit(hop: usize, record: Option<&HopRecord>) -> Cell {
+    let Some(record) = record else {
+        return missing(hop);
+    };
+    let lines = record.log.iter().map(|line| kernel_log::message(line));
+    let results: Vec<_> = lines
+        .filter_map(|line| match ktap::parse(line) {
+            Line::Result(result) => Some(result),
+            _ => None,
+        })
+        .collect();
+    let bad = results.iter().filter(|result| !result.ok);
+    let mut wrong: Vec<String> = bad.map(|result| format!("{} failed", result.name)).collect();
+    for name in KUNIT {
+        let is_there = |result: &&TestResult<'_>| result.name.starts_with(name) && result.ok;
+        match results.iter().find(is_there) {
+            Some(result) if result.excused => wrong.push(format!("{name} was skipped")),
+            Some(_) => {}
+            None => wrong.push(format!("{name} was not run")),
+        }
+    }
+    if !wrong.is_empty() {
+        return failed(hop, "tests inside the kernel failed", &wrong);
+    }
+    let passed = results.iter().filter(|result| !result.excused).count();
+    Cell { hop, verdict: Verdict::Passed, detail: None, elapsed: None, subtests: passed }
+}
+
 fn message(line: &str) -> Option<&str> {
     line.split_once(FLB_PREFIX).map(|(_, message)| message)
 }
@@ -119,6 +169,19 @@ mod tests {
     const UNPRESERVE: &str = "unpreserve was triggered";
     const FOUND: &str = "found flb data from the previous boot";
     const FINISH: &str = "finish was triggered";
+
+    #[test]
+    fn tests_inside_the_kernel_must_all_be_there() {
+        let line = |ok: &str, name: &str| format!("[    1.5]     {ok} 1 {name}");
+        let mut log: Vec<String> = KUNIT.iter().map(|name| line("ok", name)).collect();
+        let verdict = |log: &[String]| {
+            kunit(1, Some(&HopRecord { log: log.to_vec(), ..HopRecord::default() })).verdict
+        };
+        assert_eq!(verdict(&log), Verdict::Passed);
+        assert_eq!(verdict(&log[1..]), Verdict::Failed);
+        log.push(line("not ok", "something_else"));
+        assert_eq!(verdict(&log), Verdict::Failed);
+    }
 
     #[test]
     fn flbs_are_preserved_when_a_kernel_is_left() {

@@ -159,6 +159,7 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
         kernel: kernel_name(*kernel),
         // What the kernel says on a serial port costs more than what it does.
         cmdline: format!("{} loglevel=6", profile.cmdline()),
+        carries: true,
         is_debug: profile == Profile::Debug,
         steps: vec![Step {
             name: format!("{load:?}/{side:?}").to_lowercase(),

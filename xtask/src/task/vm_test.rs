@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-use crate::failure::TestsFailed;
+use crate::failure::{Failure, TestsFailed};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::{Ready, Wish};
@@ -135,6 +135,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(hops) => hops.clone(),
         None => default_hops(&Project::open()?),
     };
+    let mut tests = tests;
+    tests.retain(|test| test.applies(&hops));
+    if tests.is_empty() {
+        let what = format!("no such test makes sense over {hops}");
+        return Err(Failure::new(what, "take other `--hops`, or leave them away").into());
+    }
     let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
     let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?

@@ -84,7 +84,9 @@ fn leave(guest: &Guest) -> Result<()> {
     system::load(next, guest.number + 1)?;
     guest.control.event(&Event::Loaded);
 
-    let held = carry::give(guest).context("preserve the state of PID 1")?;
+    let carries = guest.hop()?.carries;
+    let held = carries.then(|| carry::give(guest)).transpose();
+    let held = held.context("preserve the state of PID 1")?;
     guest.control.event(&Event::Reboot);
     guest.control.drain();
     // The kernel's own clock says from when on it was left.

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Kernels that are booted with other parameters, on a machine of their own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+
+use super::Scenario;
+use super::stage::{Log, Stage, create, fails, memfd, test_device, test_file};
+use crate::{abi, test_device};
+
+/// What is done before a kernel that is booted with other parameters, and in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Both halves.
+    pub scenario: Scenario,
+    /// What the command line of the second kernel has more.
+    pub parameters: &'static str,
+    /// C has no such parameter, or cannot be asked to survive this.
+    pub is_rust_only: bool,
+}
+
+/// All of them, in the order in which one machine plays them.
+pub const ALL: &[Boot] = &[
+    // First: later there is also what earlier kernels have left in memory.
+    Boot {
+        scenario: Scenario::across("a_damaged_handover_is_eio_if_told_to_go_on", damage, damaged),
+        parameters: "liveupdate_restore=continue",
+        is_rust_only: true,
+    },
+    Boot {
+        scenario: Scenario::across("a_kernel_with_luo_off_ignores_what_it_gets", some, off),
+        parameters: "liveupdate=off",
+        is_rust_only: false,
+    },
+    Boot {
+        scenario: Scenario::across("a_kernel_without_kho_has_no_luo", some, off),
+        parameters: "kho=off",
+        is_rust_only: false,
+    },
+    Boot {
+        scenario: Scenario::across("a_missing_handler_is_eio_for_ever", with_handler, no_handler),
+        parameters: "luo_test.handler=0",
+        is_rust_only: false,
+    },
+    Boot {
+        scenario: Scenario::across(
+            "an_object_that_failed_fails_for_ever",
+            with_handler,
+            object_fails,
+        ),
+        parameters: "",
+        // C has not counted its users then, and warns.
+        is_rust_only: true,
+    },
+];
+
+/// A session with a memfd.
+fn some(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("boot")?;
+    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn off(_: &mut Stage<'_>) -> Result<()> {
+    let node = Path::new(liveupdate_uapi::DEVICE);
+    ensure!(!node.exists(), "{} is there", node.display());
+    // Nobody can register, so nobody has an object.
+    let asked = abi::number(test_device()?, test_device::OUTGOING_OBJECT, 0);
+    fails("an object", asked, Errno::OPNOTSUPP)
+}
+
+/// A session with a file for tests.
+fn with_handler(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("boot")?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn no_handler(_: &mut Stage<'_>) -> Result<()> {
+    let mut log = Log::begin()?;
+    open_is_eio()?;
+    let said = log.lines("")?;
+    let named = said.iter().any(|line| line.contains("luo-test-v1"));
+    ensure!(named, "the log does not name the handler: {said:?}");
+    open_is_eio()
+}
+
+fn open_is_eio() -> Result<()> {
+    let errno = abi::open().err().and_then(|error| error.raw_os_error());
+    ensure!(errno == Some(Errno::IO.raw_os_error()), "the device says {errno:?}, not EIO");
+    Ok(())
+}
+
+/// Writes another format into the root, as a kernel of the future might.
+fn damage(stage: &mut Stage<'_>) -> Result<()> {
+    some(stage)?;
+    let memory = File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")?;
+    let roots = find_roots(&memory, stage.hop)?;
+    let [root] = roots[..] else {
+        anyhow::bail!("{} pages look like the root: {roots:x?}", roots.len());
+    };
+    memory.write_all_at(b"luo-v6", root).context("write memory")
+}
+
+/// What the root of the live update that ends hop `hop` begins with, until it is written.
+fn root(hop: usize) -> Result<[u8; 24]> {
+    let mut root = [0; 24];
+    root[..6].copy_from_slice(b"luo-v5");
+    let number = u64::try_from(hop).context("the hop")?;
+    root[8..16].copy_from_slice(&number.to_ne_bytes());
+    Ok(root)
+}
+
+/// Pages that begin like the root. KHO's tree, which has its address, is in debugfs only as it was
+/// before the root was added.
+fn find_roots(memory: &File, hop: usize) -> Result<Vec<u64>> {
+    const PAGE: u64 = 4096;
+    let root = root(hop)?;
+    let ranges = fs::read_to_string("/proc/iomem").context("read /proc/iomem")?;
+    let mut roots = Vec::new();
+    for range in ranges.lines().filter_map(|line| line.strip_suffix(" : System RAM")) {
+        let number = |text: &str| u64::from_str_radix(text.trim(), 16).context("/proc/iomem");
+        let (first, last) = range.split_once('-').context("/proc/iomem")?;
+        // Whole pages: the kernel warns if somebody asks for half of one.
+        let (first, end) = (number(first)?.next_multiple_of(PAGE), number(last)? + 1);
+        for address in (first..end - end % PAGE).step_by(4096) {
+            let mut bytes = [0; 24];
+            // A page that cannot be read is not the one.
+            if memory.read_exact_at(&mut bytes, address).is_ok() && bytes == root {
+                roots.push(address);
+            }
+        }
+    }
+    Ok(roots)
+}
+
+fn damaged(_: &mut Stage<'_>) -> Result<()> {
+    open_is_eio()?;
+    open_is_eio()?;
+    let said = Log::from_the_beginning()?.lines("luo: ")?;
+    let named = said.iter().any(|line| line.contains("luo-v6"));
+    ensure!(named, "the log does not say what is wrong: {said:?}");
+    let incoming = "/sys/kernel/debug/liveupdate/incoming";
+    let shown = fs::read_to_string(incoming).with_context(|| format!("read {incoming}"))?;
+    ensure!(shown.starts_with("damaged"), "{incoming} says {shown}");
+    Ok(())
+}
+
+fn object_fails(_: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    abi::number(&device, test_device::OBJECT_FAILS, 0).context("tell it")?;
+    let mut log = Log::begin()?;
+    for _ in 0..2 {
+        let asked = abi::number(&device, test_device::INCOMING_OBJECT, 0);
+        fails("the object", asked, super::stage::failure())?;
+    }
+    super::stage::check_callbacks(&mut log, &["object retrieve"])?;
+    // The file can be finished all the same.
+    let session = super::stage::retrieve("boot")?;
+    abi::finish(&session).context("FINISH")?;
+    super::stage::check_callbacks(&mut log, &["finish 1 not-tried"])
+}
