@@ -22,13 +22,17 @@ use kernel::{
         file::LocalFile,
         File, //
     },
-    str::CStr,
+    str::{
+        CStr,
+        CStrExt as _, //
+    },
     sync::aref::ARef, //
 };
 
 mod exports;
 pub(crate) mod flb;
 pub(crate) mod handler;
+mod layout;
 pub(crate) mod memory;
 pub(crate) mod trace;
 
@@ -63,7 +67,7 @@ pub(crate) fn panic(why: fmt::Arguments<'_>) -> ! {
     // SAFETY: For `%pA` a pointer to `Arguments` is right.
     unsafe {
         bindings::panic(
-            c"liveupdate: %pA".as_ptr().cast(),
+            c"liveupdate: %pA".as_char_ptr(),
             core::ptr::from_ref(&why).cast::<core::ffi::c_void>(),
         )
     }

@@ -114,7 +114,6 @@ pub(crate) enum Phase {
 /// The memory of the handover, but for files.
 pub(crate) struct Handover {
     pub(crate) root: ManuallyDrop<kho::Preserved>,
-    pub(crate) ser: LuoSer,
     pub(crate) sessions: BlockChain<SessionSer>,
     pub(crate) flbs: ManuallyDrop<kho::Preserved>,
 }
@@ -138,7 +137,6 @@ impl Outgoing {
             next: Order(0),
             handover: Handover {
                 root,
-                ser,
                 sessions: BlockChain::new(),
                 flbs: flbs.leak(),
             },

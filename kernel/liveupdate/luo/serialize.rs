@@ -25,10 +25,14 @@ use luo_core::{
     },
     wire::{
         FlbHeaderSer,
+        LuoSer,
         SessionSer, //
     }, //
 };
-use zerocopy::IntoBytes;
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
 
 use crate::{
     boot,
@@ -156,11 +160,9 @@ impl<'a> Frozen<'a> {
         header
             .write_to_prefix(handover.flbs.bytes_mut())
             .map_err(|_| ENOSPC)?;
-        handover.ser.sessions = handover.sessions.seal(count)?;
-        handover
-            .ser
-            .write_to(handover.root.bytes_mut())
-            .map_err(|_| ENOSPC)?;
+        let sessions = handover.sessions.seal(count)?;
+        let root = handover.root.bytes_mut();
+        LuoSer::mut_from_bytes(root).map_err(|_| EINVAL)?.sessions = sessions;
         self.outgoing.phase = Phase::Frozen;
         core::mem::forget(self);
         Ok(())

@@ -163,6 +163,9 @@ const VARIABLES: &[&str] = &[
     "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER=liveupdate",
     "KBUILD_BUILD_VERSION=1",
+    // Rust is compiled by clippy, with the kernel's lints, and nothing may be left of them.
+    "CLIPPY=1",
+    "KRUSTFLAGS=-Dwarnings",
     // Set and empty: nothing but the fragments names a kernel.
     "LOCALVERSION=",
 ];

@@ -36,12 +36,20 @@ use crate::{
 };
 
 /// Whether LUO is on.
+///
+/// # Safety
+///
+/// None.
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_enabled() -> bool {
     boot::is_enabled()
 }
 
 /// `reboot(LINUX_REBOOT_CMD_KEXEC)`: the point of no return, unless this fails.
+///
+/// # Safety
+///
+/// None.
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_reboot() -> c_int {
     from_result(|| serialize::reboot().map(|()| 0))

@@ -96,10 +96,11 @@ impl RawHandler {
 
     /// Whether the handler takes files such as this one.
     pub(crate) fn can_preserve(&self, file: &File) -> bool {
-        // SAFETY: By the type invariants the operation is there, and takes the handler and a file.
-        self.ops()
-            .can_preserve
-            .is_some_and(|call| unsafe { call(self.raw.as_ptr(), file.as_ptr()) })
+        let Some(call) = self.ops().can_preserve else {
+            return false;
+        };
+        // SAFETY: The operation takes the handler, which is valid by the type invariants, and a file.
+        unsafe { call(self.raw.as_ptr(), file.as_ptr()) }
     }
 
     /// Pins the handler's module, so that it can be called also when it is not registered any more.
