@@ -11,12 +11,35 @@
 /// The function takes nothing and returns [`Result`](crate::error::Result); the kernel ignores
 /// errors of initcalls.
 ///
-/// ```ignore
-/// kernel::early_initcall!(early_init);
+/// # Examples
 ///
-/// fn early_init() -> Result {
-///     Ok(())
+/// ```
+/// use kernel::sync::atomic::Relaxed;
+///
+/// mod example {
+///     use kernel::{
+///         prelude::*,
+///         sync::atomic::{Atomic, Relaxed}, //
+///     };
+///
+///     pub(super) static CALLS: Atomic<u32> = Atomic::new(0);
+///
+///     fn early_init() -> Result {
+///         CALLS.fetch_add(1, Relaxed);
+///         Ok(())
+///     }
+///     kernel::early_initcall!(early_init);
+///
+///     fn late_init() -> Result {
+///         CALLS.fetch_add(1, Relaxed);
+///         Err(EINVAL)
+///     }
+///     kernel::late_initcall!(late_init);
 /// }
+///
+/// // Both ran while the kernel booted, and nobody minded the error.
+/// assert_eq!(example::CALLS.load(Relaxed), 2);
+/// # Ok::<(), Error>(())
 /// ```
 #[macro_export]
 macro_rules! early_initcall {
@@ -80,15 +103,33 @@ unsafe impl Sync for ObsKernelParam {}
 
 /// Calls a function with the value of a kernel parameter, before anything else is set up.
 ///
-/// The function takes `Option<&'static CStr>`, `None` if the parameter stands without `=`, and
+/// The function takes `Option<&CStr>`, `None` if the parameter stands without `=`, and
 /// returns [`Result`](crate::error::Result). Nothing can be allocated yet.
 ///
-/// ```ignore
-/// kernel::early_param!("liveupdate", parse_liveupdate);
+/// # Examples
 ///
-/// fn parse_liveupdate(value: Option<&'static CStr>) -> Result {
-///     Ok(())
+/// ```
+/// use kernel::sync::atomic::Relaxed;
+///
+/// mod example {
+///     use kernel::{
+///         prelude::*,
+///         str::{kstrtobool, CStr},
+///         sync::atomic::{Atomic, Relaxed}, //
+///     };
+///
+///     pub(super) static IS_ON: Atomic<bool> = Atomic::new(false);
+///
+///     fn parse(value: Option<&CStr>) -> Result {
+///         IS_ON.store(kstrtobool(value.ok_or(EINVAL)?)?, Relaxed);
+///         Ok(())
+///     }
+///     kernel::early_param!("rust_doctest_initcall", parse);
 /// }
+///
+/// // Nobody boots with `rust_doctest_initcall=on`.
+/// assert!(!example::IS_ON.load(Relaxed));
+/// # Ok::<(), Error>(())
 /// ```
 #[macro_export]
 macro_rules! early_param {
@@ -105,7 +146,10 @@ macro_rules! early_param {
                         <$crate::str::CStr as $crate::str::CStrExt>::from_char_ptr(value)
                     })
                 };
-                $crate::error::from_result(|| super::$function(value).map(|()| 0))
+                // For any lifetime: the command line goes away after boot.
+                let function: for<'a> fn(Option<&'a $crate::str::CStr>) -> $crate::error::Result =
+                    super::$function;
+                $crate::error::from_result(|| function(value).map(|()| 0))
             }
 
             #[link_section = ".init.setup"]

@@ -37,7 +37,7 @@ pub fn is_enabled() -> bool {
 
 /// Zeroed memory that the next kernel will find where it is.
 ///
-/// It is given back when this is dropped; [`Preserved::leak`] leaves it to the next kernel for good.
+/// It is given back when this is dropped; [`Preserved::keep`] leaves it to the next kernel for good.
 ///
 /// # Invariants
 ///
@@ -106,9 +106,9 @@ impl Preserved {
         unsafe { bindings::virt_to_phys(self.memory.as_ptr().cast()) }
     }
 
-    /// Leaves the memory to the next kernel, whatever happens to this value.
-    pub fn leak(self) -> ManuallyDrop<Self> {
-        ManuallyDrop::new(self)
+    /// Leaves the memory to the next kernel for good.
+    pub fn keep(self) -> Kept {
+        Kept(ManuallyDrop::new(self))
     }
 
     /// Makes this memory the root of a subtree: the next kernel finds it by `name`.
@@ -118,14 +118,37 @@ impl Preserved {
     /// # Errors
     ///
     /// `EEXIST` if there is a subtree of this name, `ENOMEM`.
-    pub fn into_subtree(self, name: &CStr) -> Result<ManuallyDrop<Self>> {
+    pub fn into_subtree(self, name: &CStr) -> Result<Kept> {
         // SAFETY:
         // - `name` is NUL-terminated.
         // - The memory is preserved, and `size` is its true size; it is never freed from here on.
         to_result(unsafe {
             bindings::kho_add_subtree(name.as_char_ptr(), self.memory.as_ptr().cast(), self.size)
         })?;
-        Ok(self.leak())
+        Ok(self.keep())
+    }
+}
+
+/// Memory that the next kernel gets for sure: it is never given back, not even when this is dropped.
+pub struct Kept(ManuallyDrop<Preserved>);
+
+impl Kept {
+    /// The memory.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// The memory, to be written to.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+
+    /// Where the next kernel finds it.
+    #[inline]
+    pub fn phys(&self) -> PhysAddr {
+        self.0.phys()
     }
 }
 
@@ -165,7 +188,12 @@ impl Incoming {
     ///
     /// `ENOENT` if there is none, `EINVAL` if KHO's own tree is damaged, or the subtree is smaller,
     /// or its memory was not preserved.
-    pub fn subtree(name: &CStr, size: usize) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// As for [`Incoming::at`]: whoever else finds the subtree must not write to it, nor free it
+    /// before this.
+    pub unsafe fn subtree(name: &CStr, size: usize) -> Result<Self> {
         let (mut phys, mut found) = (0, 0);
         // SAFETY: `name` is NUL-terminated, and both pointers are valid for writes.
         to_result(unsafe {
@@ -174,7 +202,7 @@ impl Incoming {
         if found < size {
             return Err(EINVAL);
         }
-        // SAFETY: A subtree belongs to whoever knows its name.
+        // SAFETY: The caller promises it.
         unsafe { Self::at(phys, size) }.ok_or(EINVAL)
     }
 
@@ -207,6 +235,12 @@ impl Incoming {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: By the type invariants there are that many bytes, and nobody writes to them.
         unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.size) }
+    }
+
+    /// Where it is.
+    pub fn phys(&self) -> PhysAddr {
+        // SAFETY: By the type invariants the memory is in the direct map.
+        unsafe { bindings::virt_to_phys(self.memory.as_ptr().cast()) }
     }
 
     /// Gives the memory to the page allocator.

@@ -126,15 +126,16 @@ fn pairs_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement
 }
 
 fn pairs_after(count: usize) -> Result<Vec<Measurement>> {
-    let mut meters =
-        [Meter::new("RETRIEVE_SESSION"), Meter::new("RETRIEVE_FD"), Meter::new("FINISH")];
-    let [session_meter, file_meter, finish] = &mut meters;
+    let names = ["RETRIEVE_SESSION", "RETRIEVE_FD", "GET_NAME", "FINISH"];
+    let mut meters = names.map(Meter::new);
+    let [session_meter, file_meter, get_name, finish] = &mut meters;
     let device = abi::open().context("open the device")?;
     for number in 0..count {
         let name = name(number);
         let session =
             session_meter.time(|| abi::retrieve(&device, &name)).context("RETRIEVE_SESSION")?;
         let file = file_meter.time(|| abi::retrieve_fd(&session, 1)).context("RETRIEVE_FD")?;
+        get_name.time(|| abi::name_of(&session)).context("GET_NAME")?;
         finish.time(|| abi::finish(&session)).context("FINISH")?;
         drop((session, file));
     }

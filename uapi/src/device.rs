@@ -13,7 +13,8 @@ use crate::{Command, SESSION_NAME_LENGTH};
 ///
 /// # Errors
 ///
-/// `EINVAL` if the name is empty or not NUL-terminated, `EEXIST` if an outgoing session has it.
+/// `EINVAL` if the name is empty or not NUL-terminated, `EEXIST` if an outgoing session has it,
+/// `ENOSPC` if there are too many sessions (510,000).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CreateSession {

@@ -13,10 +13,16 @@
 //! - `ENOTTY`: no such command on this file. Linux 7.3's C implementation says `EINVAL` for numbers
 //!   beyond those it knows, and reads the size word before it looks at type and direction.
 //! - `EFAULT`: the size word cannot be read.
-//! - `EINVAL`: the size is below [`Command::MIN_SIZE`], a reserved field is not zero, or a field
-//!   has a value that makes no sense.
+//! - `EINVAL`: the size is below [`Command::MIN_SIZE`].
 //! - `E2BIG`: bytes beyond what the kernel knows are not zero.
-//! - `EOPNOTSUPP`: a known field asks for what this kernel does not do.
+//! - `EINVAL`: a reserved field is not zero, a field has a value that makes no sense, or the command
+//!   is not for sessions of this direction.
+//! - `EBUSY`: the kernel is being left. C waits, and for ever if it is.
+//! - `EMFILE`, `ENFILE`, `ENOMEM`: no descriptor, file or memory.
+//! - `EFAULT`: the reply cannot be written; nothing has happened then (in C, the command has).
+//!
+//! Opening the device is `EBUSY` while somebody has it open, and `EIO` if what the last kernel left
+//! cannot be used.
 //!
 //! The authority is `include/uapi/linux/liveupdate.h` of Linux 7.3.
 

@@ -13,8 +13,10 @@ use crate::{Command, SESSION_NAME_LENGTH};
 ///
 /// # Errors
 ///
-/// `EBADF` for a bad file descriptor, `EEXIST` if the token is used in this session, `EBUSY` if
-/// the file is preserved already, `ENOENT` if no handler takes such files, or the handler's error.
+/// `EINVAL` on an incoming session, `EEXIST` if the token is used in this session (or, after FINISH,
+/// if another session has the name), `ENOSPC` if there are too many files (630,000), `EBADF` for a
+/// bad file descriptor, `ENOENT` if no handler takes such files, `EBUSY` if the file is preserved
+/// already, or the handler's error.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PreserveFd {
@@ -46,7 +48,8 @@ impl Command for PreserveFd {
 ///
 /// # Errors
 ///
-/// `ENOENT` for an unknown token. A retrieve that failed once fails for ever with the same error.
+/// `EINVAL` on an outgoing session, `ENOENT` for an unknown token. A retrieve that failed once fails
+/// for ever with the same error.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RetrieveFd {
@@ -78,7 +81,8 @@ impl Command for RetrieveFd {
 ///
 /// # Errors
 ///
-/// `EBUSY` if a file cannot be finished yet; nothing has changed then.
+/// `EINVAL` on an outgoing session, `EBUSY` if a file cannot be finished yet, `ENOSPC` if there is no
+/// room for the session that it becomes; nothing has changed then.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Finish {

@@ -165,7 +165,15 @@ fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
 /// What went wrong in a machine outside any single test.
 pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
-    let trouble = |hop, what, excerpt| Trouble { hop, what, excerpt, log: ran.log.clone() };
+    // Hops of other machines are not those of the table.
+    let machine = match ran.vm.name.as_str() {
+        suite::BOOT | suite::KUNIT => format!(" of machine {}", ran.vm.name),
+        _ => String::new(),
+    };
+    let trouble = |hop, what: String, excerpt| {
+        let what = format!("{what}{machine}");
+        Trouble { hop, what, excerpt, log: ran.log.clone() }
+    };
     if let Some(alarm) = &ran.record.alarm {
         let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
         let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {

@@ -15,8 +15,11 @@ use crate::report;
 /// Runs that are kept.
 const KEPT: usize = 20;
 
+/// Figures of `cargo xtask bench`.
+pub(crate) const BENCH: &str = "bench.json";
+
 /// What names of logs begin with.
-const LOGS: &[&str] = &["chain", "kho-", "probe"];
+const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "probe"];
 
 /// A run younger than this may still be going on.
 const YOUNG: Duration = Duration::from_hours(6);
@@ -44,7 +47,7 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_log = path.extension().is_some_and(|extension| extension == "log")
             && LOGS.iter().any(|log| name.starts_with(log));
-        if is_log || report::FILES.contains(&name.as_str()) {
+        if is_log || report::FILES.contains(&name.as_str()) || name == BENCH {
             remove(&path)?;
         }
     }
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn only_what_a_run_wrote_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["junit.xml", "report.json", "report.txt", "chain.log", "kho-2.log", "my.log"] {
+        for name in ["junit.xml", "report.json", "report.txt", "chain.log", "boot.log", "my.log"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         clear(folder.path()).unwrap();

@@ -107,6 +107,8 @@ pub enum Damage {
     Address(u64),
     /// A block says that it has this many entries, which is none or more than fit.
     Count(u64),
+    /// The objects take this many pages, and not one.
+    Pages(u64),
     /// A chain comes back to a block that it has been to.
     Cycle(u64),
     /// A chain has more blocks than any kernel writes.
@@ -130,6 +132,7 @@ impl fmt::Display for Damage {
             Self::Format(format) => write!(f, "unknown format '{}'", format.escape_ascii()),
             Self::Address(address) => write!(f, "nothing was handed over at {address:#x}"),
             Self::Count(count) => write!(f, "a block says it has {count} entries"),
+            Self::Pages(pages) => write!(f, "the objects take {pages} pages, not one"),
             Self::Cycle(address) => write!(f, "the block at {address:#x} is met twice"),
             Self::Length => f.write_str("a chain has too many blocks"),
             Self::Name => f.write_str("a name is empty or has no end"),

@@ -98,6 +98,13 @@ impl<T: Entry> BlockChain<T> {
         Ok(next)
     }
 
+    /// Forgets what was written.
+    pub(crate) fn wipe(&mut self) {
+        for block in self.blocks.iter_mut() {
+            block.bytes_mut().fill(0);
+        }
+    }
+
     fn capacity_of(&self, blocks: usize) -> usize {
         blocks.saturating_mul(Self::LAYOUT.per_block())
     }

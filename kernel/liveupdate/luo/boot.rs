@@ -22,7 +22,11 @@ use luo_core::wire::{
 use zerocopy::FromBytes;
 
 use crate::{
-    debugfs, deserialize, device, ffi,
+    debugfs, deserialize, device,
+    ffi::{
+        self,
+        memory::HandedOver, //
+    },
     flb::IncomingFlbs,
     registry::{
         Incoming,
@@ -115,7 +119,7 @@ impl fmt::Display for Unusable {
 
 /// Makes the state from what the last kernel has left, if there was one.
 fn find() -> Result<Result<Pin<KBox<State>>>, Unusable> {
-    let found = match kho::Incoming::subtree(SUBTREE, size_of::<LuoSer>()) {
+    let (memory, found) = match HandedOver::take(SUBTREE, size_of::<LuoSer>()) {
         Ok(found) => found,
         Err(error) if error == ENOENT => {
             return Ok(State::new(0, Incoming::nothing(), IncomingFlbs::none()));
@@ -128,25 +132,17 @@ fn find() -> Result<Result<Pin<KBox<State>>>, Unusable> {
     let number = root.liveupdate_num;
     pr_info!("Retrieved live update data, liveupdate number: {number}\n");
 
-    let mut memory = ffi::memory::HandedOver::take().ok_or(Unusable::Kho(EBUSY))?;
     deserialize::check_sessions(&memory, root.sessions)
         .map_err(|damage| Unusable::Damaged("sessions", damage))?;
-    let flbs = deserialize::flbs(&memory, root.flbs).map_err(|error| match error {
+    let flbs = deserialize::flbs(&memory, root.flbs).map_err(|failure| match failure {
         deserialize::Failure::Damaged(damage) => Unusable::Damaged("FLBs", damage),
         deserialize::Failure::Other(error) => Unusable::TooMuch(error),
     })?;
-    if root.flbs != 0 {
-        memory.free(root.flbs);
-    }
-    found.free();
-    Ok(State::new(
-        number,
-        Incoming::Unread {
-            memory,
-            head: root.sessions,
-        },
-        flbs,
-    ))
+    let incoming = Incoming::Unread {
+        memory,
+        root: found,
+    };
+    Ok(State::new(number, incoming, flbs))
 }
 
 /// Sets up what goes to the next kernel, and the device.

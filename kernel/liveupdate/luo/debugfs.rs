@@ -17,6 +17,7 @@ use kernel::{
         File, //
     },
     fmt,
+    kho,
     prelude::*,
     sync::SetOnce, //
 };
@@ -28,10 +29,12 @@ use luo_core::{
     },
     wire::{
         Damage,
-        FileSer,
+        LuoSer,
         SessionSer, //
     }, //
 };
+
+use zerocopy::FromBytes;
 
 use crate::{
     ffi::memory::HandedOver,
@@ -75,8 +78,8 @@ fn show_incoming((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
         return Ok(());
     };
     match &*state.incoming.read() {
-        Incoming::Unread { memory, head } => {
-            show_unread(f, memory, *head).unwrap_or_else(|damage| writeln!(f, "damaged: {damage}"))
+        Incoming::Unread { memory, root } => {
+            show_unread(f, memory, root).unwrap_or_else(|damage| writeln!(f, "damaged: {damage}"))
         }
         Incoming::Read(sessions) => sessions.values().try_for_each(|slot| match slot {
             Slot::Waiting(session) => session.show(f, "waiting"),
@@ -86,25 +89,21 @@ fn show_incoming((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Sessions as they were handed over: nobody has opened the device.
+/// Sessions as they were handed over: nobody has opened the device. Their files are not shown, since
+/// nobody has checked them yet.
 fn show_unread(
     f: &mut fmt::Formatter<'_>,
     memory: &HandedOver,
-    head: u64,
+    root: &kho::Incoming,
 ) -> Result<fmt::Result, Damage> {
-    for block in Blocks::<_, SessionSer>::new(memory, head) {
+    let Ok((root, _)) = LuoSer::read_from_prefix(root.bytes()) else {
+        return Ok(Ok(()));
+    };
+    for block in Blocks::<_, SessionSer>::new(memory, root.sessions) {
         for session in block?.entries {
             let name = SessionName::new(&session.name)?;
-            if let error @ Err(_) = show_session(f, &name, "unread", session.count) {
+            if let error @ Err(_) = show_session(f, &name, "unread", Some(session.count)) {
                 return Ok(error);
-            }
-            for block in Blocks::<_, FileSer>::new(memory, session.files) {
-                for file in block?.entries {
-                    let handler = &file.compatible;
-                    if let error @ Err(_) = show_file(f, Token(file.token), handler, "unread") {
-                        return Ok(error);
-                    }
-                }
             }
         }
     }
@@ -116,9 +115,14 @@ pub(crate) fn show_session(
     f: &mut fmt::Formatter<'_>,
     name: &SessionName,
     state: &str,
-    files: u64,
+    files: Option<u64>,
 ) -> fmt::Result {
-    writeln!(f, "session \"{name}\" state={state} files={files}")
+    write!(f, "session \"{name}\" state={state}")?;
+    match files {
+        Some(files) => writeln!(f, " files={files}"),
+        // Nobody can look at them now.
+        None => writeln!(f),
+    }
 }
 
 /// The line of a file.

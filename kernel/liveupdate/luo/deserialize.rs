@@ -3,10 +3,12 @@
 //! The way in: what the last kernel has left becomes sessions and objects.
 //!
 //! Everything is checked before it is used, and nothing is freed before all of it has been read: if
-//! anything is wrong, the memory stays as it is.
+//! anything is wrong, the memory stays as it is. The root, the chain of sessions and the page of
+//! objects are looked at while the kernel boots, the rest when the device is opened first.
 
 use kernel::{
     alloc::AllocError,
+    kho,
     prelude::*,
     rbtree::{
         Entry,
@@ -29,6 +31,7 @@ use luo_core::{
         FileSer,
         FlbHeaderSer,
         FlbSer,
+        LuoSer,
         SessionSer, //
     }, //
 };
@@ -100,13 +103,16 @@ pub(crate) fn check_sessions(memory: &HandedOver, head: u64) -> Result<(), Damag
 
 /// Reads the page of objects at `address`, which is 0 if there is none.
 pub(crate) fn flbs(memory: &HandedOver, address: u64) -> Result<IncomingFlbs, Failure> {
-    let mut flbs = IncomingFlbs::none();
     if address == 0 {
-        return Ok(flbs);
+        return Ok(IncomingFlbs::none());
     }
+    let mut flbs = IncomingFlbs::empty();
     let page = memory.block(address).ok_or(Damage::Address(address))?;
     let (header, rest) =
         FlbHeaderSer::ref_from_prefix(page).map_err(|_| Damage::Address(address))?;
+    if header.pages != 1 {
+        return Err(Damage::Pages(header.pages).into());
+    }
     let too_many = Damage::Count(header.count);
     let count = usize::try_from(header.count).map_err(|_| too_many)?;
     let (entries, _) = <[FlbSer]>::ref_from_prefix_with_elems(rest, count).map_err(|_| too_many)?;
@@ -130,21 +136,24 @@ pub(crate) fn flbs(memory: &HandedOver, address: u64) -> Result<IncomingFlbs, Fa
 /// `EIO`, now and for ever, if it did not work.
 pub(crate) fn sessions(state: &State) -> Result {
     let mut incoming = state.incoming.write();
-    let (memory, head) = match &mut *incoming {
+    let read = match &mut *incoming {
         Incoming::Read(_) => return Ok(()),
         Incoming::Damaged => return Err(EIO),
-        Incoming::Unread { memory, head } => (memory, *head),
-    };
-    let mut reader = Reader {
-        memory,
-        state,
-        seen: RBTree::new(),
-    };
-    let read = || reader.read(head).map_err(|failure| failure.report());
-    match trace::deserialize(read, |sessions| sessions.keys().count()) {
-        Ok(sessions) => {
+        Incoming::Unread { memory, root } => {
+            let mut reader = Reader {
+                memory,
+                state,
+                seen: RBTree::new(),
+            };
+            let read = || reader.all(root).map_err(|failure| failure.report());
+            let read = trace::deserialize(read, |sessions| sessions.keys().count());
             let Reader { seen, .. } = reader;
-            seen.keys().for_each(|address| memory.free(*address));
+            read.map(|sessions| (sessions, seen, memory))
+        }
+    };
+    match read {
+        Ok((sessions, blocks, memory)) => {
+            blocks.keys().for_each(|address| memory.free(*address));
             *incoming = Incoming::Read(sessions);
             Ok(())
         }
@@ -164,6 +173,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Reads everything that the root leads to. The root and the page of objects were read while the
+    /// kernel booted; their memory must not be that of anything else.
+    fn all(&mut self, root: &kho::Incoming) -> Result<RBTree<SessionName, Slot>, Failure> {
+        let (ser, _) = LuoSer::read_from_prefix(root.bytes()).map_err(|_| EINVAL)?;
+        self.see(root.phys())?;
+        if ser.flbs != 0 {
+            self.see(ser.flbs)?;
+        }
+        self.read(ser.sessions)
+    }
+
     fn read(&mut self, head: u64) -> Result<RBTree<SessionName, Slot>, Failure> {
         let memory = self.memory;
         let mut sessions = RBTree::new();

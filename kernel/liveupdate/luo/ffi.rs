@@ -46,11 +46,11 @@ kernel::early_param!("liveupdate_restore", liveupdate_restore_param);
 kernel::early_initcall!(early_init);
 kernel::late_initcall!(late_init);
 
-fn liveupdate_param(value: Option<&'static CStr>) -> Result {
+fn liveupdate_param(value: Option<&CStr>) -> Result {
     crate::boot::liveupdate_param(value)
 }
 
-fn liveupdate_restore_param(value: Option<&'static CStr>) -> Result {
+fn liveupdate_restore_param(value: Option<&CStr>) -> Result {
     crate::boot::liveupdate_restore_param(value)
 }
 

@@ -106,10 +106,11 @@ impl FileSet {
         if self.phase == Phase::Frozen {
             return Err((EBUSY, file));
         }
-        self.pending = self.pending.saturating_sub(1);
         self.files
             .push_within_capacity(file)
-            .map_err(|error| (ENOMEM, error.0))
+            .map_err(|error| (ENOMEM, error.0))?;
+        self.pending = self.pending.saturating_sub(1);
+        Ok(())
     }
 
     /// Gives up a reservation.
@@ -132,8 +133,22 @@ impl FileSet {
             |set, at| set.freeze_one(at.get()),
             |set, at| set.unfreeze_one(at.get()),
         );
-        let sealed = frozen.and_then(|()| self.blocks.seal(self.files.len()));
-        sealed.inspect_err(|_| self.phase = Phase::Running)
+        match frozen {
+            Ok(()) => {
+                let sealed = self.blocks.seal(self.files.len());
+                sealed.inspect_err(|_| self.unfreeze())
+            }
+            Err(error) => {
+                self.go_on();
+                Err(error)
+            }
+        }
+    }
+
+    /// No file is frozen: nothing that was written counts.
+    fn go_on(&mut self) {
+        self.blocks.wipe();
+        self.phase = Phase::Running;
     }
 
     fn freeze_one(&mut self, at: usize) -> Result {
@@ -154,7 +169,7 @@ impl FileSet {
     pub(crate) fn unfreeze(&mut self) {
         let last = Index::last(self.files.len());
         undo_back(self, last, |set, at| set.unfreeze_one(at.get()));
-        self.phase = Phase::Running;
+        self.go_on();
     }
 
     /// Calls `each` with what files depend on and how many files in a row depend on just that.

@@ -12,6 +12,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     }, //
@@ -58,6 +62,8 @@ pub(crate) struct Flb {
     compatible: Compatible,
     /// Which of the objects of the last kernel it is, if any.
     incoming: Option<usize>,
+    /// Whether something depends on it; changed under the lock of `outgoing`.
+    is_used: Atomic<bool>,
     #[pin]
     outgoing: Mutex<OutgoingFlb>,
 }
@@ -96,10 +102,16 @@ impl Flb {
                 raw,
                 compatible,
                 incoming,
+                is_used: Atomic::new(false),
                 outgoing <- new_mutex!(outgoing, "luo::Flb::outgoing"),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Whether something depends on it, or somebody has got it.
+    fn is_used(&self) -> bool {
+        self.is_used.load(Relaxed)
     }
 
     /// Its definition.
@@ -120,6 +132,7 @@ impl Flb {
         } = &mut *outgoing;
         refs.enter(|| {
             *preserved = Some(self.raw.preserve()?);
+            self.is_used.store(true, Relaxed);
             Ok(())
         })
     }
@@ -129,7 +142,10 @@ impl Flb {
         let mut outgoing = self.outgoing.lock();
         match outgoing.refs.leave() {
             Left::Others => {}
-            Left::Nobody => outgoing.preserved = None,
+            Left::Nobody => {
+                outgoing.preserved = None;
+                self.is_used.store(false, Relaxed);
+            }
             Left::TooOften => pr_warn!("'{}' was put more often than got\n", Show(self.compatible)),
         }
     }
@@ -179,28 +195,13 @@ impl Flb {
 pub(crate) struct FlbSet(KVec<Arc<Flb>>);
 
 impl FlbSet {
-    /// Nothing.
-    pub(crate) const fn new() -> Self {
-        Self(KVec::new())
-    }
-
-    /// This and one more.
-    fn with(&self, flb: &Arc<Flb>) -> Result<Self> {
-        let mut set = KVec::with_capacity(self.0.len().saturating_add(1), GFP_KERNEL)?;
-        for there in self.0.iter() {
-            set.push(there.clone(), GFP_KERNEL)?;
+    /// These.
+    fn of(flbs: &[Arc<Flb>]) -> Result<Arc<Self>> {
+        let mut set = KVec::with_capacity(flbs.len(), GFP_KERNEL)?;
+        for flb in flbs {
+            set.push(flb.clone(), GFP_KERNEL)?;
         }
-        set.push(flb.clone(), GFP_KERNEL)?;
-        Ok(Self(set))
-    }
-
-    /// This without one.
-    fn without(&self, flb: &Arc<Flb>) -> Result<Self> {
-        let mut set = KVec::with_capacity(self.0.len(), GFP_KERNEL)?;
-        for there in self.0.iter().filter(|there| !Arc::ptr_eq(there, flb)) {
-            set.push(there.clone(), GFP_KERNEL)?;
-        }
-        Ok(Self(set))
+        Ok(Arc::new(Self(set), GFP_KERNEL)?)
     }
 }
 
@@ -209,6 +210,62 @@ impl Deref for FlbSet {
 
     fn deref(&self) -> &[Arc<Flb>] {
         &self.0
+    }
+}
+
+/// What files of a handler depend on now, and the set that files which come now keep.
+pub(crate) struct Dependencies {
+    flbs: KVec<Arc<Flb>>,
+    /// Made when the objects change; missing if there was no memory then.
+    set: Option<Arc<FlbSet>>,
+}
+
+impl Dependencies {
+    /// Nothing.
+    pub(crate) fn none() -> Result<Self> {
+        let set = FlbSet::of(&[])?;
+        Ok(Self {
+            flbs: KVec::new(),
+            set: Some(set),
+        })
+    }
+
+    /// The objects, in the order of registration.
+    pub(crate) fn flbs(&self) -> &[Arc<Flb>] {
+        &self.flbs
+    }
+
+    /// What a file keeps that is preserved now.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there was no memory when an object was unregistered.
+    pub(crate) fn set(&self) -> Result<&Arc<FlbSet>> {
+        self.set.as_ref().ok_or(ENOMEM)
+    }
+
+    /// One more object.
+    fn add(&mut self, flb: Arc<Flb>) -> Result {
+        self.flbs.push(flb, GFP_KERNEL)?;
+        match FlbSet::of(&self.flbs) {
+            Ok(set) => {
+                self.set = Some(set);
+                Ok(())
+            }
+            Err(error) => {
+                self.flbs.pop();
+                Err(error)
+            }
+        }
+    }
+
+    /// One object less. That cannot fail: if there is no memory for the new set, no file can be
+    /// preserved before there is.
+    fn remove(&mut self, is_flb: impl Fn(&Flb) -> bool) -> Option<Arc<Flb>> {
+        let at = self.flbs.iter().position(|flb| is_flb(flb))?;
+        let flb = self.flbs.remove(at).ok();
+        self.set = FlbSet::of(&self.flbs).ok();
+        flb
     }
 }
 

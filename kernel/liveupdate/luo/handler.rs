@@ -14,7 +14,11 @@ use crate::{
         PinnedHandler,
         RawHandler, //
     },
-    flb::FlbSet,
+    flb::{
+        Dependencies,
+        Flb,
+        FlbSet, //
+    },
     show::Show, //
 };
 
@@ -22,9 +26,8 @@ use crate::{
 struct Entry {
     raw: RawHandler,
     compatible: Compatible,
-    /// What its files depend on, in the order of registration. Files keep the set that they were
-    /// counted in.
-    flbs: Arc<FlbSet>,
+    /// What its files depend on. Files keep the set that they were counted in.
+    dependencies: Dependencies,
 }
 
 /// All handlers, in the order of registration, which is the order in which they are asked.
@@ -56,30 +59,30 @@ impl Handlers {
             );
             return Err(EEXIST);
         }
-        let flbs = Arc::new(FlbSet::new(), GFP_KERNEL)?;
+        let dependencies = Dependencies::none()?;
         Ok(self.0.push(
             Entry {
                 raw,
                 compatible,
-                flbs,
+                dependencies,
             },
             GFP_KERNEL,
         )?)
     }
 
     /// Removes a handler, and returns what its files depended on.
-    pub(crate) fn remove(&mut self, is_it: impl Fn(&RawHandler) -> bool) -> Option<Arc<FlbSet>> {
+    pub(crate) fn remove(&mut self, is_it: impl Fn(&RawHandler) -> bool) -> Option<Dependencies> {
         let at = self.0.iter().position(|entry| is_it(&entry.raw))?;
-        self.0.remove(at).ok().map(|entry| entry.flbs)
+        self.0.remove(at).ok().map(|entry| entry.dependencies)
     }
 
     /// What files of a handler depend on, to be changed.
-    pub(crate) fn flbs_mut(
+    pub(crate) fn dependencies_mut(
         &mut self,
         is_it: impl Fn(&RawHandler) -> bool,
-    ) -> Option<&mut Arc<FlbSet>> {
+    ) -> Option<&mut Dependencies> {
         let entry = self.0.iter_mut().find(|entry| is_it(&entry.raw))?;
-        Some(&mut entry.flbs)
+        Some(&mut entry.dependencies)
     }
 
     /// The handler that takes `file`, with its module pinned.
@@ -95,7 +98,7 @@ impl Handlers {
         let handler = entry.raw.pin().map_err(|_| ENOENT)?;
         Ok(Found {
             handler,
-            flbs: &entry.flbs,
+            flbs: entry.dependencies.set()?,
         })
     }
 
@@ -106,8 +109,8 @@ impl Handlers {
     }
 
     /// What files of a handler depend on now; nothing if it is not registered any more.
-    pub(crate) fn flbs_of(&self, handler: &PinnedHandler) -> Option<&Arc<FlbSet>> {
-        let entry = self.0.iter().find(|entry| handler.is(&entry.raw))?;
-        Some(&entry.flbs)
+    pub(crate) fn flbs_of(&self, handler: &PinnedHandler) -> &[Arc<Flb>] {
+        let entry = self.0.iter().find(|entry| handler.is(&entry.raw));
+        entry.map_or(&[], |entry| entry.dependencies.flbs())
     }
 }

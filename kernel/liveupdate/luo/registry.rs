@@ -13,14 +13,14 @@
 //!    insert a name, and by `reboot(2)` while it freezes files.
 //! 4. `outgoing::Session::files`: the files of one of them. Never held while a file is preserved or
 //!    unpreserved, so that `reboot(2)` never waits for that.
-//! 5. `incoming::File::retrieval`: one file of the last kernel, held while it is retrieved.
+//! 5. `IncomingFile::retrieval`: one file of the last kernel, held while it is retrieved.
 //! 6. [`State::handlers`]: held for reading while handlers are asked whether they take a file, and
 //!    while an object is preserved or finished.
 //! 7. `Flb::outgoing`, `IncomingFlb::life`: one object, held while it is preserved, unpreserved,
-//!    retrieved or finished. An object's callbacks may get other objects.
+//!    retrieved or finished.
 //! 8. [`State::flbs`], [`State::identities`]: held for a lookup.
 //!
-//! Callbacks of handlers run under at most 1, and 3 and 4 when they freeze, or 5 when they retrieve.
+//! `docs/locking.md` says under which of them callbacks run.
 //!
 //! [`State::incoming`]: crate::state::State::incoming
 //! [`State::outgoing`]: crate::state::State::outgoing
@@ -28,10 +28,7 @@
 //! [`State::flbs`]: crate::state::State::flbs
 //! [`State::identities`]: crate::state::State::identities
 
-use core::{
-    cmp::Ordering,
-    mem::ManuallyDrop, //
-};
+use core::cmp::Ordering;
 
 use kernel::{
     kho,
@@ -113,9 +110,17 @@ pub(crate) enum Phase {
 
 /// The memory of the handover, but for files.
 pub(crate) struct Handover {
-    pub(crate) root: ManuallyDrop<kho::Preserved>,
+    pub(crate) root: kho::Kept,
     pub(crate) sessions: BlockChain<SessionSer>,
-    pub(crate) flbs: ManuallyDrop<kho::Preserved>,
+    pub(crate) flbs: kho::Kept,
+}
+
+impl Handover {
+    /// Forgets what was written, but for the root, which says that there is nothing.
+    pub(crate) fn wipe(&mut self) {
+        self.sessions.wipe();
+        self.flbs.bytes_mut().fill(0);
+    }
 }
 
 impl Outgoing {
@@ -138,7 +143,7 @@ impl Outgoing {
             handover: Handover {
                 root,
                 sessions: BlockChain::new(),
-                flbs: flbs.leak(),
+                flbs: flbs.keep(),
             },
         })
     }
@@ -204,8 +209,8 @@ pub(crate) enum Incoming {
     Unread {
         /// What was handed over.
         memory: HandedOver,
-        /// The first block of sessions, or 0.
-        head: u64,
+        /// The root, which says where everything is.
+        root: kho::Incoming,
     },
     /// By name.
     Read(RBTree<SessionName, Slot>),

@@ -144,7 +144,8 @@ impl<'a> Frozen<'a> {
             outgoing.sessions.cursor_front_mut().map(Place),
             |writer, place| writer.freeze(place.session()),
             |_, place| place.session().files().lock().unfreeze(),
-        )?;
+        )
+        .inspect_err(|_| writer.handover.wipe())?;
         let flbs = writer.flbs;
         Ok(Self { outgoing, flbs })
     }
@@ -175,5 +176,6 @@ impl Drop for Frozen<'_> {
         undo_back(&mut (), last, |(), place| {
             place.session().files().lock().unfreeze();
         });
+        self.outgoing.handover.wipe();
     }
 }

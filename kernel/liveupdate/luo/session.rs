@@ -91,16 +91,17 @@ impl Handle {
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // FINISH holds it for as long as handlers work.
         let Some(role) = self.role.try_read() else {
-            return debugfs::show_session(f, &self.name, "finishing", 0);
+            return debugfs::show_session(f, &self.name, "finishing", None);
         };
         match &*role {
             Role::Outgoing(session) => session.show(f),
             Role::Incoming(session) => session.show(f, "retrieved"),
-            Role::Displaced => debugfs::show_session(f, &self.name, "displaced", 0),
+            Role::Displaced => debugfs::show_session(f, &self.name, "displaced", Some(0)),
         }
     }
 
     fn preserve_fd(&self, call: &Call<PreserveFd>) -> Result {
+        check_running()?;
         match &*self.role.read() {
             Role::Outgoing(session) => session.preserve(call),
             Role::Incoming(_) => Err(EINVAL),
@@ -109,11 +110,11 @@ impl Handle {
     }
 
     fn retrieve_fd(&self, call: &mut Call<RetrieveFd>) -> Result {
+        check_running()?;
         let role = self.role.read();
         let Role::Incoming(session) = &*role else {
             return Err(EINVAL);
         };
-        check_running()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
         let file = session.retrieve(Token(call.argument.token))?;
         call.argument.fd = fd.reserved_fd() as i32;
@@ -124,6 +125,11 @@ impl Handle {
 
     fn finish(&self, call: &Call<Finish>) -> Result {
         if call.argument.reserved != 0 {
+            return Err(EINVAL);
+        }
+        check_running()?;
+        // In the wrong direction there is nothing to wait for, and nobody must wait for this.
+        if !matches!(&*self.role.read(), Role::Incoming(_)) {
             return Err(EINVAL);
         }
         trace::finish(&self.name, || self.finish_session(call))
@@ -237,7 +243,7 @@ static SESSION: Operations<SessionFile> = Operations::new();
 impl AnonInodeFile for SessionFile {
     type Ptr = Arc<Handle>;
 
-    fn release(handle: Arc<Handle>, _file: &File) {
+    fn release(handle: Arc<Handle>) {
         handle.close();
     }
 

@@ -7,7 +7,7 @@
 /// Returns the file descriptor of a new file, whose behaviour the argument says.
 pub const NEW: u32 = 0xBAE0;
 
-/// Lets files go on that are slow to be preserved, now and from now on.
+/// Lets files go on that are being preserved slowly.
 pub const GO: u32 = 0xBAE1;
 
 /// Says whether files can be finished that cannot be at first: 0 or 1.

@@ -23,8 +23,13 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        new_condvar,
+        new_mutex,
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        CondVar,
+        Mutex,
+        SetOnce, //
     },
 };
 
@@ -37,15 +42,65 @@ static OPERATIONS: Operations<TestFile> = Operations::new();
 /// What [`abi::MAY_FINISH`] said last.
 static MAY_FINISH: Atomic<bool> = Atomic::new(false);
 
-/// How many files wait to be preserved.
-static WAITING: Atomic<u64> = Atomic::new(0);
+/// Files that wait.
+static GATE: SetOnce<Pin<KBox<Gate>>> = SetOnce::new();
+
+/// Where files wait until they are told to go on.
+#[pin_data]
+struct Gate {
+    #[pin]
+    state: Mutex<GateState>,
+    #[pin]
+    opened: CondVar,
+}
+
+struct GateState {
+    waiting: u64,
+    /// How often the gate was opened.
+    times: u64,
+}
+
+impl Gate {
+    /// Waits until the gate is opened once more.
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        let times = state.times;
+        state.waiting += 1;
+        while state.times == times {
+            self.opened.wait(&mut state);
+        }
+        state.waiting -= 1;
+    }
+}
+
+/// Makes the gate.
+pub(crate) fn set_up() -> Result {
+    let state = GateState {
+        waiting: 0,
+        times: 0,
+    };
+    let gate = pin_init!(Gate {
+        state <- new_mutex!(state, "luo_test::Gate::state"),
+        opened <- new_condvar!("luo_test::Gate::opened"),
+    });
+    GATE.populate(KBox::pin_init(gate, GFP_KERNEL)?);
+    Ok(())
+}
+
+/// Lets files go on that wait.
+pub(crate) fn go() {
+    if let Some(gate) = GATE.as_ref() {
+        gate.state.lock().times += 1;
+        gate.opened.notify_all();
+    }
+}
 
 pub(crate) fn may_finish(may: bool) {
     MAY_FINISH.store(may, Relaxed);
 }
 
 pub(crate) fn waiting() -> u64 {
-    WAITING.load(Relaxed)
+    GATE.as_ref().map_or(0, |gate| gate.state.lock().waiting)
 }
 
 /// A file.
@@ -74,6 +129,13 @@ impl TestFile {
 
     fn does(&self, behaviour: u64) -> bool {
         self.behaviour & behaviour != 0
+    }
+}
+
+/// The last reference to the file is gone.
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        pr_info!("drop {}\n", self.number());
     }
 }
 
@@ -112,9 +174,7 @@ impl FileHandler for TestHandler {
         let file: Arc<TestFile> = OPERATIONS.data(file).ok_or(EINVAL)?.into();
         pr_info!("preserve {}\n", file.number());
         if file.does(abi::PRESERVE_IS_SLOW) {
-            WAITING.fetch_add(1, Relaxed);
-            crate::GO.as_ref().ok_or(ENODEV)?.wait_for_completion();
-            WAITING.fetch_sub(1, Relaxed);
+            GATE.as_ref().ok_or(ENODEV)?.pass();
         }
         if file.does(abi::PRESERVE_FAILS) {
             return Err(failure());

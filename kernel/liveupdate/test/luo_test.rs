@@ -24,11 +24,7 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
-    prelude::*,
-    sync::{
-        Completion,
-        SetOnce, //
-    },
+    prelude::*, //
 };
 
 pub mod abi;
@@ -62,25 +58,25 @@ module! {
 /// What is registered for as long as the kernel runs.
 struct LuoTest {
     _device: Pin<KBox<MiscDeviceRegistration<Device>>>,
-    _object: Option<FlbRegistration<'static, TestObject, TestHandler>>,
+    _registered: Option<(
+        FlbRegistration<TestObject, TestHandler>,
+        HandlerRegistration<TestHandler>,
+    )>,
 }
-
-/// Lets slow files go on.
-static GO: SetOnce<Pin<KBox<Completion>>> = SetOnce::new();
 
 impl kernel::Module for LuoTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        GO.populate(KBox::pin_init(Completion::new(), GFP_KERNEL)?);
+        files::set_up()?;
         let has_handler = module_parameters::handler.value() != 0;
         let registered = if has_handler {
             HANDLER.register()
         } else {
             Err(EOPNOTSUPP)
         };
-        let object = match registered {
+        let registered = match registered {
             Ok(handler) => {
-                let handler: &HandlerRegistration<_> = KBox::leak(KBox::new(handler, GFP_KERNEL)?);
-                Some(OBJECT.register(handler)?)
+                let object = OBJECT.register(&handler)?;
+                Some((object, handler))
             }
             // There is no handler, or no live update.
             Err(error) if error == EOPNOTSUPP => None,
@@ -92,7 +88,7 @@ impl kernel::Module for LuoTest {
         let device = KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?;
         Ok(Self {
             _device: device,
-            _object: object,
+            _registered: registered,
         })
     }
 }
@@ -117,7 +113,7 @@ impl MiscDevice for Device {
                 Ok(number as isize)
             }
             abi::GO => {
-                GO.as_ref().ok_or(ENODEV)?.complete_all();
+                files::go();
                 Ok(0)
             }
             abi::MAY_FINISH => {

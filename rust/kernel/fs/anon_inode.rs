@@ -45,8 +45,8 @@ pub trait AnonInodeFile: Sized {
 
     /// Called when the last reference to the file goes away.
     ///
-    /// There is nobody to tell about an error then.
-    fn release(data: Self::Ptr, _file: &File) {
+    /// There is nobody to tell about an error then, and no file any more.
+    fn release(data: Self::Ptr) {
         drop(data);
     }
 
@@ -191,11 +191,7 @@ impl<T: AnonInodeFile> AnonInodeVTable<T> {
         // SAFETY: The file is valid, and `getfile` has set its private data.
         let private = unsafe { (*file).private_data };
         // SAFETY: `getfile` made it by `into_foreign`, and a file is released once.
-        let data = unsafe { T::Ptr::from_foreign(private) };
-        // SAFETY:
-        // - The file is valid for the duration of this call.
-        // - There is no active fdget_pos region on the file on this thread.
-        T::release(data, unsafe { File::from_raw_file(file) });
+        T::release(unsafe { T::Ptr::from_foreign(private) });
 
         0
     }

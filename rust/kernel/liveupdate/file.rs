@@ -158,6 +158,10 @@ impl<T: FileHandler> Handler<T> {
         }
     }
 
+    pub(super) fn as_ptr(&self) -> *mut bindings::liveupdate_file_handler {
+        self.raw.get()
+    }
+
     /// Registers the handler until the registration is dropped.
     ///
     /// # Errors
@@ -182,8 +186,12 @@ pub struct HandlerRegistration<T: FileHandler> {
 }
 
 impl<T: FileHandler> HandlerRegistration<T> {
+    pub(super) fn handler(&self) -> &'static Handler<T> {
+        self.handler
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::liveupdate_file_handler {
-        self.handler.raw.get()
+        self.handler.as_ptr()
     }
 }
 

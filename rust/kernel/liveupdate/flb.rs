@@ -10,6 +10,7 @@ use core::{
 use super::{
     compatible,
     FileHandler,
+    Handler,
     HandlerRegistration, //
 };
 use crate::{
@@ -116,15 +117,18 @@ impl<T: FileLifecycleBound> Flb<T> {
     ///
     /// `EEXIST` if they depend on it already or there is another object of this name, `ENOSPC` if
     /// there are too many objects, `ENOMEM`.
-    pub fn register<'a, H: FileHandler>(
+    pub fn register<H: FileHandler>(
         &'static self,
-        handler: &'a HandlerRegistration<H>,
-    ) -> Result<FlbRegistration<'a, T, H>> {
+        handler: &HandlerRegistration<H>,
+    ) -> Result<FlbRegistration<T, H>> {
         // SAFETY: The definition is static, so it is there for as long as its module, which LUO pins
         // while it needs it; its operations and name do not change. The handler is registered.
         to_result(unsafe { bindings::liveupdate_register_flb(handler.as_ptr(), self.raw.get()) })?;
         // INVARIANT: It was just registered.
-        Ok(FlbRegistration { flb: self, handler })
+        Ok(FlbRegistration {
+            flb: self,
+            handler: handler.handler(),
+        })
     }
 
     /// The object that files for the next kernel depend on.
@@ -156,19 +160,15 @@ impl<T: FileLifecycleBound> Flb<T> {
     }
 }
 
-/// An object that files of a handler depend on.
-///
-/// # Invariants
-///
-/// The object is registered with the handler.
-pub struct FlbRegistration<'a, T: FileLifecycleBound, H: FileHandler> {
+/// An object that files of a handler depend on, until this is dropped or the handler is unregistered.
+pub struct FlbRegistration<T: FileLifecycleBound, H: FileHandler> {
     flb: &'static Flb<T>,
-    handler: &'a HandlerRegistration<H>,
+    handler: &'static Handler<H>,
 }
 
-impl<T: FileLifecycleBound, H: FileHandler> Drop for FlbRegistration<'_, T, H> {
+impl<T: FileLifecycleBound, H: FileHandler> Drop for FlbRegistration<T, H> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is registered.
+        // SAFETY: Both are static; if they are not registered, nothing happens but a warning.
         unsafe {
             bindings::liveupdate_unregister_flb(self.handler.as_ptr(), self.flb.raw.get());
         }

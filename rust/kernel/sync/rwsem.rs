@@ -75,6 +75,14 @@ pub use new_rwsem;
 /// // Readers do not keep each other out, but they do keep out writers.
 /// assert!(table.entries.try_read().is_some());
 /// assert!(table.entries.try_write().is_none());
+/// drop(reader);
+///
+/// // What was not acquired is not released either.
+/// let writer = table.entries.try_write().ok_or(EBUSY)?;
+/// assert!(table.entries.try_read().is_none());
+/// assert!(table.entries.try_write().is_none());
+/// drop(writer);
+/// assert!(table.entries.try_write().is_some());
 /// # Ok::<(), Error>(())
 /// ```
 #[repr(C)]
@@ -139,7 +147,7 @@ impl<T: ?Sized> RwSem<T> {
         let acquired = unsafe { bindings::down_read_trylock(self.state.get()) } != 0;
 
         // INVARIANT: The guard exists only if the semaphore was just acquired for reading.
-        acquired.then_some(ReadGuard {
+        acquired.then(|| ReadGuard {
             lock: self,
             _not_send: NotThreadSafe,
         })
@@ -166,7 +174,7 @@ impl<T: ?Sized> RwSem<T> {
         let acquired = unsafe { bindings::down_write_trylock(self.state.get()) } != 0;
 
         // INVARIANT: The guard exists only if the semaphore was just acquired for writing.
-        acquired.then_some(WriteGuard {
+        acquired.then(|| WriteGuard {
             lock: self,
             _not_send: NotThreadSafe,
         })

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -63,29 +64,34 @@ fn copy(_: &mut Stage<'_>) -> Result<()> {
 
 fn loses_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("loses")?;
-    for token in 1..=2 {
-        abi::preserve_fd(&session, memfd(&token.to_string())?, token).context("PRESERVE_FD")?;
-    }
+    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    abi::preserve_fd(&session, memfd("y")?, 2).context("PRESERVE_FD")?;
+    abi::preserve_fd(&session, test_file(79, 0)?, 3).context("PRESERVE_FD")?;
     stage.keep(session);
     Ok(())
 }
 
 fn loses_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("loses")?;
-    let first = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
     let mut log = Log::begin()?;
-    drop(session);
+    let first = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    rustix::fs::seek(&first, SeekFrom::Start(7)).context("seek")?;
+    drop(abi::retrieve_fd(&session, 3).context("RETRIEVE_FD")?);
+    drop((session, first));
     if stage.kernel == Kernel::C {
         // C finishes what a process leaves that crashes.
+        check_callbacks(&mut log, &["retrieve 79", "finish 79 retrieved"])?;
         return fails("RETRIEVE_SESSION", abi::retrieve(device()?, "loses"), Errno::NOENT);
     }
-    check_callbacks(&mut log, &[])?;
+    check_callbacks(&mut log, &["retrieve 79"])?;
     let session = retrieve("loses").context("after close")?;
-    // The file that was retrieved is the same one, and the other is still there.
+    // What was retrieved is the same open file, and the other is still there.
     let again = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD after close")?;
-    let inode = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| stat.st_ino);
-    ensure!(inode(&first)? == inode(&again)?, "token 1 came back as another file");
-    check_memfd(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?, "2")?;
+    let at = rustix::fs::seek(&again, SeekFrom::Current(0)).context("seek")?;
+    ensure!(at == 7, "token 1 came back as another open file: at {at}");
+    drop(abi::retrieve_fd(&session, 3).context("RETRIEVE_FD after close")?);
+    check_callbacks(&mut log, &[])?;
+    check_memfd(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?, "y")?;
     abi::finish(&session).context("FINISH")
 }
 

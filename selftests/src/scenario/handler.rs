@@ -11,13 +11,17 @@ use super::{Kernel, Scenario};
 use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::across("freeze_goes_from_the_first_file_to_the_last", freeze_before, freeze_after),
+    Scenario::across(
+        "files_are_preserved_in_order_and_retrieved_on_demand",
+        order_before,
+        order_after,
+    ),
     Scenario::across("debugfs_and_fdinfo_show_every_session", shown_before, shown_after),
     Scenario::across("the_live_update_number_counts", number_before, number_after),
 ];
 
-fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
-    let session = create("freeze-order")?;
+fn order_before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create("in-order")?;
     let mut log = Log::begin()?;
     for number in 1..=3 {
         abi::preserve_fd(&session, test_file(number, 0)?, number).context("PRESERVE_FD")?;
@@ -29,8 +33,8 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("freeze-order")?;
+fn order_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("in-order")?;
     let mut log = Log::begin()?;
     for number in [2, 3, 1] {
         abi::retrieve_fd(&session, number).context("RETRIEVE_FD")?;

@@ -83,21 +83,28 @@ fn handler_fails(_: &mut Stage<'_>) -> Result<()> {
 
 fn held(_: &mut Stage<'_>) -> Result<()> {
     let session = create("held")?;
-    for _ in 0..2 {
-        // The only descriptor is closed, so the file lives by the session alone.
-        abi::preserve_fd(&session, memfd("x")?, 1).or_else(|error| match error {
-            Errno::EXIST => Ok(()),
-            error => Err(error),
-        })?;
-    }
-    let file = memfd("x")?;
-    let second = create("held-2")?;
-    abi::preserve_fd(&second, &file, 1).context("PRESERVE_FD")?;
-    drop((second, session));
-    // A memfd that is not preserved any more can be written to and resized again.
+    let mut log = Log::begin()?;
+    // The only descriptor is closed, so the file lives by the session alone.
+    abi::preserve_fd(&session, test_file(77, 0)?, 1).context("PRESERVE_FD")?;
+    ensure!(log.drops(77)? == 0, "the file is gone while it is preserved");
+    drop(session);
+    ensure!(log.drops(77)? == 1, "the file is not gone, or more than once");
+
+    // A memfd that is not preserved any more can be resized again.
+    let (session, file) = (create("held")?, memfd("x")?);
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    drop(session);
     rustix::fs::ftruncate(&file, 1 << 20).context("resize it")?;
-    let third = create("held-3")?;
-    abi::preserve_fd(&third, &file, 1).context("PRESERVE_FD again")
+    abi::preserve_fd(create("held")?, &file, 1).context("PRESERVE_FD again")
+}
+
+/// Lets a slow file go on, whatever becomes of the test.
+struct Go<'a>(&'a File);
+
+impl Drop for Go<'_> {
+    fn drop(&mut self) {
+        let _ = abi::number(self.0, test_device::GO, 0);
+    }
 }
 
 fn slow(stage: &mut Stage<'_>) -> Result<()> {
@@ -106,23 +113,22 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
     let slow = test_file(1, test_device::PRESERVE_IS_SLOW)?;
     thread::scope(|scope| {
         let work = scope.spawn(|| abi::preserve_fd(&session, &slow, 1));
-        while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
-            ensure!(!work.is_finished(), "the slow file is done");
-            thread::yield_now();
+        {
+            let _go = Go(&device);
+            while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
+                ensure!(!work.is_finished(), "the slow file is done");
+                thread::yield_now();
+            }
+            // C holds the lock of the session meanwhile, so others would wait for ever.
+            if stage.kernel == Kernel::Rust {
+                // The same session, the token and the file on their way, and another session.
+                let quick = test_file(2, 0)?;
+                abi::preserve_fd(&session, &quick, 2).context("beside a slow one")?;
+                fails("its token", abi::preserve_fd(&session, &memfd("x")?, 1), Errno::EXIST)?;
+                fails("its file", abi::preserve_fd(&session, &slow, 3), Errno::BUSY)?;
+                create("quick").context("CREATE_SESSION")?;
+            }
         }
-        if stage.kernel == Kernel::C {
-            // C holds the lock of the session meanwhile, so others wait.
-            abi::number(&device, test_device::GO, 0).context("let it go")?;
-            let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
-            return done.context("the slow one");
-        }
-        // The same session, the token and the file that are on their way, and another session.
-        let quick = test_file(2, 0)?;
-        abi::preserve_fd(&session, &quick, 2).context("beside a slow one")?;
-        fails("its token", abi::preserve_fd(&session, &memfd("x")?, 1), Errno::EXIST)?;
-        fails("its file", abi::preserve_fd(&session, &slow, 3), Errno::BUSY)?;
-        create("quick").context("CREATE_SESSION")?;
-        abi::number(&device, test_device::GO, 0).context("let it go")?;
         let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
         done.context("the slow one")
     })

@@ -5,15 +5,16 @@
 use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
-use super::Scenario;
 use super::stage::{
-    Log, Stage, check_memfd, create, failure, memfd, number_of, retrieve, test_file,
+    Log, Stage, check_memfd, create, failure, memfd, number_of, retrieve, test_device, test_file,
 };
+use super::{Kernel, Scenario};
 use crate::{abi, test_device};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_freeze_that_fails_can_be_tried_again", freeze_before, freeze_after),
-    Scenario::across("commands_after_the_handover_are_ebusy", busy_before, busy_after),
+    Scenario::across("reboot_waits_for_no_file_that_is_being_preserved", slow_before, slow_after),
+    Scenario::across("commands_after_the_handover_are_ebusy", late_before, late_after),
 ];
 
 fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -40,7 +41,7 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     let frozen = said.iter().filter(|line| line.starts_with("freeze")).count() - 1;
     let unfrozen: Vec<_> = undone.iter().filter(|line| line.starts_with("unfreeze")).collect();
     ensure!(unfrozen.len() == frozen, "{frozen} files frozen, {} unfrozen", unfrozen.len());
-    if stage.kernel == super::Kernel::Rust {
+    if stage.kernel == Kernel::Rust {
         // The last one first, over all sessions. C goes forward within each session.
         let numbers = |lines: &[String], word: &str| -> Vec<String> {
             lines.iter().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
@@ -72,38 +73,92 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
     abi::finish(&second).context("FINISH")
 }
 
-/// What the memfd holds until somebody sees `EBUSY`, and from then on.
-const NOT_SEEN: &str = "not seen";
-const SEEN: &str = "EBUSY!!!";
+/// Holds the reboot behind the point of no return, until it is told to go on.
+const HOLD: &str = "/sys/kernel/debug/luo_test_hold_reboot";
 
-/// A thread asks for a used token until the answer is another. What it sees it writes into a page
-/// that is on its way to the next kernel already.
-fn busy_before(stage: &mut Stage<'_>) -> Result<()> {
-    let (session, file) = (create("busy-late")?, memfd(NOT_SEEN)?);
+/// What the memfd holds until somebody has seen all answers, and from then on: one byte a command.
+const NOT_SEEN: &str = "......";
+const SEEN: &str = "BBBBB=";
+
+/// A thread waits for `EBUSY`, then tries all commands. What it sees it writes into a page that is on
+/// its way to the next kernel already. The reboot is held meanwhile.
+fn late_before(stage: &mut Stage<'_>) -> Result<()> {
+    let (session, file) = (create("late")?, memfd(NOT_SEEN)?);
     abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
-    let asked = session.try_clone().context("dup")?;
+    abi::preserve_fd(&session, test_file(80, 0)?, 2).context("PRESERVE_FD")?;
+    if stage.kernel == Kernel::C {
+        // C blocks for ever.
+        stage.keep(session);
+        return Ok(());
+    }
+    std::fs::write(HOLD, "1").context("hold the reboot")?;
     std::thread::spawn(move || {
-        loop {
-            match abi::preserve_fd(&asked, &file, 1) {
-                Err(Errno::EXIST) => std::thread::yield_now(),
-                Err(Errno::BUSY) => {
-                    let _ = rustix::io::pwrite(&file, SEEN.as_bytes(), 0);
-                    return;
-                }
-                // Nothing else may be said; the next kernel finds what there was.
-                _ => return,
-            }
+        while abi::preserve_fd(&session, &file, 1) == Err(Errno::EXIST) {
+            std::thread::yield_now();
         }
+        let device = abi::open();
+        let answer = |result: rustix::io::Result<()>| match result {
+            Err(Errno::BUSY) => b'B',
+            Err(_) => b'e',
+            Ok(()) => b'o',
+        };
+        let mut answers = vec![
+            answer(abi::preserve_fd(&session, &file, 3)),
+            answer(abi::preserve_fd(&session, &file, 1)),
+        ];
+        if let Ok(device) = &device {
+            answers.push(answer(abi::create(device, "too late").map(drop)));
+            answers.push(answer(abi::retrieve(device, "late").map(drop)));
+        }
+        answers.push(answer(abi::finish(&session)));
+        let name = abi::name_of(&session).is_ok();
+        answers.push(if name { b'=' } else { b'n' });
+        // Closing it must not unpreserve anything.
+        drop(session);
+        let _ = rustix::io::pwrite(&file, &answers, 0);
+        let _ = std::fs::write(HOLD, "0");
     });
+    Ok(())
+}
+
+fn late_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("late")?;
+    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, SEEN);
+    check_memfd(&file, expected)?;
+    // The session was closed after the handover, and lost nothing by that.
+    let file = abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?;
+    ensure!(number_of(file)? == 80, "another file came back");
+    abi::finish(&session).context("FINISH")
+}
+
+/// A file that is being preserved for as long as this kernel runs.
+fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::C {
+        // C waits for it, for ever.
+        return Ok(());
+    }
+    let device = test_device()?;
+    let session = create("slow-late")?;
+    abi::preserve_fd(&session, memfd("beside")?, 2).context("PRESERVE_FD")?;
+    let slow = test_file(81, test_device::PRESERVE_IS_SLOW)?;
+    let asked = session.try_clone().context("dup")?;
+    let work = std::thread::spawn(move || abi::preserve_fd(&asked, &slow, 1));
+    while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
+        ensure!(!work.is_finished(), "the slow file is done");
+        std::thread::yield_now();
+    }
     stage.keep(session);
     Ok(())
 }
 
-fn busy_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("busy-late")?;
-    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
-    // C blocks for ever.
-    let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, SEEN);
-    check_memfd(&file, expected)?;
+fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.last == Some(Kernel::C) {
+        return Ok(());
+    }
+    let session = retrieve("slow-late")?;
+    check_memfd(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?, "beside")?;
+    let slow = abi::retrieve_fd(&session, 1).map(drop);
+    super::stage::fails("the slow file", slow, Errno::NOENT)?;
     abi::finish(&session).context("FINISH")
 }

@@ -213,15 +213,23 @@ fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
 fn hold_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("hold")?;
     abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    abi::preserve_fd(&session, test_file(78, 0)?, 2).context("PRESERVE_FD")?;
     stage.keep(session);
     Ok(())
 }
 
 fn hold_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("hold")?;
+    let mut log = Log::begin()?;
+    for _ in 0..2 {
+        // The only descriptor is closed each time, so the file lives by the session alone.
+        drop(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?);
+    }
+    ensure!(log.drops(78)? == 0, "the file is gone before FINISH");
     let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
     let next = create("hold-next")?;
     fails("before FINISH", abi::preserve_fd(&next, &file, 1), Errno::BUSY)?;
     abi::finish(&session).context("FINISH")?;
+    ensure!(log.drops(78)? == 1, "the file is not gone after FINISH, or more than once");
     abi::preserve_fd(&next, &file, 1).context("after FINISH")
 }

@@ -142,6 +142,9 @@ pub(super) fn number_of(file: impl AsFd) -> Result<i32> {
     abi::number(file, test_device::NUMBER, 0).context("ask a test file")
 }
 
+/// What a file for tests says when it is gone.
+const DROP: &str = "drop ";
+
 /// What the kernel says from now on.
 pub(super) struct Log(File);
 
@@ -161,9 +164,16 @@ impl Log {
         Ok(Self(log))
     }
 
-    /// What was said about files and objects for tests.
+    /// What handlers and objects for tests were asked to do.
     pub(super) fn callbacks(&mut self) -> Result<Vec<String>> {
-        self.lines("luo_test: ")
+        let said = self.lines("luo_test: ")?;
+        Ok(said.into_iter().filter(|line| !line.starts_with(DROP)).collect())
+    }
+
+    /// How often the last reference to the file for tests with this number went away.
+    pub(super) fn drops(&mut self, number: u64) -> Result<usize> {
+        let dropped = format!("{DROP}{number}");
+        Ok(self.lines("luo_test: ")?.iter().filter(|line| **line == dropped).count())
     }
 
     /// What was said behind `mark`.

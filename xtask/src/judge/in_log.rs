@@ -108,6 +108,7 @@ const KUNIT: &[&str] = &[
     "luo_core_rollback",
     "luo_core_wire",
     "rust_doctest_kernel_fs_anon_inode_rs_",
+    "rust_doctest_kernel_initcall_rs_",
     "rust_doctest_kernel_kho_rs_",
     "rust_doctest_kernel_liveupdate_file_rs_",
     "rust_doctest_kernel_liveupdate_flb_rs_",

@@ -18,7 +18,8 @@ use crate::{check, interrupt};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
 const HOPS_C: &[&str] = &["c,c", "c,c,c"];
-const HOPS_RUST: &[&str] = &["rust,rust", "c,c", "c,rust", "rust,c", "rust,c,rust"];
+const HOPS_RUST: &[&str] =
+    &["rust,rust", "c,c", "c,rust", "rust,c", "rust,c,rust", "rust,rust,rust"];
 
 /// Options of a task, as if typed.
 #[derive(Parser)]
@@ -50,6 +51,13 @@ pub(crate) fn run() -> Result<()> {
         })?);
     }
 
+    if project.has_rust() {
+        let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust"];
+        results.push(part(&debug.join(" "), || {
+            vm_test::run(&VmTest::try_parse_from(debug)?.options)
+        })?);
+    }
+
     println!();
     for result in &results {
         println!("{}", result.line);
@@ -75,7 +83,7 @@ fn part(name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
         crate::failure::report(&error);
     }
     let word = if passed { "ok  " } else { "FAIL" };
-    Ok(Part { line: format!("{word}  {name:<32} {}", human(begin.elapsed())), passed })
+    Ok(Part { line: format!("{word}  {name:<42} {}", human(begin.elapsed())), passed })
 }
 
 /// Runs `cargo xtask check`, or the checks called `names`.

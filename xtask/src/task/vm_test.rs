@@ -121,8 +121,10 @@ impl MachineOptions {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tests = suite::select(options.suite, options.test.as_deref())?;
     if options.list {
-        let line =
-            |test: &suite::Test| format!("{:<10} {:<38} {}\n", test.suite, test.name, test.about);
+        let width = tests.iter().map(|test| test.name.len()).max().unwrap_or(0);
+        let line = |test: &suite::Test| {
+            format!("{:<10} {:<width$} {}\n", test.suite, test.name, test.about)
+        };
         return say(&tests.iter().map(line).collect::<String>());
     }
     let begin = Instant::now();

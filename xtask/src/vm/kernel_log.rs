@@ -41,6 +41,9 @@ const TROUBLE: &[(&str, &str)] = &[
     ("Out of memory: Killed process", "out of memory"),
     ("new suspected memory leaks", "memory leak"),
     ("KHO restore failed", "KHO test failed"),
+    ("was put more often than got", "wrong count of users"),
+    ("is finished, but it was put once more", "wrong count of users"),
+    ("came back as a file that is held", "wrong identity"),
     ("Failed to reserve scratch area", "no KHO scratch memory"),
     ("printk messages dropped", "lost part of the log"),
 ];

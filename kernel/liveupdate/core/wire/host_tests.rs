@@ -3,7 +3,7 @@
 //! The worked example of `docs/wire-format.md`.
 
 use super::*;
-use std::{fmt::Write, fs, string::String, vec, vec::Vec};
+use std::{boxed::Box, fmt::Write, fs, string::String, vec, vec::Vec};
 
 use zerocopy::IntoBytes;
 
@@ -17,12 +17,16 @@ const FILES: u64 = 0x10_3000;
 
 const PAGE: usize = 4096;
 
-struct Example(Vec<(u64, &'static str, Vec<u8>, usize)>);
+/// As the kernel's pages are.
+#[repr(align(4096))]
+struct Page([u8; PAGE]);
+
+struct Example(Vec<(u64, &'static str, Box<Page>, usize)>);
 
 impl Memory for Example {
     fn block(&self, address: u64) -> Option<&[u8]> {
         let page = self.0.iter().find(|page| page.0 == address)?;
-        Some(&page.2)
+        Some(&page.2 .0)
     }
 
     fn block_size(&self) -> usize {
@@ -41,33 +45,33 @@ fn example() -> Example {
         flbs: FLBS,
         ..LuoSer::new(1)
     };
-    let mut flbs = vec![0; PAGE];
+    let mut flbs = Box::new(Page([0; PAGE]));
     let header = FlbHeaderSer { pages: 1, count: 1 };
-    header.write_to_prefix(&mut flbs).unwrap();
+    header.write_to_prefix(&mut flbs.0).unwrap();
     let object = FlbSer {
         name: name(b"iommu-core-v1"),
         data: 0x20_0000,
         count: 1,
     };
-    chain::write(&mut flbs, 0, &object).unwrap();
-    let mut sessions = vec![0; PAGE];
+    chain::write(&mut flbs.0, 0, &object).unwrap();
+    let mut sessions = Box::new(Page([0; PAGE]));
     let session = SessionSer {
         name: name(b"vm-1"),
         files: FILES,
         count: 1,
     };
-    chain::write(&mut sessions, 0, &session).unwrap();
-    chain::write_header(&mut sessions, BlockHeader { next: 0, count: 1 }).unwrap();
-    let mut files = vec![0; PAGE];
+    chain::write(&mut sessions.0, 0, &session).unwrap();
+    chain::write_header(&mut sessions.0, BlockHeader { next: 0, count: 1 }).unwrap();
+    let mut files = Box::new(Page([0; PAGE]));
     let file = FileSer {
         compatible: name(b"memfd-v2"),
         data: 0x30_0000,
         token: 1,
     };
-    chain::write(&mut files, 0, &file).unwrap();
-    chain::write_header(&mut files, BlockHeader { next: 0, count: 1 }).unwrap();
-    let mut page = vec![0; PAGE];
-    page[..32].copy_from_slice(root.as_bytes());
+    chain::write(&mut files.0, 0, &file).unwrap();
+    chain::write_header(&mut files.0, BlockHeader { next: 0, count: 1 }).unwrap();
+    let mut page = Box::new(Page([0; PAGE]));
+    page.0[..32].copy_from_slice(root.as_bytes());
     Example(vec![
         (ROOT, "struct luo_ser", page, 32),
         (
@@ -96,7 +100,7 @@ fn dump(example: &Example) -> String {
     let mut text = String::new();
     for (address, what, bytes, length) in &example.0 {
         writeln!(text, "{what}").unwrap();
-        for (line, row) in bytes[..*length].chunks(16).enumerate() {
+        for (line, row) in bytes.0[..*length].chunks(16).enumerate() {
             let at = address + 16 * line as u64;
             write!(text, "{at:08x} ").unwrap();
             for byte in row {

@@ -195,6 +195,11 @@ pub(crate) struct RetrievedFlb {
 }
 
 impl RetrievedFlb {
+    /// Whether this definition has made it: another one would take it for something else.
+    pub(crate) fn is_of(&self, raw: &RawFlb) -> bool {
+        self.flb.raw == raw.raw
+    }
+
     /// The live object.
     pub(crate) fn object(&self) -> Object {
         self.object

@@ -3,8 +3,13 @@
 //! The memory that the last kernel has left.
 
 use kernel::{
+    error::{
+        code::*,
+        Result, //
+    },
     kho,
     page::PAGE_SIZE,
+    str::CStr,
     sync::atomic::{
         Atomic,
         Relaxed, //
@@ -23,12 +28,17 @@ pub(crate) struct HandedOver(());
 static TAKEN: Atomic<bool> = Atomic::new(false);
 
 impl HandedOver {
-    /// Takes over what was handed over; there is something for the first caller only.
-    pub(crate) fn take() -> Option<Self> {
-        let was_free = TAKEN.cmpxchg(false, true, Relaxed).is_ok();
-        // INVARIANT: This is the first one, and only this crate learns of the blocks: their
-        // addresses stand in LUO's own subtree.
-        was_free.then_some(Self(()))
+    /// Takes over what was handed over, with its root of at least `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is nothing, `EBUSY` if it was taken before, or what KHO says.
+    pub(crate) fn take(name: &CStr, size: usize) -> Result<(Self, kho::Incoming)> {
+        TAKEN.cmpxchg(false, true, Relaxed).map_err(|_| EBUSY)?;
+        // SAFETY: The subtree is LUO's, and this is the first and only time that it is asked for.
+        let root = unsafe { kho::Incoming::subtree(name, size) }?;
+        // INVARIANT: Only this crate learns of the blocks: their addresses stand in the root.
+        Ok((Self(()), root))
     }
 
     /// Gives a block back to the page allocator.

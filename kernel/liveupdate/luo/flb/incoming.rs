@@ -48,17 +48,32 @@ enum Life {
 }
 
 /// All objects that came from the last kernel; there are as many as fit into one page.
-pub(crate) struct IncomingFlbs(KVec<Pin<KBox<IncomingFlb>>>);
+pub(crate) struct IncomingFlbs {
+    /// Whether the last kernel wrote any down; it may have had none.
+    came: bool,
+    flbs: KVec<Pin<KBox<IncomingFlb>>>,
+}
 
 impl IncomingFlbs {
-    /// None.
+    /// Nothing came from a last kernel.
     pub(crate) const fn none() -> Self {
-        Self(KVec::new())
+        Self {
+            came: false,
+            flbs: KVec::new(),
+        }
+    }
+
+    /// What came has no objects so far.
+    pub(crate) const fn empty() -> Self {
+        Self {
+            came: true,
+            flbs: KVec::new(),
+        }
     }
 
     /// Whether there is one of this name.
     pub(crate) fn has(&self, compatible: &Compatible) -> bool {
-        self.0.iter().any(|flb| flb.compatible == *compatible)
+        self.flbs.iter().any(|flb| flb.compatible == *compatible)
     }
 
     /// Adds one on which `files` files depend.
@@ -75,7 +90,7 @@ impl IncomingFlbs {
             }),
             GFP_KERNEL,
         )?;
-        Ok(self.0.push(flb, GFP_KERNEL)?)
+        Ok(self.flbs.push(flb, GFP_KERNEL)?)
     }
 
     /// The live object, retrieved if nobody has asked before; to be given back by [`Self::put`].
@@ -83,10 +98,10 @@ impl IncomingFlbs {
     /// # Errors
     ///
     /// `ENODATA` if nothing came from the last kernel or the object is finished, `ENOENT` if no
-    /// object of this name came, `ENODEV` if the module is being unloaded, or why it could not be
+    /// object of this name came, `EBUSY` if another definition of this name has it, `ENODEV` if the module is being unloaded, or why it could not be
     /// retrieved, each time the same.
     pub(crate) fn get(&self, raw: &RawFlb) -> Result<Object> {
-        if self.0.is_empty() {
+        if !self.came {
             return Err(ENODATA);
         }
         let flb = self.find(raw)?.ok_or(ENOENT)?;
@@ -94,7 +109,11 @@ impl IncomingFlbs {
         let Life::Used { refs, retrieval } = &mut *life else {
             return Err(ENODATA);
         };
-        let object = retrieve(retrieval, raw, flb.data)?.object();
+        let retrieved = retrieve(retrieval, raw, flb.data)?;
+        if !retrieved.is_of(raw) {
+            return Err(EBUSY);
+        }
+        let object = retrieved.object();
         refs.enter(|| Ok::<(), Error>(()))?;
         Ok(object)
     }
@@ -111,19 +130,21 @@ impl IncomingFlbs {
     /// Nothing happens if no object of this name came: files may depend on more objects in this
     /// kernel than they did in the last.
     pub(crate) fn leave(&self, flb: &Flb) {
-        if let Some(incoming) = flb.incoming().and_then(|at| self.0.get(at)) {
+        if let Some(incoming) = flb.incoming().and_then(|at| self.flbs.get(at)) {
             incoming.leave(flb.raw());
         }
     }
 
     /// Where the object of this name is.
     pub(crate) fn position(&self, compatible: &Compatible) -> Option<usize> {
-        self.0.iter().position(|flb| flb.compatible == *compatible)
+        self.flbs
+            .iter()
+            .position(|flb| flb.compatible == *compatible)
     }
 
     fn find(&self, raw: &RawFlb) -> Result<Option<&IncomingFlb>> {
         let at = self.position(&raw.compatible()?);
-        Ok(at.and_then(|at| self.0.get(at)).map(|flb| &**flb))
+        Ok(at.and_then(|at| self.flbs.get(at)).map(|flb| &**flb))
     }
 }
 

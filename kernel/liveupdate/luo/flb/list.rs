@@ -13,8 +13,8 @@ use luo_core::wire::{
 };
 
 use super::{
-    Flb,
-    FlbSet, //
+    Dependencies,
+    Flb, //
 };
 use crate::{
     ffi::{
@@ -33,7 +33,8 @@ const MAX: usize = match PAGE_SIZE
     None => 0,
 };
 
-/// An object, and how many handlers have registered it.
+/// An object, and how many handlers have registered it. One that none has registered any more stays
+/// for as long as it is used: its users have to find it.
 struct Entry {
     flb: Arc<Flb>,
     handlers: usize,
@@ -64,6 +65,7 @@ impl FlbList {
 
     /// Counts one more handler of an object, which is added if this is the first.
     fn enter(&mut self, raw: RawFlb, is_it: impl Fn(&RawFlb) -> bool) -> Result<Arc<Flb>> {
+        self.sweep();
         if let Some(entry) = self.0.iter_mut().find(|entry| is_it(&entry.flb.raw)) {
             entry.handlers = entry.handlers.saturating_add(1);
             return Ok(entry.flb.clone());
@@ -91,12 +93,17 @@ impl FlbList {
 
     /// Counts one handler less of an object, which is removed if that was the last.
     fn leave(&mut self, flb: &Arc<Flb>) {
-        self.0.retain(|entry| {
-            if Arc::ptr_eq(&entry.flb, flb) {
-                entry.handlers = entry.handlers.saturating_sub(1);
-            }
-            entry.handlers > 0
-        });
+        if let Some(entry) = self.0.iter_mut().find(|entry| Arc::ptr_eq(&entry.flb, flb)) {
+            entry.handlers = entry.handlers.saturating_sub(1);
+        }
+        self.sweep();
+    }
+
+    /// Removes objects that nobody has registered and nobody uses. Nobody can begin to use them: what
+    /// files come to depend on is registered while they do.
+    fn sweep(&mut self) {
+        self.0
+            .retain(|entry| entry.handlers > 0 || entry.flb.is_used());
     }
 }
 
@@ -113,48 +120,35 @@ pub(crate) fn register(
     is_flb: impl Fn(&RawFlb) -> bool,
 ) -> Result {
     let mut handlers = state.handlers.write();
-    let set = handlers.flbs_mut(is_handler).ok_or(EINVAL)?;
-    if set.iter().any(|flb| is_flb(&flb.raw)) {
+    let dependencies = handlers.dependencies_mut(is_handler).ok_or(EINVAL)?;
+    if dependencies.flbs().iter().any(|flb| is_flb(&flb.raw)) {
         return Err(EEXIST);
     }
     let flb = state.flbs.lock().enter(raw, is_flb)?;
-    match set
-        .with(&flb)
-        .and_then(|with| Ok(Arc::new(with, GFP_KERNEL)?))
-    {
-        Ok(with) => *set = with,
-        Err(error) => {
-            state.flbs.lock().leave(&flb);
-            return Err(error);
-        }
-    }
-    Ok(())
+    dependencies
+        .add(flb.clone())
+        .inspect_err(|_| state.flbs.lock().leave(&flb))
 }
 
 /// Makes files of a handler depend on an object no longer. Those that are preserved stay counted.
 ///
 /// # Errors
 ///
-/// `ENOENT` if they did not depend on it, `ENOMEM`.
+/// `ENOENT` if they did not depend on it.
 pub(crate) fn unregister(
     state: &State,
     is_handler: impl Fn(&RawHandler) -> bool,
     is_flb: impl Fn(&RawFlb) -> bool,
 ) -> Result {
     let mut handlers = state.handlers.write();
-    let set = handlers.flbs_mut(is_handler).ok_or(ENOENT)?;
-    let flb = set
-        .iter()
-        .find(|flb| is_flb(&flb.raw))
-        .cloned()
-        .ok_or(ENOENT)?;
-    *set = Arc::new(set.without(&flb)?, GFP_KERNEL)?;
-    state.flbs.lock().leave(&flb);
+    let dependencies = handlers.dependencies_mut(is_handler).ok_or(ENOENT)?;
+    let removed = dependencies.remove(|flb| is_flb(&flb.raw));
+    state.flbs.lock().leave(&removed.ok_or(ENOENT)?);
     Ok(())
 }
 
-/// The handler of a set was unregistered.
-pub(crate) fn unregister_all(state: &State, set: &FlbSet) {
+/// A handler was unregistered whose files depended on these.
+pub(crate) fn unregister_all(state: &State, dependencies: &Dependencies) {
     let mut flbs = state.flbs.lock();
-    set.iter().for_each(|flb| flbs.leave(flb));
+    dependencies.flbs().iter().for_each(|flb| flbs.leave(flb));
 }

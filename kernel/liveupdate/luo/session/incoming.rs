@@ -131,11 +131,11 @@ impl IncomingFile {
         self.handler.finish(file, self.data, retrieval.status());
         if let Ok(state) = state::get() {
             let handlers = state.handlers.read();
-            if let Some(flbs) = handlers.flbs_of(&self.handler) {
-                flbs.iter()
-                    .rev()
-                    .for_each(|flb| state.incoming_flbs.leave(flb));
-            }
+            handlers
+                .flbs_of(&self.handler)
+                .iter()
+                .rev()
+                .for_each(|flb| state.incoming_flbs.leave(flb));
         }
     }
 }
@@ -169,7 +169,7 @@ impl Session {
 
     /// Shows the session and its files.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, state: &str) -> fmt::Result {
-        debugfs::show_session(f, &self.name, state, self.files.len() as u64)?;
+        debugfs::show_session(f, &self.name, state, Some(self.files.len() as u64))?;
         self.files.iter().try_for_each(|file| file.show(f))
     }
 

@@ -72,7 +72,7 @@ impl Session {
         } else {
             "preserved"
         };
-        debugfs::show_session(f, &self.name, "outgoing", files.len() as u64)?;
+        debugfs::show_session(f, &self.name, "outgoing", Some(files.len() as u64))?;
         let result = files.iter().try_for_each(|file| file.show(f, state));
         result
     }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+/*
+ * Holds a reboot after live update has handed everything over, so that a test
+ * can see what commands answer then.
+ *
+ * "1" written to /sys/kernel/debug/luo_test_hold_reboot arms it, "0" lets the
+ * reboot go on. It goes on by itself after some seconds.
+ */
+
+#include <linux/completion.h>
+#include <linux/debugfs.h>
+#include <linux/init.h>
+#include <linux/jiffies.h>
+#include <linux/kstrtox.h>
+#include <linux/notifier.h>
+#include <linux/reboot.h>
+
+static DECLARE_COMPLETION(luo_test_go);
+static bool luo_test_holds;
+
+static int luo_test_hold(struct notifier_block *nb, unsigned long action,
+			 void *data)
+{
+	if (READ_ONCE(luo_test_holds) &&
+	    !wait_for_completion_timeout(&luo_test_go, 20 * HZ))
+		pr_warn("luo_test: nobody lets the reboot go on\n");
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block luo_test_notifier = {
+	.notifier_call = luo_test_hold,
+};
+
+static ssize_t luo_test_write(struct file *file, const char __user *from,
+			      size_t count, loff_t *pos)
+{
+	bool holds;
+	int err;
+
+	err = kstrtobool_from_user(from, count, &holds);
+	if (err)
+		return err;
+	WRITE_ONCE(luo_test_holds, holds);
+	if (!holds)
+		complete_all(&luo_test_go);
+	return count;
+}
+
+static const struct file_operations luo_test_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = luo_test_write,
+};
+
+static int __init luo_test_hold_init(void)
+{
+	debugfs_create_file("luo_test_hold_reboot", 0200, NULL, NULL,
+			    &luo_test_fops);
+	return register_reboot_notifier(&luo_test_notifier);
+}
+late_initcall(luo_test_hold_init);
