@@ -21,7 +21,7 @@ use liveupdate_uapi::{
 };
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 
 /// A command on its way to the kernel.
 struct Call<'a, C>(&'a mut C);
@@ -202,6 +202,50 @@ pub fn number_to_file(on: impl AsFd, opcode: u32, argument: u64) -> Result<Owned
     owned(number(on, opcode, argument)?)
 }
 
+/// Finds pages of physical memory that begin with `bytes`: in `first..end`, both multiples of `page`,
+/// through `/dev/mem`. A page at a time by `read(2)` would take minutes in a kernel with KASAN.
+///
+/// `bytes` must not be longer than a page.
+pub fn find_pages(
+    memory: &File,
+    first: u64,
+    end: u64,
+    page: usize,
+    bytes: &[u8],
+) -> Result<Vec<u64>> {
+    /// Mapped at once.
+    const PART: u64 = 1 << 26;
+    let mut found = Vec::new();
+    let mut from = first;
+    while from < end && bytes.len() <= page {
+        let length = (end - from).min(PART);
+        let size = usize::try_from(length).map_err(|_| Errno::OVERFLOW)?;
+        // SAFETY: A new mapping; nothing else is there.
+        let part = unsafe {
+            mmap(ptr::null_mut(), size, ProtFlags::READ, MapFlags::SHARED, memory, from)
+        }?;
+        for at in (0..size).step_by(page) {
+            // SAFETY: `at` is less than the size of the mapping.
+            let page = unsafe { part.cast::<u8>().add(at) };
+            // The kernel may write there at any time, so there is no reference, and each byte is read
+            // once.
+            let is_same = bytes.iter().enumerate().all(|(index, byte)| {
+                // SAFETY: `bytes` is no longer than a page, and the mapping has whole pages.
+                let place = unsafe { page.add(index) };
+                // SAFETY: As above; any byte is a value.
+                *byte == unsafe { place.read_volatile() }
+            });
+            if is_same {
+                found.push(from + u64::try_from(at).map_err(|_| Errno::OVERFLOW)?);
+            }
+        }
+        // SAFETY: The whole mapping, which is not used any more.
+        unsafe { munmap(part, size) }?;
+        from += length;
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +254,23 @@ mod tests {
     fn a_name_keeps_its_nul() {
         assert_eq!(session_name(&[b'x'; 63]).unwrap()[62..], *b"x\0");
         assert_eq!(session_name(&[b'x'; 64]).unwrap_err(), Errno::NAMETOOLONG);
+    }
+
+    #[test]
+    fn pages_are_found_by_their_beginning() {
+        let mut file = tempfile();
+        let mut pages = vec![0; 3 * 4096];
+        pages[4096..4099].copy_from_slice(b"abc");
+        pages[8192..8195].copy_from_slice(b"abd");
+        std::io::Write::write_all(&mut file, &pages).unwrap();
+        assert_eq!(find_pages(&file, 0, 12288, 4096, b"abc").unwrap(), [4096]);
+        assert_eq!(find_pages(&file, 4096, 12288, 4096, b"ab").unwrap(), [4096, 8192]);
+        assert!(find_pages(&file, 0, 0, 4096, b"abc").unwrap().is_empty());
+    }
+
+    fn tempfile() -> File {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        rustix::fs::memfd_create("pages", flags).unwrap().into()
     }
 
     #[test]

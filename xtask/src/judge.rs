@@ -73,6 +73,7 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
         }
         Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count))),
         Kind::Boot(boot) => (hop == 2).then(|| booted(machines, boot, hop)),
+        Kind::Panics(boot) => (hop == 2).then(|| panicked(machines, boot, hop)),
         Kind::KUnit => {
             let ran = machines.iter().find(|ran| ran.vm.name == suite::KUNIT)?;
             let first = chain.vm.plan.hops.iter().position(|hop| hop.label == "rust")?;
@@ -99,6 +100,31 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
     let parts: Vec<Cell> = [after, here, before].into_iter().flatten().collect();
     let bad = parts.iter().position(|cell| !cell.verdict.is_good()).unwrap_or(0);
     parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
+}
+
+/// What kernels of either kind say when they refuse a damaged handover.
+const REFUSALS: [&str; 2] =
+    ["not syncing: liveupdate: ", "not syncing: The incoming tree failed to initialize properly"];
+
+/// A machine whose second kernel must have panicked, and for this reason.
+fn panicked(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
+    let Some(ran) = machines.iter().find(|ran| ran.vm.name == suite::PANICS) else {
+        return missing(hop);
+    };
+    let damage = step(ran, 1, &part_name(boot.scenario.name, Side::Before));
+    if !damage.verdict.is_good() {
+        return Cell { hop, ..damage };
+    }
+    if has_refused(ran) {
+        return Cell { detail: None, subtests: 0, hop, ..damage };
+    }
+    failed(hop, "the kernel did not panic because of what it got", &ran.record.excerpt())
+}
+
+fn has_refused(ran: &Ran) -> bool {
+    ran.record.alarm.as_ref().is_some_and(|alarm| {
+        alarm.hop == 2 && REFUSALS.iter().any(|refusal| alarm.detail.contains(refusal))
+    })
 }
 
 /// A boot scenario: its halves are neighbouring hops of the machine that plays them all.
@@ -167,13 +193,17 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     // Hops of other machines are not those of the table.
     let machine = match ran.vm.name.as_str() {
-        suite::BOOT | suite::KUNIT => format!(" of machine {}", ran.vm.name),
+        suite::BOOT | suite::KUNIT | suite::PANICS => format!(" of machine {}", ran.vm.name),
         _ => String::new(),
     };
     let trouble = |hop, what: String, excerpt| {
         let what = format!("{what}{machine}");
         Trouble { hop, what, excerpt, log: ran.log.clone() }
     };
+    if ran.vm.name == suite::PANICS && has_refused(ran) {
+        // It is what this machine is for.
+        return troubles;
+    }
     if let Some(alarm) = &ran.record.alarm {
         let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
         let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {

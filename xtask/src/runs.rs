@@ -19,7 +19,7 @@ const KEPT: usize = 20;
 pub(crate) const BENCH: &str = "bench.json";
 
 /// What names of logs begin with.
-const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "probe"];
+const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "panics", "probe"];
 
 /// A run younger than this may still be going on.
 const YOUNG: Duration = Duration::from_hours(6);

@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Scenario(&'static Scenario),
     /// A scenario with a kernel that is booted with other parameters, on a machine of its own.
     Boot(&'static Boot),
+    /// A damaged handover and a kernel that has not been told to go on: it must panic.
+    Panics(&'static Boot),
     /// Tests inside the Rust kernel, on a machine of its own.
     KUnit,
     /// A program in every hop.
@@ -101,6 +103,12 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(boot::ALL.iter().map(|boot| {
         let about = "a rule of the kernel, with other boot parameters";
         test(Suite::Scenarios, boot.scenario.name, Kind::Boot(boot), about)
+    }));
+    let damage = boot::ALL.iter().find(|boot| boot.scenario.name == DAMAGE);
+    tests.extend(damage.map(|boot| {
+        let about = "carrying on could hand private memory to the wrong owner";
+        let name = "a_damaged_handover_is_a_panic_otherwise";
+        test(Suite::Scenarios, name, Kind::Panics(boot), about)
     }));
     tests.push(test(
         Suite::Scenarios,
@@ -166,9 +174,16 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm>
         }
     }
     machines.extend(boot_machine(tests, hops, profile));
+    machines.extend(panics_machine(tests, hops, profile));
     machines.extend(kunit_machine(tests, hops, profile));
     machines
 }
+
+/// The boot scenario that damages the handover.
+const DAMAGE: &str = "a_damaged_handover_is_eio_if_told_to_go_on";
+
+/// Name of the machine whose last kernel panics as it should.
+pub(crate) const PANICS: &str = "panics";
 
 /// Name of the machine that plays boot scenarios.
 pub(crate) const BOOT: &str = "boot";
@@ -182,28 +197,50 @@ fn boot_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
     let [first, second, ..] = hops.0[..] else {
         return None;
     };
-    let hop = |kernel: Implementation, boot: &Boot, side: Side, parameters: &str| {
-        let name = boot.scenario.name.to_owned();
-        Hop {
-            cmdline: format!("{} {parameters}", profile.cmdline()).trim_end().to_owned(),
-            carries: false,
-            steps: vec![Step {
-                name: part_name(&name, side),
-                action: Action::Scenario { name, side },
-                limit_ms: profile.step_limit_ms(),
-            }],
-            ..bare(kernel, profile)
-        }
-    };
     let pairs = tests.iter().filter_map(|test| match test.kind {
         Kind::Boot(boot) => Some([
-            hop(first, boot, Side::Before, ""),
-            hop(second, boot, Side::After, boot.parameters),
+            boot_hop(first, profile, boot, Side::Before, ""),
+            boot_hop(second, profile, boot, Side::After, boot.parameters),
         ]),
         _ => None,
     });
     let plan = Plan { hops: pairs.flatten().collect() };
     (!plan.hops.is_empty()).then(|| Vm { name: BOOT.into(), plan, first: 1 })
+}
+
+/// A machine whose first kernel damages what the second gets.
+fn panics_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+    let [first, second, ..] = hops.0[..] else {
+        return None;
+    };
+    let boot = tests.iter().find_map(|test| match test.kind {
+        Kind::Panics(boot) => Some(boot),
+        _ => None,
+    })?;
+    let first = boot_hop(first, profile, boot, Side::Before, "");
+    let plan = Plan { hops: vec![first, bare(second, profile)] };
+    Some(Vm { name: PANICS.into(), plan, first: 1 })
+}
+
+/// A hop that plays one half of a boot scenario.
+fn boot_hop(
+    kernel: Implementation,
+    profile: Profile,
+    boot: &Boot,
+    side: Side,
+    parameters: &str,
+) -> Hop {
+    let name = boot.scenario.name.to_owned();
+    Hop {
+        cmdline: format!("{} {parameters}", profile.cmdline()).trim_end().to_owned(),
+        carries: false,
+        steps: vec![Step {
+            name: part_name(&name, side),
+            action: Action::Scenario { name, side },
+            limit_ms: profile.step_limit_ms(),
+        }],
+        ..bare(kernel, profile)
+    }
 }
 
 /// A machine whose only kernel runs its own tests while it boots.
@@ -363,8 +400,9 @@ mod tests {
             machines.into_iter().map(|vm| (vm.name, vm.plan.hops.len())).collect::<Vec<_>>()
         };
         let machine = |name: &str, hops| (name.to_owned(), hops);
-        assert_eq!(names("c,c"), [machine("chain", 2), machine("boot", 6)]);
-        let all = [machine("chain", 2), machine("boot", 10), machine("kunit", 1)];
+        let (chain, panics) = (machine("chain", 2), machine("panics", 2));
+        assert_eq!(names("c,c"), [chain.clone(), machine("boot", 6), panics.clone()]);
+        let all = [chain, machine("boot", 10), panics, machine("kunit", 1)];
         assert_eq!(names("c,rust"), all);
     }
 

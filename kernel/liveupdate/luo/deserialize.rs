@@ -213,11 +213,7 @@ impl Reader<'_> {
             let block = block?;
             self.see(block.address)?;
             for file in block.entries {
-                let compatible = Compatible::new(&file.compatible)?;
-                let handler = handlers.by_name(&compatible).ok_or_else(|| {
-                    pr_err!("no file handler '{}' in this kernel\n", Show(compatible));
-                    ENOENT
-                })?;
+                let handler = handlers.by_ser(&file.compatible)?;
                 files.push(IncomingFile::new(file, handler)?, GFP_KERNEL)?;
             }
         }

@@ -102,10 +102,24 @@ impl Handlers {
         })
     }
 
-    /// The handler of that name, with its module pinned.
-    pub(crate) fn by_name(&self, name: &Compatible) -> Option<PinnedHandler> {
-        let entry = self.0.iter().find(|entry| entry.compatible == *name)?;
-        entry.raw.pin().ok()
+    /// The handler of a file that was handed over, with its module pinned.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the name has no end, `ENOENT` if there is no such handler.
+    pub(crate) fn by_ser(&self, name: &[u8; Compatible::SIZE]) -> Result<PinnedHandler> {
+        let same = |entry: &&Entry| entry.compatible.as_array() == name;
+        if let Some(entry) = self.0.iter().find(same) {
+            return entry.raw.pin().map_err(|_| ENOENT);
+        }
+        // What stands behind the end does not count, but is zero as a rule.
+        let name = Compatible::new(name).map_err(|_| EINVAL)?;
+        let entry = self.0.iter().find(|entry| entry.compatible == name);
+        let handler = entry.and_then(|entry| entry.raw.pin().ok());
+        handler.ok_or_else(|| {
+            pr_err!("no file handler '{}' in this kernel\n", Show(name));
+            ENOENT
+        })
     }
 
     /// What files of a handler depend on now; nothing if it is not registered any more.

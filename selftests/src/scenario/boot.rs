@@ -130,13 +130,8 @@ fn find_roots(memory: &File, hop: usize) -> Result<Vec<u64>> {
         let (first, last) = range.split_once('-').context("/proc/iomem")?;
         // Whole pages: the kernel warns if somebody asks for half of one.
         let (first, end) = (number(first)?.next_multiple_of(PAGE), number(last)? + 1);
-        for address in (first..end - end % PAGE).step_by(4096) {
-            let mut bytes = [0; 24];
-            // A page that cannot be read is not the one.
-            if memory.read_exact_at(&mut bytes, address).is_ok() && bytes == root {
-                roots.push(address);
-            }
-        }
+        let end = (end - end % PAGE).max(first);
+        roots.extend(abi::find_pages(memory, first, end, 4096, &root).context("map memory")?);
     }
     Ok(roots)
 }

@@ -7,8 +7,8 @@ use liveupdate_uapi::{Command, CreateSession, RetrieveSession, SESSION_NAME_LENG
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use super::Scenario;
 use super::stage::{Stage, create, device, fails, retrieve};
+use super::{Kernel, Scenario};
 use crate::abi;
 
 /// Names that a session may have, each with every byte that it can hold.
@@ -22,6 +22,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("an_unknown_session_is_enoent", unknown),
     Scenario::across("names_of_63_and_of_odd_bytes_cross", odd_before, odd_after),
     Scenario::across("a_session_has_one_holder", holder_before, holder_after),
+    Scenario::across(
+        "what_is_never_finished_is_gone_with_the_next_update",
+        gone_before,
+        gone_after,
+    ),
     Scenario::across("incoming_and_outgoing_sessions_may_share_a_name", share_before, share_after),
 ];
 
@@ -117,4 +122,24 @@ fn share_after(_: &mut Stage<'_>) -> Result<()> {
     fails("RETRIEVE_FD on the outgoing", abi::retrieve_fd(&outgoing, 1), Errno::INVAL)?;
     fails("RETRIEVE_FD on the incoming", abi::retrieve_fd(&incoming, 1), Errno::NOENT)?;
     abi::finish(&incoming).context("FINISH")
+}
+
+/// A session that nobody finishes. It has no files: objects that they depend on would not be finished
+/// either.
+fn gone_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.keep(create(format!("gone-{}", stage.hop))?);
+    Ok(())
+}
+
+fn gone_after(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::Rust {
+        // C would finish it.
+        drop(retrieve(format!("gone-{}", stage.hop - 1))?);
+        drop(retrieve(format!("gone-{}", stage.hop - 1))?);
+    }
+    for earlier in 1..stage.hop - 1 {
+        let result = abi::retrieve(device()?, format!("gone-{earlier}"));
+        fails("a session of an earlier update", result, Errno::NOENT)?;
+    }
+    Ok(())
 }
