@@ -13,6 +13,7 @@ mod handler;
 mod object;
 mod preserve;
 mod reboot;
+mod registration;
 mod retrieve;
 mod scale;
 mod session;
@@ -79,7 +80,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 13] = [
+    let groups: [&[Scenario]; 14] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -89,6 +90,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         close::ALL,
         handler::ALL,
         object::ALL,
+        registration::ALL,
         scale::ALL,
         trace::ALL,
         // Last: they try to leave the kernel.

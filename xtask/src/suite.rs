@@ -6,7 +6,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use selftests::plan::{Action, Hop, Misbehaviour, Plan, Step};
-use selftests::scenario::boot::{self, Boot};
+use selftests::scenario::boot::{self, Boot, Parameters};
 use selftests::scenario::{self, Scenario, Side};
 
 use crate::failure::Failure;
@@ -199,7 +199,7 @@ fn boot_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
     };
     let pairs = tests.iter().filter_map(|test| match test.kind {
         Kind::Boot(boot) => Some([
-            boot_hop(first, profile, boot, Side::Before, ""),
+            boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
             boot_hop(second, profile, boot, Side::After, boot.parameters),
         ]),
         _ => None,
@@ -217,7 +217,7 @@ fn panics_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
         Kind::Panics(boot) => Some(boot),
         _ => None,
     })?;
-    let first = boot_hop(first, profile, boot, Side::Before, "");
+    let first = boot_hop(first, profile, boot, Side::Before, Parameters::With(""));
     let plan = Plan { hops: vec![first, bare(second, profile)] };
     Some(Vm { name: PANICS.into(), plan, first: 1 })
 }
@@ -228,11 +228,11 @@ fn boot_hop(
     profile: Profile,
     boot: &Boot,
     side: Side,
-    parameters: &str,
+    parameters: Parameters,
 ) -> Hop {
     let name = boot.scenario.name.to_owned();
     Hop {
-        cmdline: format!("{} {parameters}", profile.cmdline()).trim_end().to_owned(),
+        cmdline: parameters.apply(&profile.cmdline()),
         carries: false,
         steps: vec![Step {
             name: part_name(&name, side),
@@ -401,8 +401,8 @@ mod tests {
         };
         let machine = |name: &str, hops| (name.to_owned(), hops);
         let (chain, panics) = (machine("chain", 2), machine("panics", 2));
-        assert_eq!(names("c,c"), [chain.clone(), machine("boot", 6), panics.clone()]);
-        let all = [chain, machine("boot", 10), panics, machine("kunit", 1)];
+        assert_eq!(names("c,c"), [chain.clone(), machine("boot", 8), panics.clone()]);
+        let all = [chain, machine("boot", 14), panics, machine("kunit", 1)];
         assert_eq!(names("c,rust"), all);
     }
 

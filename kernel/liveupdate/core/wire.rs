@@ -129,7 +129,15 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Format(format) => write!(f, "unknown format '{}'", format.escape_ascii()),
+            Self::Format(format) => {
+                // The NULs that fill it up say nothing.
+                let end = format
+                    .iter()
+                    .rposition(|byte| *byte != 0)
+                    .map_or(0, |last| last.saturating_add(1));
+                let text = format.get(..end).unwrap_or_default();
+                write!(f, "unknown format '{}'", text.escape_ascii())
+            }
             Self::Address(address) => write!(f, "nothing was handed over at {address:#x}"),
             Self::Count(count) => write!(f, "a block says it has {count} entries"),
             Self::Pages(pages) => write!(f, "the objects take {pages} pages, not one"),

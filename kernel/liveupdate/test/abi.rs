@@ -7,7 +7,7 @@
 /// Returns the file descriptor of a new file, whose behaviour the argument says.
 pub const NEW: u32 = 0xBAE0;
 
-/// Lets files go on that are being preserved slowly.
+/// Lets files go on that are slow.
 pub const GO: u32 = 0xBAE1;
 
 /// Says whether files can be finished that cannot be at first: 0 or 1.
@@ -25,8 +25,20 @@ pub const OBJECT_FAILS: u32 = 0xBAE5;
 /// On a file: returns its number.
 pub const NUMBER: u32 = 0xBAE6;
 
-/// Returns how many files wait in [`PRESERVE_IS_SLOW`].
+/// Returns how many files wait for [`GO`].
 pub const WAITING: u32 = 0xBAE7;
+
+/// Registers the handler, or unregisters it with all that it depends on: 1 or 0.
+pub const HANDLER: u32 = 0xBAE8;
+
+/// Says whether files depend on the object: 0 or 1.
+pub const DEPENDENCE: u32 = 0xBAE9;
+
+/// Holds the object for the next kernel, or gives it back: 1 or 0.
+pub const HOLD_OUTGOING: u32 = 0xBAEA;
+
+/// Holds the object of the last kernel, or gives it back: 1 or 0.
+pub const HOLD_INCOMING: u32 = 0xBAEB;
 
 /// Behaviour: preserving fails with `ENOTBLK`.
 pub const PRESERVE_FAILS: u64 = 1 << 0;
@@ -45,6 +57,9 @@ pub const CANNOT_FINISH: u64 = 1 << 4;
 
 /// Behaviour: the file is the same as all others that have this.
 pub const SAME: u64 = 1 << 5;
+
+/// Behaviour: finishing waits for [`GO`].
+pub const FINISH_IS_SLOW: u64 = 1 << 6;
 
 /// The number of a file stands in the upper half of its behaviour.
 pub const NUMBER_SHIFT: u32 = 32;

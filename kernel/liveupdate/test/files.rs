@@ -87,6 +87,13 @@ pub(crate) fn set_up() -> Result {
     Ok(())
 }
 
+/// Waits until files may go on.
+fn wait() {
+    if let Some(gate) = GATE.as_ref() {
+        gate.pass();
+    }
+}
+
 /// Lets files go on that wait.
 pub(crate) fn go() {
     if let Some(gate) = GATE.as_ref() {
@@ -174,7 +181,7 @@ impl FileHandler for TestHandler {
         let file: Arc<TestFile> = OPERATIONS.data(file).ok_or(EINVAL)?.into();
         pr_info!("preserve {}\n", file.number());
         if file.does(abi::PRESERVE_IS_SLOW) {
-            GATE.as_ref().ok_or(ENODEV)?.pass();
+            wait();
         }
         if file.does(abi::PRESERVE_FAILS) {
             return Err(failure());
@@ -220,6 +227,9 @@ impl FileHandler for TestHandler {
             Outcome::Failed(_) => "failed",
         };
         pr_info!("finish {} {outcome}\n", number(data));
+        if data & abi::FINISH_IS_SLOW != 0 {
+            wait();
+        }
     }
 
     fn id(file: &File) -> usize {

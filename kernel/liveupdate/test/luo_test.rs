@@ -15,10 +15,6 @@ use kernel::{
         },
         File, //
     },
-    liveupdate::{
-        FlbRegistration,
-        HandlerRegistration, //
-    },
     miscdevice::{
         MiscDevice,
         MiscDeviceOptions,
@@ -30,16 +26,10 @@ use kernel::{
 pub mod abi;
 mod files;
 mod object;
+mod registration;
 
-use files::{
-    TestFile,
-    TestHandler,
-    HANDLER, //
-};
-use object::{
-    TestObject,
-    OBJECT, //
-};
+use files::TestFile;
+use object::OBJECT;
 
 module! {
     type: LuoTest,
@@ -55,41 +45,28 @@ module! {
     },
 }
 
-/// What is registered for as long as the kernel runs.
+/// What is there for as long as the kernel runs.
 struct LuoTest {
     _device: Pin<KBox<MiscDeviceRegistration<Device>>>,
-    _registered: Option<(
-        FlbRegistration<TestObject, TestHandler>,
-        HandlerRegistration<TestHandler>,
-    )>,
 }
 
 impl kernel::Module for LuoTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         files::set_up()?;
-        let has_handler = module_parameters::handler.value() != 0;
-        let registered = if has_handler {
-            HANDLER.register()
-        } else {
-            Err(EOPNOTSUPP)
-        };
-        let registered = match registered {
-            Ok(handler) => {
-                let object = OBJECT.register(&handler)?;
-                Some((object, handler))
+        registration::set_up()?;
+        if module_parameters::handler.value() != 0 {
+            match registration::handler(true).and_then(|()| registration::object(true)) {
+                Ok(()) => {}
+                // There is no live update.
+                Err(error) if error == EOPNOTSUPP => {}
+                Err(error) => return Err(error),
             }
-            // There is no handler, or no live update.
-            Err(error) if error == EOPNOTSUPP => None,
-            Err(error) => return Err(error),
-        };
+        }
         let options = MiscDeviceOptions {
             name: c"liveupdate_test",
         };
         let device = KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?;
-        Ok(Self {
-            _device: device,
-            _registered: registered,
-        })
+        Ok(Self { _device: device })
     }
 }
 
@@ -127,6 +104,10 @@ impl MiscDevice for Device {
                 object::fail_next();
                 Ok(0)
             }
+            abi::HANDLER => registration::handler(arg != 0).map(|()| 0),
+            abi::DEPENDENCE => registration::object(arg != 0).map(|()| 0),
+            abi::HOLD_OUTGOING => registration::hold_outgoing(arg != 0).map(|()| 0),
+            abi::HOLD_INCOMING => registration::hold_incoming(arg != 0).map(|()| 0),
             _ => Err(ENOTTY),
         }
     }

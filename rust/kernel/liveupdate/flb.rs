@@ -185,6 +185,12 @@ pub struct OutgoingObject<T: FileLifecycleBound> {
     object: *mut c_void,
 }
 
+// SAFETY: The object may be used and given back by any thread: it is `Send` and `Sync`.
+unsafe impl<T: FileLifecycleBound> Send for OutgoingObject<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: FileLifecycleBound> Sync for OutgoingObject<T> {}
+
 impl<T: FileLifecycleBound> OutgoingObject<T> {
     /// The object.
     pub fn get(&self) -> <T::Object as ForeignOwnable>::Borrowed<'_> {
@@ -210,6 +216,12 @@ pub struct IncomingObject<T: FileLifecycleBound> {
     flb: &'static Flb<T>,
     object: *mut c_void,
 }
+
+// SAFETY: The object may be used and given back by any thread: it is `Send` and `Sync`.
+unsafe impl<T: FileLifecycleBound> Send for IncomingObject<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: FileLifecycleBound> Sync for IncomingObject<T> {}
 
 impl<T: FileLifecycleBound> IncomingObject<T> {
     /// The object.

@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::Scenario;
 use super::stage::{Log, Stage, create, fails, memfd, test_device, test_file};
+use super::trace::{Trace, check_event};
 use crate::{abi, test_device};
 
 /// What is done before a kernel that is booted with other parameters, and in it.
@@ -18,10 +19,32 @@ use crate::{abi, test_device};
 pub struct Boot {
     /// Both halves.
     pub scenario: Scenario,
-    /// What the command line of the second kernel has more.
-    pub parameters: &'static str,
+    /// How the command line of the second kernel is different.
+    pub parameters: Parameters,
     /// C has no such parameter, or cannot be asked to survive this.
     pub is_rust_only: bool,
+}
+
+/// A difference of command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// It has these too.
+    With(&'static str),
+    /// It does not have this one.
+    Without(&'static str),
+}
+
+impl Parameters {
+    /// The command line that is different from `cmdline` in this.
+    pub fn apply(self, cmdline: &str) -> String {
+        match self {
+            Self::With(more) => format!("{cmdline} {more}").trim_end().to_owned(),
+            Self::Without(less) => {
+                let rest = cmdline.split_ascii_whitespace().filter(|word| *word != less);
+                rest.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
 }
 
 /// All of them, in the order in which one machine plays them.
@@ -29,22 +52,32 @@ pub const ALL: &[Boot] = &[
     // First: later there is also what earlier kernels have left in memory.
     Boot {
         scenario: Scenario::across("a_damaged_handover_is_eio_if_told_to_go_on", damage, damaged),
-        parameters: "liveupdate_restore=continue",
+        parameters: Parameters::With("liveupdate_restore=continue"),
         is_rust_only: true,
     },
     Boot {
         scenario: Scenario::across("a_kernel_with_luo_off_ignores_what_it_gets", some, off),
-        parameters: "liveupdate=off",
+        parameters: Parameters::With("liveupdate=off"),
         is_rust_only: false,
     },
     Boot {
         scenario: Scenario::across("a_kernel_without_kho_has_no_luo", some, off),
-        parameters: "kho=off",
+        parameters: Parameters::With("kho=off"),
         is_rust_only: false,
     },
     Boot {
+        scenario: Scenario::across("luo_is_off_if_nobody_asks_for_it", some, off),
+        parameters: Parameters::Without("liveupdate=on"),
+        is_rust_only: false,
+    },
+    Boot {
+        scenario: Scenario::across("a_tracepoint_says_how_long_the_first_open_took", some, traced),
+        parameters: Parameters::With("trace_event=liveupdate:luo_deserialize"),
+        is_rust_only: true,
+    },
+    Boot {
         scenario: Scenario::across("a_missing_handler_is_eio_for_ever", with_handler, no_handler),
-        parameters: "luo_test.handler=0",
+        parameters: Parameters::With("luo_test.handler=0"),
         is_rust_only: false,
     },
     Boot {
@@ -53,7 +86,7 @@ pub const ALL: &[Boot] = &[
             with_handler,
             object_fails,
         ),
-        parameters: "",
+        parameters: Parameters::With(""),
         // C has not counted its users then, and warns.
         is_rust_only: true,
     },
@@ -73,6 +106,18 @@ fn off(_: &mut Stage<'_>) -> Result<()> {
     // Nobody can register, so nobody has an object.
     let asked = abi::number(test_device()?, test_device::OUTGOING_OBJECT, 0);
     fails("an object", asked, Errno::OPNOTSUPP)
+}
+
+fn traced(_: &mut Stage<'_>) -> Result<()> {
+    let trace = Trace::seen()?;
+    ensure!(trace.is_empty(), "before the first open: {trace:?}");
+    for _ in 0..2 {
+        drop(abi::open().context("open the device")?);
+    }
+    // The first open alone.
+    let trace = Trace::seen()?;
+    let [event] = &trace[..] else { bail!("the events are {trace:?}") };
+    check_event(event, "deserialize: sessions=1 ", 0)
 }
 
 /// A session with a file for tests.
@@ -104,7 +149,7 @@ fn damage(stage: &mut Stage<'_>) -> Result<()> {
     let memory = File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")?;
     let roots = find_roots(&memory, stage.hop)?;
     let [root] = roots[..] else {
-        anyhow::bail!("{} pages look like the root: {roots:x?}", roots.len());
+        bail!("{} pages look like the root: {roots:x?}", roots.len());
     };
     memory.write_all_at(b"luo-v6", root).context("write memory")
 }
@@ -161,4 +206,16 @@ fn object_fails(_: &mut Stage<'_>) -> Result<()> {
     let session = super::stage::retrieve("boot")?;
     abi::finish(&session).context("FINISH")?;
     super::stage::check_callbacks(&mut log, &["finish 1 not-tried"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_has_more_or_less() {
+        assert_eq!(Parameters::With("c=d").apply("a b=c"), "a b=c c=d");
+        assert_eq!(Parameters::With("").apply("a"), "a");
+        assert_eq!(Parameters::Without("b=c").apply("a b=c b=cd"), "a b=cd");
+    }
 }

@@ -2,9 +2,13 @@
 
 //! Commands whose structure may be longer or shorter than the kernel's.
 
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+
 use anyhow::{Context, Result, ensure};
 use liveupdate_uapi::{
     Command, CreateSession, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
+    SESSION_NAME_LENGTH,
 };
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
@@ -15,19 +19,45 @@ use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("an_unknown_command_is_enotty", unknown),
-    Scenario::here("a_size_word_that_cannot_be_read_is_efault", nowhere),
-    Scenario::here("a_command_that_is_too_short_is_einval", short),
-    Scenario::here("a_longer_command_must_end_in_zeros", long),
+    Scenario::across(
+        "a_malformed_command_is_refused_and_changes_nothing",
+        malformed_before,
+        malformed_after,
+    ),
     Scenario::here("reserved_fields_must_be_zero", reserved),
     Scenario::here("a_reply_is_no_longer_than_the_command", reply),
     Scenario::here("a_create_that_cannot_reply_leaves_nothing", create_copy_out),
     Scenario::here("a_preserve_that_cannot_reply_takes_no_token", preserve_copy_out),
     Scenario::across("a_retrieve_that_cannot_reply_loses_nothing", lose_before, lose_after),
+    Scenario::across("a_finish_that_cannot_reply_changes_nothing", finish_before, finish_after),
 ];
 
+/// A name as the commands take it.
+fn named(name: &str) -> [u8; SESSION_NAME_LENGTH] {
+    let mut bytes = [0; SESSION_NAME_LENGTH];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+/// How many files this process has open.
+fn open_files() -> Result<usize> {
+    Ok(fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?.count())
+}
+
+/// Sends a command whose answer has nowhere to go, and checks that no file was opened.
+fn cannot_reply<C: Command>(what: &str, on: impl AsFd, argument: &C) -> Result<()> {
+    let before = open_files()?;
+    fails(what, abi::raw_read_only(&on, C::OPCODE, argument.as_bytes()), Errno::FAULT)?;
+    let after = open_files()?;
+    ensure!(after == before, "{what}: {after} open files, not {before}");
+    Ok(())
+}
+
 /// The bytes of `argument` with another size word, and `tail` behind them.
-fn with_size<C: Command>(argument: &C, size: usize, tail: &[u8]) -> Vec<u8> {
-    let mut bytes = argument.as_bytes().to_vec();
+fn with_size(argument: &[u8], size: usize, tail: &[u8]) -> Vec<u8> {
+    let mut bytes = argument.to_vec();
     let word = u32::try_from(size).unwrap_or(u32::MAX).to_ne_bytes();
     if let Some(first) = bytes.get_mut(..word.len()) {
         first.copy_from_slice(&word);
@@ -56,57 +86,87 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
     }
     let name = abi::raw(&device, 1 << 31 | CreateSession::OPCODE, &[]).map(|_| ());
     fails("other bits on the device", name, Errno::NOTTY)?;
-    fails("no command at all", abi::raw_nowhere(&session, 0xBA99), outside)
-}
-
-fn nowhere(_: &mut Stage<'_>) -> Result<()> {
-    let session = create("nowhere")?;
-    let device = device()?;
-    for opcode in [CreateSession::OPCODE, RetrieveSession::OPCODE] {
-        fails("on the device", abi::raw_nowhere(&device, opcode), Errno::FAULT)?;
-    }
-    for opcode in [PreserveFd::OPCODE, GetName::OPCODE] {
-        fails("on a session", abi::raw_nowhere(&session, opcode), Errno::FAULT)?;
+    fails("no command at all", abi::raw_nowhere(&session, 0xBA99), outside)?;
+    // C reads the size word first.
+    let nowhere = stage.kernel.pick(Errno::FAULT, Errno::NOTTY);
+    for opcode in [direction, size] {
+        fails("other bits of nothing", abi::raw_nowhere(&session, opcode), nowhere)?;
     }
     Ok(())
 }
 
-fn short(_: &mut Stage<'_>) -> Result<()> {
-    let session = create("short")?;
-    let device = device()?;
-    let mut name = [0; 64];
-    name[0] = b'x';
-    let named = CreateSession::new(name);
-    for size in [0, 1, 4, 8, CreateSession::MIN_SIZE - 1] {
-        let result = abi::raw(&device, CreateSession::OPCODE, &with_size(&named, size, &[]));
-        fails("CREATE_SESSION", result.map(|_| ()), Errno::INVAL)?;
-    }
-    let preserve = PreserveFd::new(0, 1);
-    for size in [0, 4, PreserveFd::MIN_SIZE - 1] {
-        let result = abi::raw(&session, PreserveFd::OPCODE, &with_size(&preserve, size, &[]));
-        fails("PRESERVE_FD", result.map(|_| ()), Errno::INVAL)?;
-    }
-    Ok(())
+/// A command that is right as it is.
+struct Sent {
+    name: &'static str,
+    opcode: u32,
+    min_size: usize,
+    argument: Vec<u8>,
 }
 
-fn long(_: &mut Stage<'_>) -> Result<()> {
-    let session = create("long")?;
-    let get = GetName::new();
-    let full = get.as_bytes().len();
-    for (size, tail) in [(full + 1, 1), (full + 8, 8), (4096, 4096 - full)] {
-        let zeros = with_size(&get, size, &vec![0; tail]);
-        abi::raw(&session, GetName::OPCODE, &zeros).context("zeros behind the end")?;
-        let mut other = zeros;
-        if let Some(last) = other.last_mut() {
-            *last = 1;
+impl Sent {
+    fn new<C: Command>(name: &'static str, argument: &C) -> Self {
+        let argument = argument.as_bytes().to_vec();
+        Self { name, opcode: C::OPCODE, min_size: C::MIN_SIZE, argument }
+    }
+
+    /// Sends it with another size word and `tail` behind it.
+    fn send(&self, on: impl AsFd, size: usize, tail: &[u8]) -> rustix::io::Result<()> {
+        abi::raw(on, self.opcode, &with_size(&self.argument, size, tail)).map(drop)
+    }
+
+    /// Checks that it fails if it is not there, too short, or wants more than there is.
+    fn fails_if_malformed(&self, on: impl AsFd) -> Result<()> {
+        let name = self.name;
+        fails(name, abi::raw_nowhere(&on, self.opcode), Errno::FAULT)?;
+        for size in [0, 1, 4, self.min_size - 1] {
+            fails(name, self.send(&on, size, &[]), Errno::INVAL).context("too short")?;
         }
-        let result = abi::raw(&session, GetName::OPCODE, &other).map(|_| ());
-        fails("something behind the end", result, Errno::TOOBIG)?;
+        let full = self.argument.len();
+        for more in [1, 8, abi::ROOM - full] {
+            let mut tail = vec![0; more];
+            if let Some(last) = tail.last_mut() {
+                *last = 1;
+            }
+            fails(name, self.send(&on, full + more, &tail), Errno::TOOBIG).context("more")?;
+        }
+        let endless = self.send(&on, usize::MAX, &[]);
+        ensure!(matches!(endless, Err(Errno::FAULT | Errno::TOOBIG)), "{name}, 4 GiB: {endless:?}");
+        Ok(())
     }
-    let endless = with_size(&get, usize::MAX, &[]);
-    let result = abi::raw(&session, GetName::OPCODE, &endless).map(|_| ());
-    ensure!(matches!(result, Err(Errno::FAULT | Errno::TOOBIG)), "4 GiB: {result:?}");
+}
+
+fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
+    let (session, file, device) = (create("malformed")?, memfd("x")?, device()?);
+    let other = named("malformed-2");
+    let create = Sent::new("CREATE_SESSION", &CreateSession::new(other));
+    let retrieve = Sent::new("RETRIEVE_SESSION", &RetrieveSession::new(other));
+    let preserve = Sent::new("PRESERVE_FD", &PreserveFd::new(file.as_raw_fd(), 1));
+    let name = Sent::new("GET_NAME", &GetName::new());
+    create.fails_if_malformed(&device)?;
+    retrieve.fails_if_malformed(&device)?;
+    preserve.fails_if_malformed(&session)?;
+    name.fails_if_malformed(&session)?;
+
+    // Nothing has happened, and zeros from the future are no news.
+    let zeros = [0; 24];
+    name.send(&session, name.argument.len() + zeros.len(), &zeros).context("GET_NAME")?;
+    preserve
+        .send(&session, preserve.argument.len() + zeros.len(), &zeros)
+        .context("PRESERVE_FD")?;
+    drop(abi::create(&device, "malformed-2").context("the name must be free")?);
+    stage.keep(session);
     Ok(())
+}
+
+fn malformed_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("malformed")?;
+    let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
+    let finish = Sent::new("FINISH", &Finish::new());
+    file.fails_if_malformed(&session)?;
+    finish.fails_if_malformed(&session)?;
+    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, "x")?;
+    let zeros = [0; 24];
+    finish.send(&session, finish.argument.len() + zeros.len(), &zeros).context("FINISH")
 }
 
 fn reserved(_: &mut Stage<'_>) -> Result<()> {
@@ -119,31 +179,23 @@ fn reserved(_: &mut Stage<'_>) -> Result<()> {
 
 fn reply(_: &mut Stage<'_>) -> Result<()> {
     let session = create("reply")?;
-    let tail = [0; 8];
-    let bytes = with_size(&GetName::new(), size_of::<GetName>(), &tail);
+    let bytes = with_size(GetName::new().as_bytes(), size_of::<GetName>(), &[0; 8]);
     let answer = abi::raw(&session, GetName::OPCODE, &bytes).context("GET_NAME")?;
     let (known, beyond) = answer.split_at(size_of::<GetName>());
     ensure!(known.get(8..13) == Some(b"reply"), "the name is not there: {known:?}");
     ensure!(beyond.iter().all(|byte| *byte == 0), "something was written behind the command");
-    Ok(())
+    cannot_reply("GET_NAME", &session, &GetName::new())
 }
 
 fn create_copy_out(_: &mut Stage<'_>) -> Result<()> {
-    let mut name = [0; 64];
-    name[..8].copy_from_slice(b"copy-out");
-    let argument = CreateSession::new(name);
-    let result = abi::raw_read_only(device()?, CreateSession::OPCODE, argument.as_bytes());
-    fails("CREATE_SESSION", result, Errno::FAULT)?;
-    create("copy-out").context("the name must be free").map(drop)
+    let device = device()?;
+    cannot_reply("CREATE_SESSION", &device, &CreateSession::new(named("copy-out")))?;
+    abi::create(device, "copy-out").context("the name must be free").map(drop)
 }
 
 fn preserve_copy_out(stage: &mut Stage<'_>) -> Result<()> {
-    use std::os::fd::AsRawFd;
-
     let (session, file) = (create("copy-out")?, memfd("x")?);
-    let argument = PreserveFd::new(file.as_raw_fd(), 1);
-    let result = abi::raw_read_only(&session, PreserveFd::OPCODE, argument.as_bytes());
-    fails("PRESERVE_FD", result, Errno::FAULT)?;
+    cannot_reply("PRESERVE_FD", &session, &PreserveFd::new(file.as_raw_fd(), 1))?;
     let again = abi::preserve_fd(&session, &file, 1);
     // C says EFAULT and has preserved the file.
     stage
@@ -159,22 +211,35 @@ fn lose_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
-    let mut name = [0; 64];
-    name[..4].copy_from_slice(b"lose");
-    let argument = RetrieveSession::new(name);
-    let result = abi::raw_read_only(device()?, RetrieveSession::OPCODE, argument.as_bytes());
-    fails("RETRIEVE_SESSION", result, Errno::FAULT)?;
+    cannot_reply("RETRIEVE_SESSION", device()?, &RetrieveSession::new(named("lose")))?;
     let session = abi::retrieve(device()?, "lose");
     if stage.kernel == super::Kernel::C {
         // C finishes the session that nobody got, and the file is gone.
         return fails("RETRIEVE_SESSION again", session, Errno::NOENT);
     }
     let session = session.context("RETRIEVE_SESSION again")?;
-    let argument = RetrieveFd::new(1);
-    let result = abi::raw_read_only(&session, RetrieveFd::OPCODE, argument.as_bytes());
-    fails("RETRIEVE_FD", result, Errno::FAULT)?;
+    cannot_reply("RETRIEVE_FD", &session, &RetrieveFd::new(1))?;
     check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD again")?, "not lost")?;
     drop(session);
     let session = retrieve("lose")?;
     abi::finish(&session).context("FINISH")
+}
+
+fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
+    let (session, file) = (create("no-answer")?, memfd("still there")?);
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn finish_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("no-answer")?;
+    cannot_reply("FINISH", &session, &Finish::new())?;
+    let file = abi::retrieve_fd(&session, 1);
+    if stage.kernel == super::Kernel::C {
+        // C has finished it.
+        return fails("RETRIEVE_FD", file, Errno::NOENT);
+    }
+    check_memfd(file.context("RETRIEVE_FD")?, "still there")?;
+    abi::finish(&session).context("FINISH again")
 }

@@ -14,6 +14,7 @@ use crate::{abi, test_device};
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("an_object_is_preserved_by_the_first_file_of_all_sessions", first_and_last),
     Scenario::here("an_object_that_cannot_be_preserved_fails_the_file", fails_file),
+    Scenario::here("whoever_holds_an_object_keeps_it_preserved", held),
     Scenario::across("an_object_outlives_the_kernel", outlives_before, outlives_after),
 ];
 
@@ -53,6 +54,30 @@ fn fails_file(_: &mut Stage<'_>) -> Result<()> {
     fails("PRESERVE_FD", abi::preserve_fd(&session, &file, 1), failure())?;
     check_callbacks(&mut log, &["object preserve"])?;
     abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD again")
+}
+
+fn hold(command: u32, is_held: bool) -> Result<()> {
+    abi::number(test_device()?, command, is_held.into()).map(drop).context("hold the object")
+}
+
+fn held(_: &mut Stage<'_>) -> Result<()> {
+    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let session = create("held-object")?;
+    let mut log = Log::begin()?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    hold(test_device::HOLD_OUTGOING, true)?;
+    drop(session);
+    check_callbacks(&mut log, &["object preserve", "preserve 1", "unpreserve 1 true"])?;
+    let there = value(test_device::OUTGOING_OBJECT).context("the object, held")?;
+    ensure!(there == object, "the object is {there:#x}");
+    // The next file finds it as it is.
+    let session = create("held-object")?;
+    abi::preserve_fd(&session, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    drop(session);
+    check_callbacks(&mut log, &["preserve 2", "unpreserve 2 true"])?;
+    hold(test_device::HOLD_OUTGOING, false)?;
+    check_callbacks(&mut log, &["object unpreserve true"])?;
+    fails("when nobody holds it", value(test_device::OUTGOING_OBJECT), Errno::NOENT)
 }
 
 fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -100,6 +125,7 @@ fn last_after(_: &mut Stage<'_>) -> Result<()> {
         let said = Log::from_the_beginning()?.callbacks()?;
         Ok(said.iter().filter(|line| line.starts_with("object finish")).count())
     };
+    hold(test_device::HOLD_INCOMING, true)?;
     for name in ["demand", "last"] {
         let session = match abi::retrieve(device()?, name) {
             // The other scenario was not played.
@@ -109,6 +135,8 @@ fn last_after(_: &mut Stage<'_>) -> Result<()> {
         ensure!(finished()? == 0, "the object was finished before the last file");
         abi::finish(&session).context("FINISH")?;
     }
+    ensure!(finished()? == 0, "the object was finished while somebody held it");
+    hold(test_device::HOLD_INCOMING, false)?;
     let times = finished()?;
     ensure!(times == 1, "the object was finished {times} times");
     fails("the object", value(test_device::INCOMING_OBJECT), Errno::NODATA)

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::io::Errno;
 
 use super::stage::{
-    Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of, retrieve,
-    test_device, test_file,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of,
+    retrieve, test_device, test_file, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -98,15 +98,6 @@ fn held(_: &mut Stage<'_>) -> Result<()> {
     abi::preserve_fd(create("held")?, &file, 1).context("PRESERVE_FD again")
 }
 
-/// Lets a slow file go on, whatever becomes of the test.
-struct Go<'a>(&'a File);
-
-impl Drop for Go<'_> {
-    fn drop(&mut self) {
-        let _ = abi::number(self.0, test_device::GO, 0);
-    }
-}
-
 fn slow(stage: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
     let session = create("slow")?;
@@ -115,10 +106,7 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
         let work = scope.spawn(|| abi::preserve_fd(&session, &slow, 1));
         {
             let _go = Go(&device);
-            while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
-                ensure!(!work.is_finished(), "the slow file is done");
-                thread::yield_now();
-            }
+            wait_for_slow(&device, &work)?;
             // C holds the lock of the session meanwhile, so others would wait for ever.
             if stage.kernel == Kernel::Rust {
                 // The same session, the token and the file on their way, and another session.

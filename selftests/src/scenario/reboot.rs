@@ -2,12 +2,13 @@
 
 //! `reboot(LINUX_REBOOT_CMD_KEXEC)`: all or nothing.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::stage::{
     Log, Stage, check_memfd, create, failure, memfd, number_of, retrieve, test_device, test_file,
 };
+use super::trace::{ALL_EVENTS, Trace, check_event};
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
 
@@ -27,8 +28,14 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     abi::preserve_fd(&second, test_file(5, 0)?, 5).context("PRESERVE_FD")?;
 
     let mut log = Log::begin()?;
+    let trace = (stage.kernel == Kernel::Rust).then(|| Trace::begin(ALL_EVENTS)).transpose()?;
     let error = (stage.leave)()?;
     ensure!(error == failure(), "reboot(2) says {error:?}, not {:?}", failure());
+    if trace.is_some() {
+        let events = Trace::seen()?;
+        let [event] = &events[..] else { bail!("the events are {events:?}") };
+        check_event(event, "freeze: sessions=", -failure().raw_os_error())?;
+    }
     let said = log.callbacks()?;
     // Files of other scenarios are frozen before these.
     let mine = said.iter().rposition(|line| line == "freeze 1").context("file 1 is not frozen")?;
@@ -80,6 +87,9 @@ const HOLD: &str = "/sys/kernel/debug/luo_test_hold_reboot";
 const NOT_SEEN: &str = "......";
 const SEEN: &str = "BBBBB=";
 
+/// Room for events, in bytes.
+const EVENTS: usize = 512;
+
 /// A thread waits for `EBUSY`, then tries all commands. What it sees it writes into a page that is on
 /// its way to the next kernel already. The reboot is held meanwhile.
 fn late_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -92,6 +102,11 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
         return Ok(());
     }
     std::fs::write(HOLD, "1").context("hold the reboot")?;
+    // With room for what is written into it when it is on its way.
+    let events = memfd(&" ".repeat(EVENTS))?;
+    abi::preserve_fd(&session, &events, 4).context("PRESERVE_FD")?;
+    let freeze = Trace::begin("events/liveupdate/luo_freeze")?;
+    let serialize = Trace::begin("events/liveupdate/luo_serialize")?;
     std::thread::spawn(move || {
         while abi::preserve_fd(&session, &file, 1) == Err(Errno::EXIST) {
             std::thread::yield_now();
@@ -116,6 +131,10 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
         // Closing it must not unpreserve anything.
         drop(session);
         let _ = rustix::io::pwrite(&file, &answers, 0);
+        let mut seen = Trace::seen().unwrap_or_default().join("\n").into_bytes();
+        seen.truncate(EVENTS);
+        let _ = rustix::io::pwrite(&events, &seen, 0);
+        drop((freeze, serialize));
         let _ = std::fs::write(HOLD, "0");
     });
     Ok(())
@@ -126,6 +145,16 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
     let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, SEEN);
     check_memfd(&file, expected)?;
+    if stage.last == Some(Kernel::Rust) {
+        let file = abi::retrieve_fd(&session, 4).context("RETRIEVE_FD")?;
+        let mut text = vec![0; EVENTS];
+        rustix::io::pread(file, &mut text, 0).context("read the events")?;
+        let text = String::from_utf8(text).context("the events are no text")?;
+        let events: Vec<_> = text.trim_end().lines().collect();
+        let [freeze, serialize] = events[..] else { bail!("the events are {events:?}") };
+        check_event(freeze, "freeze: sessions=", 0)?;
+        check_event(serialize, "serialize: sessions=", 0)?;
+    }
     // The session was closed after the handover, and lost nothing by that.
     let file = abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?;
     ensure!(number_of(file)? == 80, "another file came back");

@@ -2,18 +2,19 @@
 
 //! RETRIEVE_FD and FINISH.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use liveupdate_uapi::{Command, Finish};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use zerocopy::IntoBytes;
 
 use super::stage::{
-    Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of, retrieve,
-    test_device, test_file,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of,
+    retrieve, test_device, test_file, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -24,6 +25,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_command_in_the_wrong_direction_is_einval", wrong_before, wrong_after),
     Scenario::across("finish_is_all_or_nothing", busy_before, busy_after),
     Scenario::across("finish_goes_from_the_last_file_to_the_first", lifo_before, lifo_after),
+    Scenario::across("a_slow_finish_keeps_nobody_waiting", slow_before, slow_after),
     Scenario::across("a_finished_session_is_an_empty_outgoing_one", reuse_before, reuse_after),
     Scenario::across(
         "a_finished_session_whose_name_is_taken_is_of_no_use",
@@ -158,6 +160,32 @@ fn lifo_after(_: &mut Stage<'_>) -> Result<()> {
     ];
     ensure!(files == expected, "{said:?}");
     Ok(())
+}
+
+fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "slow-finish", &[test_device::FINISH_IS_SLOW])
+}
+
+fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let session = retrieve("slow-finish")?;
+    thread::scope(|scope| {
+        let work = scope.spawn(|| abi::finish(&session));
+        let go = Go(&device);
+        wait_for_slow(&device, &work)?;
+        if stage.kernel == Kernel::Rust {
+            // Whoever looks is told what is going on.
+            let path = format!("/proc/self/fdinfo/{}", session.as_raw_fd());
+            let text = fs::read_to_string(path).context("read fdinfo")?;
+            ensure!(text.contains("\"slow-finish\" state=finishing"), "fdinfo says {text}");
+        }
+        // Others are created and found.
+        create("beside-a-slow-finish")?;
+        fails("another", abi::retrieve(super::stage::device()?, "nobody"), Errno::NOENT)?;
+        drop(go);
+        let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        done.context("FINISH")
+    })
 }
 
 /// In each hop: what came is finished, and the same descriptor takes the next file.

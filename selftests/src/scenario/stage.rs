@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
@@ -140,6 +141,24 @@ pub(super) fn test_file(number: u64, behaviour: u64) -> Result<OwnedFd> {
 /// The number of a file for tests.
 pub(super) fn number_of(file: impl AsFd) -> Result<i32> {
     abi::number(file, test_device::NUMBER, 0).context("ask a test file")
+}
+
+/// Lets a slow file go on, whatever becomes of the test.
+pub(super) struct Go<'a>(pub(super) &'a File);
+
+impl Drop for Go<'_> {
+    fn drop(&mut self) {
+        let _ = abi::number(self.0, test_device::GO, 0);
+    }
+}
+
+/// Waits until a slow file waits that `work` has asked for.
+pub(super) fn wait_for_slow<T>(device: &File, work: &ScopedJoinHandle<'_, T>) -> Result<()> {
+    while abi::number(device, test_device::WAITING, 0).context("ask")? == 0 {
+        ensure!(!work.is_finished(), "the slow file is done");
+        thread::yield_now();
+    }
+    Ok(())
 }
 
 /// What a file for tests says when it is gone.

@@ -3,7 +3,7 @@
 //! Tracepoints.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -16,24 +16,57 @@ pub(super) const ALL: &[Scenario] =
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
+/// Tracepoints while this is there.
+pub(super) struct Trace(&'static str);
+
+impl Trace {
+    /// Switches all of them on, or the one of this name, and forgets what was seen before.
+    pub(super) fn begin(which: &'static str) -> Result<Self> {
+        fs::write(file("trace"), "").context("clear the trace")?;
+        fs::write(file(which).join("enable"), "1").context("switch tracepoints on")?;
+        Ok(Self(which))
+    }
+
+    /// What was seen since the trace was last cleared, each without the prefix of its name.
+    pub(super) fn seen() -> Result<Vec<String>> {
+        let trace = fs::read_to_string(file("trace")).context("read the trace")?;
+        let events = trace.lines().filter_map(|line| line.split_once(": luo_"));
+        Ok(events.map(|(_, event)| event.to_owned()).collect())
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let _ = fs::write(file(self.0).join("enable"), "0");
+    }
+}
+
+/// All tracepoints.
+pub(super) const ALL_EVENTS: &str = "events/liveupdate";
+
+fn file(name: &str) -> PathBuf {
+    Path::new(TRACEFS).join(name)
+}
+
+/// Checks that an event begins like this, has this error, and has taken some time.
+pub(super) fn check_event(event: &str, expected: &str, error: i32) -> Result<()> {
+    let rest =
+        event.strip_prefix(expected).with_context(|| format!("`{event}` is not {expected}"))?;
+    let time =
+        rest.rsplit_once(&format!("error={error} duration_ns=")).map(|(_, time)| time.parse());
+    ensure!(matches!(time, Some(Ok(1_u64..))), "`{event}` has no time, or another error");
+    Ok(())
+}
+
 /// Does something while tracepoints are on, and checks that each of these was met once: by its
 /// beginning, with an error of 0 and some time.
 fn check(expected: &[&str], work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let file = |name: &str| Path::new(TRACEFS).join(name);
-    fs::write(file("trace"), "").context("clear the trace")?;
-    fs::write(file("events/liveupdate/enable"), "1").context("switch tracepoints on")?;
-    let done = work();
-    fs::write(file("events/liveupdate/enable"), "0").context("switch tracepoints off")?;
-    done?;
-    let trace = fs::read_to_string(file("trace")).context("read the trace")?;
-    let events: Vec<_> = trace.lines().filter_map(|line| line.split_once(": luo_")).collect();
-    ensure!(events.len() == expected.len(), "{} events: {trace}", events.len());
-    for ((_, event), expected) in events.iter().zip(expected) {
-        ensure!(event.starts_with(expected), "`{event}` is not {expected}");
-        let time = event.rsplit_once("error=0 duration_ns=").map(|(_, time)| time.parse::<u64>());
-        ensure!(matches!(time, Some(Ok(1..))), "`{event}` has no time");
-    }
-    Ok(())
+    let trace = Trace::begin(ALL_EVENTS)?;
+    work()?;
+    drop(trace);
+    let events = Trace::seen()?;
+    ensure!(events.len() == expected.len(), "{} events: {events:?}", events.len());
+    events.iter().zip(expected).try_for_each(|(event, expected)| check_event(event, expected, 0))
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {

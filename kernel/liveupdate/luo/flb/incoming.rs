@@ -98,8 +98,8 @@ impl IncomingFlbs {
     /// # Errors
     ///
     /// `ENODATA` if nothing came from the last kernel or the object is finished, `ENOENT` if no
-    /// object of this name came, `EBUSY` if another definition of this name has it, `ENODEV` if the module is being unloaded, or why it could not be
-    /// retrieved, each time the same.
+    /// object of this name came, `EBUSY` if another definition of this name has it, `ENODEV` if the
+    /// module is being unloaded, or why it could not be retrieved, each time the same.
     pub(crate) fn get(&self, raw: &RawFlb) -> Result<Object> {
         if !self.came {
             return Err(ENODATA);

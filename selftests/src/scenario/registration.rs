@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Handlers and objects that come and go with their module.
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+
+use super::Scenario;
+use super::stage::{Log, Stage, check_callbacks, create, fails, test_device, test_file};
+use crate::{abi, test_device};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("a_handler_may_leave_and_come_back", handler),
+    Scenario::here("an_object_may_leave_and_come_back", object),
+];
+
+fn tell(what: u32, argument: u64) -> Result<(), Errno> {
+    let device = test_device().map_err(|_| Errno::NODEV)?;
+    abi::number(device, what, argument).map(drop)
+}
+
+/// Has the handler and the object come back, whatever becomes of the test.
+struct ComeBack;
+
+impl Drop for ComeBack {
+    fn drop(&mut self) {
+        // What is there already says so.
+        let _ = tell(test_device::HANDLER, 1);
+        let _ = tell(test_device::DEPENDENCE, 1);
+    }
+}
+
+fn handler(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("handler")?;
+    let file = test_file(1, 0)?;
+    let _come_back = ComeBack;
+    fails("a handler twice", tell(test_device::HANDLER, 1), Errno::EXIST)?;
+    tell(test_device::HANDLER, 0).context("unregister the handler")?;
+    fails("without a handler", abi::preserve_fd(&session, &file, 1), Errno::NOENT)?;
+    tell(test_device::HANDLER, 1).context("register the handler again")?;
+
+    // Its objects left with it.
+    let mut log = Log::begin()?;
+    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    check_callbacks(&mut log, &["preserve 1"])?;
+    drop(session);
+    check_callbacks(&mut log, &["unpreserve 1 true"])
+}
+
+fn object(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("dependence")?;
+    let _come_back = ComeBack;
+    fails("an object twice", tell(test_device::DEPENDENCE, 1), Errno::EXIST)?;
+    tell(test_device::DEPENDENCE, 0).context("unregister the object")?;
+    let mut log = Log::begin()?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    check_callbacks(&mut log, &["preserve 1"])?;
+    drop(session);
+    check_callbacks(&mut log, &["unpreserve 1 true"])?;
+
+    tell(test_device::DEPENDENCE, 1).context("register the object again")?;
+    let session = create("dependence")?;
+    abi::preserve_fd(&session, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    drop(session);
+    let expected = ["object preserve", "preserve 2", "unpreserve 2 true", "object unpreserve true"];
+    check_callbacks(&mut log, &expected)
+}
