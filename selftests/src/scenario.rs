@@ -12,6 +12,7 @@ mod extensible;
 mod handler;
 mod object;
 mod preserve;
+mod race;
 mod reboot;
 mod registration;
 mod retrieve;
@@ -80,7 +81,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 14] = [
+    let groups: [&[Scenario]; 15] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -88,6 +89,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         preserve::ALL,
         retrieve::ALL,
         close::ALL,
+        race::ALL,
         handler::ALL,
         object::ALL,
         registration::ALL,

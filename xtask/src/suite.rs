@@ -402,7 +402,7 @@ mod tests {
         let machine = |name: &str, hops| (name.to_owned(), hops);
         let (chain, panics) = (machine("chain", 2), machine("panics", 2));
         assert_eq!(names("c,c"), [chain.clone(), machine("boot", 8), panics.clone()]);
-        let all = [chain, machine("boot", 14), panics, machine("kunit", 1)];
+        let all = [chain, machine("boot", 18), panics, machine("kunit", 1)];
         assert_eq!(names("c,rust"), all);
     }
 

@@ -26,6 +26,20 @@ pub trait Memory {
 
     /// Size of a block in bytes, and its alignment.
     fn block_size(&self) -> usize;
+
+    /// All of the block at a physical address that is not trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage::Address`] if no block begins there.
+    fn whole_block(&self, address: u64) -> Result<&[u8], Damage> {
+        let size = self.block_size();
+        let is_aligned = u64::try_from(size).is_ok_and(|size| address.checked_rem(size) == Some(0));
+        let bytes = is_aligned.then(|| self.block(address)).flatten();
+        bytes
+            .and_then(|bytes| bytes.get(..size))
+            .ok_or(Damage::Address(address))
+    }
 }
 
 /// How entries of a type are laid out over blocks.
@@ -154,11 +168,7 @@ impl<'m, M: Memory, T: Entry> Blocks<'m, M, T> {
         }
 
         let size = self.memory.block_size();
-        let is_aligned = u64::try_from(size).is_ok_and(|size| address.checked_rem(size) == Some(0));
-        let bytes = is_aligned.then(|| self.memory.block(address)).flatten();
-        let bytes = bytes
-            .and_then(|bytes| bytes.get(..size))
-            .ok_or(Damage::Address(address))?;
+        let bytes = self.memory.whole_block(address)?;
         let (header, room) =
             BlockHeader::ref_from_prefix(bytes).map_err(|_| Damage::Address(address))?;
         let count = usize::try_from(header.count).map_err(|_| Damage::Count(header.count))?;

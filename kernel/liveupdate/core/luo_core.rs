@@ -8,6 +8,7 @@
 //!
 //! - [`wire`]: what crosses the kexec, bit for bit.
 //! - [`chain`]: chains of blocks, read without trust and written without allocation.
+//! - [`handover`]: the whole of it, read without trust.
 //! - [`name`]: names of sessions, handlers and file-lifecycle-bound objects.
 //! - [`lifecycle`]: what has become of an incoming file.
 //! - [`rollback`]: all steps or none, undone in reverse.
@@ -23,6 +24,7 @@ extern crate std;
 
 pub mod chain;
 pub mod command;
+pub mod handover;
 pub mod index;
 pub mod lifecycle;
 pub mod name;

@@ -2,7 +2,7 @@
 
 //! The way in: what the last kernel has left becomes sessions and objects.
 //!
-//! Everything is checked before it is used, and nothing is freed before all of it has been read: if
+//! Everything is checked before it is used ([`luo_core::handover`]), and nothing is freed before all of it has been read: if
 //! anything is wrong, the memory stays as it is. The root, the chain of sessions and the page of
 //! objects are looked at while the kernel boots, the rest when the device is opened first.
 
@@ -15,22 +15,18 @@ use kernel::{
         RBTree,
         RBTreeNodeReservation, //
     },
-    sync::Arc, //
 };
 use luo_core::{
-    chain::{
-        Blocks,
-        Memory, //
+    chain::Blocks,
+    handover::{
+        self,
+        Met,
+        Sink, //
     },
-    name::{
-        Compatible,
-        SessionName, //
-    },
+    name::SessionName,
     wire::{
         Damage,
         FileSer,
-        FlbHeaderSer,
-        FlbSer,
         LuoSer,
         SessionSer, //
     }, //
@@ -43,6 +39,7 @@ use crate::{
         trace, //
     },
     flb::IncomingFlbs,
+    handler::Handlers,
     registry::{
         Incoming,
         Slot, //
@@ -107,25 +104,13 @@ pub(crate) fn flbs(memory: &HandedOver, address: u64) -> Result<IncomingFlbs, Fa
         return Ok(IncomingFlbs::none());
     }
     let mut flbs = IncomingFlbs::empty();
-    let page = memory.block(address).ok_or(Damage::Address(address))?;
-    let (header, rest) =
-        FlbHeaderSer::ref_from_prefix(page).map_err(|_| Damage::Address(address))?;
-    if header.pages != 1 {
-        return Err(Damage::Pages(header.pages).into());
-    }
-    let too_many = Damage::Count(header.count);
-    let count = usize::try_from(header.count).map_err(|_| too_many)?;
-    let (entries, _) = <[FlbSer]>::ref_from_prefix_with_elems(rest, count).map_err(|_| too_many)?;
-    for entry in entries {
-        let name = Compatible::new(&entry.name)?;
+    handover::flbs(memory, address, |name, data, files| {
         if flbs.has(&name) {
-            return Err(Damage::Duplicate.into());
+            return Ok(Met::Again);
         }
-        if entry.count == 0 {
-            return Err(Damage::Count(0).into());
-        }
-        flbs.add(name, entry.data, entry.count)?;
-    }
+        flbs.add(name, data, files)?;
+        Ok::<_, Failure>(Met::First)
+    })?;
     Ok(flbs)
 }
 
@@ -140,20 +125,27 @@ pub(crate) fn sessions(state: &State) -> Result {
         Incoming::Read(_) => return Ok(()),
         Incoming::Damaged => return Err(EIO),
         Incoming::Unread { memory, root } => {
-            let mut reader = Reader {
-                memory,
-                state,
-                seen: RBTree::new(),
+            let handlers = state.handlers.read();
+            let mut kept = Kept {
+                handlers: &handlers,
+                sessions: RBTree::new(),
+                pages: RBTree::new(),
+                current: None,
             };
-            let read = || reader.all(root).map_err(|failure| failure.report());
-            let read = trace::deserialize(read, |sessions| sessions.keys().count());
-            let Reader { seen, .. } = reader;
-            read.map(|sessions| (sessions, seen, memory))
+            let work = || kept.read(memory, root).map_err(|failure| failure.report());
+            let read = trace::deserialize(work, |count| *count);
+            if let (Err(_), Some(name)) = (&read, kept.current) {
+                pr_err!("session '{}' cannot be restored\n", Show(name));
+            }
+            let Kept {
+                sessions, pages, ..
+            } = kept;
+            read.map(|_| (sessions, pages, memory))
         }
     };
     match read {
-        Ok((sessions, blocks, memory)) => {
-            blocks.keys().for_each(|address| memory.free(*address));
+        Ok((sessions, pages, memory)) => {
+            pages.keys().for_each(|address| memory.free(*address));
             *incoming = Incoming::Read(sessions);
             Ok(())
         }
@@ -164,79 +156,64 @@ pub(crate) fn sessions(state: &State) -> Result {
     }
 }
 
-/// Reads sessions and their files.
-struct Reader<'a> {
-    memory: &'a HandedOver,
-    state: &'a State,
-    /// Blocks so far. No block can belong to two chains.
-    seen: RBTree<u64, ()>,
+/// What was read.
+struct Kept<'a> {
+    handlers: &'a Handlers,
+    sessions: RBTree<SessionName, Slot>,
+    /// Pages so far. No page can belong to two.
+    pages: RBTree<u64, ()>,
+    /// The session whose files are being read.
+    current: Option<SessionName>,
 }
 
-impl Reader<'_> {
-    /// Reads everything that the root leads to. The root and the page of objects were read while the
-    /// kernel booted; their memory must not be that of anything else.
-    fn all(&mut self, root: &kho::Incoming) -> Result<RBTree<SessionName, Slot>, Failure> {
+impl Kept<'_> {
+    /// Reads everything that the root leads to, and returns how many sessions there are. The root and
+    /// the page of objects were read while the kernel booted.
+    fn read(&mut self, memory: &HandedOver, root: &kho::Incoming) -> Result<usize, Failure> {
         let (ser, _) = LuoSer::read_from_prefix(root.bytes()).map_err(|_| EINVAL)?;
-        self.see(root.phys())?;
-        if ser.flbs != 0 {
-            self.see(ser.flbs)?;
-        }
-        self.read(ser.sessions)
+        handover::sessions(memory, root.phys(), &ser, self)?;
+        Ok(self.sessions.keys().count())
     }
+}
 
-    fn read(&mut self, head: u64) -> Result<RBTree<SessionName, Slot>, Failure> {
-        let memory = self.memory;
-        let mut sessions = RBTree::new();
-        for block in Blocks::<_, SessionSer>::new(memory, head) {
-            let block = block?;
-            self.see(block.address)?;
-            for ser in block.entries {
-                let name = SessionName::new(&ser.name)?;
-                let session = self.session(name, ser).inspect_err(|_| {
-                    pr_err!("session '{}' cannot be restored\n", Show(name));
-                })?;
-                let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-                let Entry::Vacant(place) = sessions.entry(name) else {
-                    return Err(Damage::Duplicate.into());
-                };
-                place.insert(Slot::Waiting(session), node);
-            }
-        }
-        Ok(sessions)
-    }
+impl Sink for Kept<'_> {
+    type Error = Failure;
+    type Session = (SessionName, KVVec<Pin<KBox<IncomingFile>>>);
 
-    fn session(&mut self, name: SessionName, ser: &SessionSer) -> Result<Arc<Session>, Failure> {
-        let memory = self.memory;
-        let mut files = KVVec::new();
-        let handlers = self.state.handlers.read();
-        for block in Blocks::<_, FileSer>::new(memory, ser.files) {
-            let block = block?;
-            self.see(block.address)?;
-            for file in block.entries {
-                let handler = handlers.by_ser(&file.compatible)?;
-                files.push(IncomingFile::new(file, handler)?, GFP_KERNEL)?;
-            }
-        }
-        drop(handlers);
-        let found = files.len() as u64;
-        if found != ser.count {
-            return Err(Damage::Files {
-                said: ser.count,
-                found,
-            }
-            .into());
-        }
-        Ok(Session::new(name, files)??)
-    }
-
-    fn see(&mut self, address: u64) -> Result<(), Failure> {
+    fn page(&mut self, address: u64) -> Result<Met, Failure> {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        match self.seen.entry(address) {
-            Entry::Vacant(place) => {
-                place.insert((), node);
-                Ok(())
-            }
-            Entry::Occupied(_) => Err(Damage::Cycle(address).into()),
+        Ok(enter(self.pages.entry(address), (), node))
+    }
+
+    fn begin(&mut self, name: SessionName) -> Result<Self::Session, Failure> {
+        self.current = Some(name);
+        Ok((name, KVVec::new()))
+    }
+
+    fn file(&mut self, (_, files): &mut Self::Session, file: &FileSer) -> Result<(), Failure> {
+        let handler = self.handlers.by_ser(&file.compatible)?;
+        files.push(IncomingFile::new(file, handler)?, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn end(&mut self, (name, files): Self::Session) -> Result<Met, Failure> {
+        let session = Session::new(name, files)??;
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let met = enter(self.sessions.entry(name), Slot::Waiting(session), node);
+        if met == Met::First {
+            self.current = None;
         }
+        Ok(met)
+    }
+}
+
+/// Puts something into a tree if its place is free.
+fn enter<K: Ord, V>(entry: Entry<'_, K, V>, value: V, node: RBTreeNodeReservation<K, V>) -> Met {
+    match entry {
+        Entry::Vacant(place) => {
+            place.insert(value, node);
+            Met::First
+        }
+        Entry::Occupied(_) => Met::Again,
     }
 }

@@ -40,6 +40,12 @@ pub const HOLD_OUTGOING: u32 = 0xBAEA;
 /// Holds the object of the last kernel, or gives it back: 1 or 0.
 pub const HOLD_INCOMING: u32 = 0xBAEB;
 
+/// The next time that the object is preserved or retrieved waits for [`GO`].
+pub const OBJECT_IS_SLOW: u32 = 0xBAEC;
+
+/// On a file: returns how often it was frozen, in all attempts, before it came here.
+pub const TIMES_FROZEN: u32 = 0xBAED;
+
 /// Behaviour: preserving fails with `ENOTBLK`.
 pub const PRESERVE_FAILS: u64 = 1 << 0;
 
@@ -60,6 +66,12 @@ pub const SAME: u64 = 1 << 5;
 
 /// Behaviour: finishing waits for [`GO`].
 pub const FINISH_IS_SLOW: u64 = 1 << 6;
+
+/// Behaviour: retrieving waits for [`GO`].
+pub const RETRIEVE_IS_SLOW: u64 = 1 << 7;
+
+/// How often a file was frozen stands here, in one byte.
+pub const FROZEN_SHIFT: u32 = 16;
 
 /// The number of a file stands in the upper half of its behaviour.
 pub const NUMBER_SHIFT: u32 = 32;

@@ -88,7 +88,7 @@ pub(crate) fn set_up() -> Result {
 }
 
 /// Waits until files may go on.
-fn wait() {
+pub(crate) fn wait() {
     if let Some(gate) = GATE.as_ref() {
         gate.pass();
     }
@@ -113,17 +113,17 @@ pub(crate) fn waiting() -> u64 {
 /// A file.
 pub(crate) struct TestFile {
     behaviour: u64,
-    may_freeze: Atomic<bool>,
+    /// How often it was frozen, or should have been.
+    frozen: Atomic<u64>,
 }
 
 impl TestFile {
     /// Makes a file that behaves like this.
     pub(crate) fn open(behaviour: u64) -> Result<ARef<File>> {
-        let may_freeze = Atomic::new(behaviour & abi::FREEZE_FAILS_ONCE == 0);
         let file = Arc::new(
             Self {
                 behaviour,
-                may_freeze,
+                frozen: Atomic::new(0),
             },
             GFP_KERNEL,
         )?;
@@ -146,6 +146,9 @@ impl Drop for TestFile {
     }
 }
 
+/// The byte that says how often a file was frozen.
+const FROZEN: u64 = 0xff << abi::FROZEN_SHIFT;
+
 fn number(behaviour: u64) -> u64 {
     behaviour >> abi::NUMBER_SHIFT
 }
@@ -157,6 +160,7 @@ impl AnonInodeFile for TestFile {
     fn ioctl(file: ArcBorrow<'_, Self>, _: &File, cmd: u32, _arg: usize) -> Result<isize> {
         match cmd {
             abi::NUMBER => Ok(file.number() as isize),
+            abi::TIMES_FROZEN => Ok((file.behaviour & FROZEN) as isize >> abi::FROZEN_SHIFT),
             _ => Err(ENOTTY),
         }
     }
@@ -186,22 +190,23 @@ impl FileHandler for TestHandler {
         if file.does(abi::PRESERVE_FAILS) {
             return Err(failure());
         }
-        Ok((file.behaviour, file))
+        Ok((file.behaviour & !FROZEN, file))
     }
 
     fn unpreserve(_file: &File, data: u64, private: Arc<TestFile>) {
-        let is_same = data == private.behaviour;
+        let is_same = data & !FROZEN == private.behaviour & !FROZEN;
         pr_info!("unpreserve {} {is_same}\n", private.number());
     }
 
     fn freeze(_file: &File, data: u64, private: ArcBorrow<'_, TestFile>) -> Result<u64> {
-        if !private.may_freeze.load(Relaxed) {
-            private.may_freeze.store(true, Relaxed);
+        let times = private.frozen.load(Relaxed) + 1;
+        private.frozen.store(times, Relaxed);
+        if times == 1 && private.does(abi::FREEZE_FAILS_ONCE) {
             pr_info!("freeze {} fails\n", private.number());
             return Err(failure());
         }
         pr_info!("freeze {}\n", private.number());
-        Ok(data)
+        Ok(data & !FROZEN | times << abi::FROZEN_SHIFT & FROZEN)
     }
 
     fn unfreeze(_file: &File, _data: u64, private: ArcBorrow<'_, TestFile>) {
@@ -210,6 +215,9 @@ impl FileHandler for TestHandler {
 
     fn retrieve(data: u64) -> Result<ARef<File>> {
         pr_info!("retrieve {}\n", number(data));
+        if data & abi::RETRIEVE_IS_SLOW != 0 {
+            wait();
+        }
         if data & abi::RETRIEVE_FAILS != 0 {
             return Err(failure());
         }

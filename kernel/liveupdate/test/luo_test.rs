@@ -104,6 +104,10 @@ impl MiscDevice for Device {
                 object::fail_next();
                 Ok(0)
             }
+            abi::OBJECT_IS_SLOW => {
+                object::slow_next();
+                Ok(0)
+            }
             abi::HANDLER => registration::handler(arg != 0).map(|()| 0),
             abi::DEPENDENCE => registration::object(arg != 0).map(|()| 0),
             abi::HOLD_OUTGOING => registration::hold_outgoing(arg != 0).map(|()| 0),

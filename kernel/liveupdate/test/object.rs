@@ -14,11 +14,21 @@ use kernel::{
     },
 };
 
-use crate::abi;
+use crate::{
+    abi,
+    files, //
+};
 
 pub(crate) static OBJECT: Flb<TestObject> = Flb::new(c"luo-test-object-v1");
 
 static FAILS: Atomic<bool> = Atomic::new(false);
+
+static IS_SLOW: Atomic<bool> = Atomic::new(false);
+
+/// The next time, preserving or retrieving the object waits.
+pub(crate) fn slow_next() {
+    IS_SLOW.store(true, Relaxed);
+}
 
 /// The next time, preserving or retrieving the object fails.
 pub(crate) fn fail_next() {
@@ -26,6 +36,9 @@ pub(crate) fn fail_next() {
 }
 
 fn check() -> Result {
+    if IS_SLOW.xchg(false, Relaxed) {
+        files::wait();
+    }
     if FAILS.xchg(false, Relaxed) {
         return Err(Error::from_errno(-abi::FAILURE));
     }

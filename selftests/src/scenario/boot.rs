@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::Scenario;
-use super::stage::{Log, Stage, create, fails, memfd, test_device, test_file};
+use super::stage::{
+    Log, Stage, check_callbacks, create, fails, failure, memfd, retrieve, test_device, test_file,
+};
 use super::trace::{Trace, check_event};
 use crate::{abi, test_device};
 
@@ -82,6 +84,26 @@ pub const ALL: &[Boot] = &[
     },
     Boot {
         scenario: Scenario::across(
+            "an_object_that_nobody_asked_for_is_finished",
+            with_handler,
+            nobody_asked,
+        ),
+        parameters: Parameters::With(""),
+        // C has not counted its users then, and warns.
+        is_rust_only: true,
+    },
+    Boot {
+        scenario: Scenario::across(
+            "a_file_may_depend_on_an_object_that_did_not_come",
+            without_object,
+            no_object,
+        ),
+        parameters: Parameters::With(""),
+        // C warns.
+        is_rust_only: true,
+    },
+    Boot {
+        scenario: Scenario::across(
             "an_object_that_failed_fails_for_ever",
             with_handler,
             object_fails,
@@ -105,7 +127,9 @@ fn off(_: &mut Stage<'_>) -> Result<()> {
     ensure!(!node.exists(), "{} is there", node.display());
     // Nobody can register, so nobody has an object.
     let asked = abi::number(test_device()?, test_device::OUTGOING_OBJECT, 0);
-    fails("an object", asked, Errno::OPNOTSUPP)
+    fails("an object", asked, Errno::OPNOTSUPP)?;
+    let handler = abi::number(test_device()?, test_device::HANDLER, 1);
+    fails("a handler", handler, Errno::OPNOTSUPP)
 }
 
 fn traced(_: &mut Stage<'_>) -> Result<()> {
@@ -193,19 +217,45 @@ fn damaged(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+fn nobody_asked(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve("boot")?;
+    let mut log = Log::begin()?;
+    abi::finish(&session).context("FINISH")?;
+    let object = format!("object finish {:#x}", test_device::OBJECT);
+    check_callbacks(&mut log, &["finish 1 not-tried", "object retrieve", &object])
+}
+
+/// A session with a file for tests that depends on no object of ours.
+fn without_object(stage: &mut Stage<'_>) -> Result<()> {
+    abi::number(test_device()?, test_device::DEPENDENCE, 0).context("unregister the object")?;
+    let session = create("boot")?;
+    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    stage.keep(session);
+    Ok(())
+}
+
+fn no_object(_: &mut Stage<'_>) -> Result<()> {
+    let asked = abi::number(test_device()?, test_device::INCOMING_OBJECT, 0);
+    fails("an object that did not come", asked, Errno::NOENT)?;
+    let session = retrieve("boot")?;
+    let mut log = Log::begin()?;
+    abi::finish(&session).context("FINISH")?;
+    check_callbacks(&mut log, &["finish 1 not-tried"])
+}
+
 fn object_fails(_: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
     abi::number(&device, test_device::OBJECT_FAILS, 0).context("tell it")?;
     let mut log = Log::begin()?;
     for _ in 0..2 {
         let asked = abi::number(&device, test_device::INCOMING_OBJECT, 0);
-        fails("the object", asked, super::stage::failure())?;
+        fails("the object", asked, failure())?;
     }
-    super::stage::check_callbacks(&mut log, &["object retrieve"])?;
+    check_callbacks(&mut log, &["object retrieve"])?;
     // The file can be finished all the same.
-    let session = super::stage::retrieve("boot")?;
+    let session = retrieve("boot")?;
     abi::finish(&session).context("FINISH")?;
-    super::stage::check_callbacks(&mut log, &["finish 1 not-tried"])
+    check_callbacks(&mut log, &["finish 1 not-tried"])
 }
 
 #[cfg(test)]

@@ -77,6 +77,17 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
         fails("on the device", abi::raw(&device, opcode, finish.as_bytes()).map(|_| ()), outside)?;
         fails("on a session", abi::raw(&session, opcode, finish.as_bytes()).map(|_| ()), outside)?;
     }
+    // Of the other kind of descriptor.
+    for opcode in [PreserveFd::OPCODE, RetrieveFd::OPCODE, Finish::OPCODE, GetName::OPCODE] {
+        let bytes = GetName::new();
+        let result = abi::raw(&device, opcode, bytes.as_bytes()).map(drop);
+        fails("of a session, on the device", result, outside)?;
+    }
+    for opcode in [CreateSession::OPCODE, RetrieveSession::OPCODE] {
+        let bytes = CreateSession::new(named("unknown-2"));
+        let result = abi::raw(&session, opcode, bytes.as_bytes()).map(drop);
+        fails("of the device, on a session", result, outside)?;
+    }
     let direction = 1 << 30 | Finish::OPCODE;
     let size = 8 << 16 | Finish::OPCODE;
     let kind = 0xBB00 | u32::from(Finish::NR);
@@ -147,6 +158,12 @@ fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
     preserve.fails_if_malformed(&session)?;
     name.fails_if_malformed(&session)?;
 
+    // In the wrong direction, too: C looks at the direction first.
+    let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
+    let errno = stage.kernel.pick(Errno::INVAL, Errno::TOOBIG);
+    fails("RETRIEVE_FD", file.send(&session, file.argument.len() + 1, &[1]), errno)?;
+    fails("RETRIEVE_FD", file.send(&session, file.argument.len() + 1, &[0]), Errno::INVAL)?;
+
     // Nothing has happened, and zeros from the future are no news.
     let zeros = [0; 24];
     name.send(&session, name.argument.len() + zeros.len(), &zeros).context("GET_NAME")?;
@@ -179,11 +196,12 @@ fn reserved(_: &mut Stage<'_>) -> Result<()> {
 
 fn reply(_: &mut Stage<'_>) -> Result<()> {
     let session = create("reply")?;
-    let bytes = with_size(GetName::new().as_bytes(), size_of::<GetName>(), &[0; 8]);
+    let bytes = with_size(GetName::new().as_bytes(), size_of::<GetName>(), &[0xee; 8]);
     let answer = abi::raw(&session, GetName::OPCODE, &bytes).context("GET_NAME")?;
     let (known, beyond) = answer.split_at(size_of::<GetName>());
     ensure!(known.get(8..13) == Some(b"reply"), "the name is not there: {known:?}");
-    ensure!(beyond.iter().all(|byte| *byte == 0), "something was written behind the command");
+    let beyond = beyond.get(..8).context("no room")?;
+    ensure!(beyond == [0xee; 8], "something was written behind the command");
     cannot_reply("GET_NAME", &session, &GetName::new())
 }
 

@@ -2,18 +2,24 @@
 
 //! Objects that files depend on.
 
-use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::io::Errno;
 
-use super::Scenario;
 use super::stage::{
-    Log, Stage, check_callbacks, create, device, fails, failure, retrieve, test_device, test_file,
+    Go, Log, Stage, check_callbacks, create, device, fails, failure, retrieve, test_device,
+    test_file,
 };
+use super::{Kernel, Scenario};
 use crate::{abi, test_device};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("an_object_is_preserved_by_the_first_file_of_all_sessions", first_and_last),
     Scenario::here("an_object_that_cannot_be_preserved_fails_the_file", fails_file),
+    Scenario::here("two_first_files_at_once_preserve_an_object_once", two_first),
     Scenario::here("whoever_holds_an_object_keeps_it_preserved", held),
     Scenario::across("an_object_outlives_the_kernel", outlives_before, outlives_after),
 ];
@@ -56,6 +62,49 @@ fn fails_file(_: &mut Stage<'_>) -> Result<()> {
     abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD again")
 }
 
+fn two_first(_: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let sessions = [create("two-first-1")?, create("two-first-2")?];
+    let files = [test_file(1, 0)?, test_file(2, 0)?];
+    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
+    let mut log = Log::begin()?;
+    twice(&device, |nth| {
+        let (session, file) = sessions.get(nth).zip(files.get(nth)).ok_or(Errno::INVAL)?;
+        abi::preserve_fd(session, file, 1)
+    })?;
+    let said = log.callbacks()?;
+    let preserved = said.iter().filter(|line| *line == "object preserve").count();
+    ensure!((preserved, said.len()) == (1, 3), "{said:?}");
+    Ok(())
+}
+
+/// Does something in two threads, one of which waits in the object until both have begun.
+fn twice(device: &File, work: impl Fn(usize) -> rustix::io::Result<()> + Sync) -> Result<()> {
+    let begun = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let threads = [0, 1].map(|nth| {
+            let (begun, work) = (&begun, &work);
+            scope.spawn(move || {
+                begun.fetch_add(1, Ordering::Relaxed);
+                work(nth)
+            })
+        });
+        let go = Go(device);
+        while begun.load(Ordering::Relaxed) < 2
+            || abi::number(device, test_device::WAITING, 0).context("ask")? == 0
+        {
+            ensure!(!threads.iter().all(ScopedJoinHandle::is_finished), "nobody has waited");
+            thread::yield_now();
+        }
+        drop(go);
+        for thread in threads {
+            let done = thread.join().map_err(|_| anyhow!("the thread panicked"))?;
+            done.context("one of two threads")?;
+        }
+        Ok(())
+    })
+}
+
 fn hold(command: u32, is_held: bool) -> Result<()> {
     abi::number(test_device()?, command, is_held.into()).map(drop).context("hold the object")
 }
@@ -90,6 +139,9 @@ fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn demand_before(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.hop == 1 {
+        fails("an object of no kernel", value(test_device::INCOMING_OBJECT), Errno::NODATA)?;
+    }
     preserve(stage, "demand")
 }
 
@@ -108,14 +160,21 @@ fn demand_after(_: &mut Stage<'_>) -> Result<()> {
     let earlier = Log::from_the_beginning()?.callbacks()?;
     ensure!(earlier.is_empty(), "before anybody has asked: {earlier:?}");
     let mut log = Log::begin()?;
-    for _ in 0..2 {
-        let there = value(test_device::INCOMING_OBJECT).context("the object")?;
-        ensure!(there == object, "the object is {there:#x}");
-    }
+    // Two ask at once for what nobody has retrieved.
+    let device = test_device()?;
+    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
+    twice(&device, |_| value(test_device::INCOMING_OBJECT).map(drop))?;
+    let there = value(test_device::INCOMING_OBJECT).context("the object")?;
+    ensure!(there == object, "the object is {there:#x}");
     check_callbacks(&mut log, &["object retrieve"])
 }
 
 fn last_before(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::Rust {
+        // C would hand over this hold like a file, and the object would never be finished.
+        preserve(stage, "last")?;
+        return hold(test_device::HOLD_OUTGOING, true);
+    }
     preserve(stage, "last")
 }
 

@@ -71,8 +71,13 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
     for (session, tokens) in [(&first, 1..=2), (&second, 3..=5)] {
         for token in tokens {
             let file = abi::retrieve_fd(session, token).context("RETRIEVE_FD")?;
-            let number = number_of(file)?;
+            let number = number_of(&file)?;
             ensure!(u64::try_from(number) == Ok(token), "token {token} is file {number}");
+            // The second attempt froze every file again, also those that the first one froze, and
+            // what freeze said last is what came.
+            let times = abi::number(file, test_device::TIMES_FROZEN, 0).context("ask it")?;
+            let expected = if token == 5 { 1 } else { 2 };
+            ensure!(times == expected, "token {token} was frozen {times} times");
         }
     }
     check_memfd(abi::retrieve_fd(&first, 6).context("RETRIEVE_FD")?, "after the failure")?;
@@ -84,8 +89,9 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
 const HOLD: &str = "/sys/kernel/debug/luo_test_hold_reboot";
 
 /// What the memfd holds until somebody has seen all answers, and from then on: one byte a command.
-const NOT_SEEN: &str = "......";
-const SEEN: &str = "BBBBB=";
+const NOT_SEEN: &str = ".........";
+const SEEN: &str = "BBBBBB=..";
+const SEEN_WITH_INCOMING: &str = "BBBBBB=BB";
 
 /// Room for events, in bytes.
 const EVENTS: usize = 512;
@@ -96,12 +102,15 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     let (session, file) = (create("late")?, memfd(NOT_SEEN)?);
     abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
     abi::preserve_fd(&session, test_file(80, 0)?, 2).context("PRESERVE_FD")?;
+    stage.keep(create("late-incoming")?);
     if stage.kernel == Kernel::C {
         // C blocks for ever.
         stage.keep(session);
         return Ok(());
     }
     std::fs::write(HOLD, "1").context("hold the reboot")?;
+    // From the second hop on there is an incoming session too, which nobody has finished.
+    let incoming = (stage.hop > 1).then(|| retrieve("late-incoming")).transpose()?;
     // With room for what is written into it when it is on its way.
     let events = memfd(&" ".repeat(EVENTS))?;
     abi::preserve_fd(&session, &events, 4).context("PRESERVE_FD")?;
@@ -125,11 +134,16 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
             answers.push(answer(abi::create(device, "too late").map(drop)));
             answers.push(answer(abi::retrieve(device, "late").map(drop)));
         }
+        answers.push(answer(abi::retrieve_fd(&session, 1).map(drop)));
         answers.push(answer(abi::finish(&session)));
         let name = abi::name_of(&session).is_ok();
         answers.push(if name { b'=' } else { b'n' });
+        if let Some(incoming) = &incoming {
+            answers.push(answer(abi::retrieve_fd(incoming, 1).map(drop)));
+            answers.push(answer(abi::finish(incoming)));
+        }
         // Closing it must not unpreserve anything.
-        drop(session);
+        drop((session, incoming));
         let _ = rustix::io::pwrite(&file, &answers, 0);
         let mut seen = Trace::seen().unwrap_or_default().join("\n").into_bytes();
         seen.truncate(EVENTS);
@@ -143,7 +157,8 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
 fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("late")?;
     let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
-    let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, SEEN);
+    let seen = if stage.hop > 2 { SEEN_WITH_INCOMING } else { SEEN };
+    let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, seen);
     check_memfd(&file, expected)?;
     if stage.last == Some(Kernel::Rust) {
         let file = abi::retrieve_fd(&session, 4).context("RETRIEVE_FD")?;
@@ -158,6 +173,9 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     // The session was closed after the handover, and lost nothing by that.
     let file = abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?;
     ensure!(number_of(file)? == 80, "another file came back");
+    if stage.kernel == Kernel::C || stage.hop == stage.hops {
+        abi::finish(retrieve("late-incoming")?).context("FINISH")?;
+    }
     abi::finish(&session).context("FINISH")
 }
 

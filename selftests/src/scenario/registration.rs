@@ -2,7 +2,7 @@
 
 //! Handlers and objects that come and go with their module.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
 use super::Scenario;
@@ -12,6 +12,7 @@ use crate::{abi, test_device};
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_handler_may_leave_and_come_back", handler),
     Scenario::here("an_object_may_leave_and_come_back", object),
+    Scenario::here("a_registration_that_makes_no_sense_is_refused", refused),
 ];
 
 fn tell(what: u32, argument: u64) -> Result<(), Errno> {
@@ -45,6 +46,17 @@ fn handler(_: &mut Stage<'_>) -> Result<()> {
     check_callbacks(&mut log, &["preserve 1"])?;
     drop(session);
     check_callbacks(&mut log, &["unpreserve 1 true"])
+}
+
+/// What the kernel was refused when it booted.
+fn refused(_: &mut Stage<'_>) -> Result<()> {
+    let said = Log::from_the_beginning()?.lines("luo_test_refused: ")?;
+    let mut expected: Vec<_> = (0..5)
+        .map(|missing| format!("operation {missing} is missing: -{}", Errno::INVAL.raw_os_error()))
+        .collect();
+    expected.push(format!("too many objects: -{}", Errno::NOSPC.raw_os_error()));
+    ensure!(said == expected, "the kernel says {said:?}, not {expected:?}");
+    Ok(())
 }
 
 fn object(_: &mut Stage<'_>) -> Result<()> {

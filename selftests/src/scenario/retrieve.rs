@@ -25,6 +25,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_command_in_the_wrong_direction_is_einval", wrong_before, wrong_after),
     Scenario::across("finish_is_all_or_nothing", busy_before, busy_after),
     Scenario::across("finish_goes_from_the_last_file_to_the_first", lifo_before, lifo_after),
+    Scenario::across("a_slow_retrieve_keeps_nobody_waiting", late_before, late_after),
     Scenario::across("a_slow_finish_keeps_nobody_waiting", slow_before, slow_after),
     Scenario::across("a_finished_session_is_an_empty_outgoing_one", reuse_before, reuse_after),
     Scenario::across(
@@ -162,6 +163,31 @@ fn lifo_after(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+fn late_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "slow-retrieve", &[test_device::RETRIEVE_IS_SLOW, 0])
+}
+
+fn late_after(stage: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let session = retrieve("slow-retrieve")?;
+    thread::scope(|scope| {
+        let work = scope.spawn(|| abi::retrieve_fd(&session, 1));
+        let go = Go(&device);
+        wait_for_slow(&device, &work)?;
+        // C holds the lock of the session meanwhile.
+        if stage.kernel == Kernel::Rust {
+            let other = abi::retrieve_fd(&session, 2).context("beside a slow one")?;
+            ensure!(number_of(other)? == 2, "another file came back");
+        }
+        create("beside-a-slow-retrieve")?;
+        drop(go);
+        let file = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        ensure!(number_of(file.context("the slow one")?)? == 1, "another file came back");
+        Ok(())
+    })?;
+    abi::finish(&session).context("FINISH")
+}
+
 fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
     preserve(stage, "slow-finish", &[test_device::FINISH_IS_SLOW])
 }
@@ -210,6 +236,8 @@ fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
     let again = abi::preserve_fd(&session, &file, 1);
     if stage.kernel == Kernel::C {
         // C leaves it dead.
+        abi::finish(&session).context("FINISH after FINISH")?;
+        fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::NOENT)?;
         return fails("PRESERVE_FD after FINISH", again, Errno::INVAL);
     }
     again.context("PRESERVE_FD after FINISH")?;

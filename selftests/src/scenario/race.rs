@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Two threads that want the same: one gets it, the other is told why not.
+
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::io::Errno;
+
+use super::stage::{Stage, create, device, memfd, retrieve};
+use super::{Kernel, Scenario};
+use crate::abi;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("one_of_two_threads_preserves_a_file", preserve),
+    Scenario::here("one_of_two_threads_creates_a_session", create_session),
+    Scenario::across("one_of_two_threads_retrieves_a_session", before, retrieve_session),
+    Scenario::across("one_of_two_threads_finishes_a_session", finish_before, finish),
+    Scenario::across("finish_and_retrieve_do_not_mix", mix_before, mix),
+];
+
+/// How often it is tried; most pairs do not meet.
+const ROUNDS: usize = 20;
+
+/// Runs two things at once.
+fn both<T: Send>(
+    one: impl FnOnce() -> rustix::io::Result<T> + Send,
+    two: impl FnOnce() -> rustix::io::Result<T> + Send,
+) -> Result<[rustix::io::Result<T>; 2]> {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let two = two();
+        let one = one.join().map_err(|_| anyhow!("the thread panicked"))?;
+        Ok([one, two])
+    })
+}
+
+/// Checks that one has succeeded and the other has failed like this.
+fn check_one<T: std::fmt::Debug>(results: &[rustix::io::Result<T>; 2], errno: Errno) -> Result<()> {
+    let is_fair = matches!(results, [Ok(_), Err(error)] | [Err(error), Ok(_)] if *error == errno);
+    ensure!(is_fair, "{results:?}, not success and {errno:?}");
+    Ok(())
+}
+
+fn preserve(_: &mut Stage<'_>) -> Result<()> {
+    let sessions = [create("race-one")?, create("race-two")?];
+    for token in (0..).take(ROUNDS) {
+        let file = memfd("x")?;
+        let [one, two] = sessions.each_ref();
+        let results =
+            both(|| abi::preserve_fd(one, &file, token), || abi::preserve_fd(two, &file, token))?;
+        check_one(&results, Errno::BUSY)?;
+    }
+    Ok(())
+}
+
+fn create_session(_: &mut Stage<'_>) -> Result<()> {
+    let device = device()?;
+    for _ in 0..ROUNDS {
+        let results =
+            both(|| abi::create(&device, "race-name"), || abi::create(&device, "race-name"))?;
+        check_one(&results, Errno::EXIST)?;
+    }
+    Ok(())
+}
+
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    make(stage, "race-session")
+}
+
+/// Sessions of a name and a number, with a file each.
+fn make(stage: &mut Stage<'_>, name: &str) -> Result<()> {
+    for round in 0..ROUNDS {
+        let session = create(format!("{name}-{round}"))?;
+        abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+        stage.keep(session);
+    }
+    Ok(())
+}
+
+fn retrieve_session(_: &mut Stage<'_>) -> Result<()> {
+    let device = device()?;
+    for round in 0..ROUNDS {
+        let name = format!("race-session-{round}");
+        let results = both(|| abi::retrieve(&device, &name), || abi::retrieve(&device, &name))?;
+        check_one(&results, Errno::INVAL)?;
+        for session in results.into_iter().flatten() {
+            abi::finish(&session).context("FINISH")?;
+        }
+    }
+    Ok(())
+}
+
+fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
+    make(stage, "race-finish")
+}
+
+fn finish(stage: &mut Stage<'_>) -> Result<()> {
+    for round in 0..ROUNDS {
+        let session = retrieve(format!("race-finish-{round}"))?;
+        let results = both(|| abi::finish(&session), || abi::finish(&session))?;
+        match stage.kernel {
+            // C lets a session be finished that has been.
+            Kernel::C => ensure!(results == [Ok(()), Ok(())], "{results:?}"),
+            Kernel::Rust => check_one(&results, Errno::INVAL)?,
+        }
+    }
+    Ok(())
+}
+
+fn mix_before(stage: &mut Stage<'_>) -> Result<()> {
+    make(stage, "race-mix")
+}
+
+fn mix(stage: &mut Stage<'_>) -> Result<()> {
+    let too_late = stage.kernel.pick(Errno::NOENT, Errno::INVAL);
+    for round in 0..ROUNDS {
+        let session = retrieve(format!("race-mix-{round}"))?;
+        let [finish, retrieve] =
+            both(|| abi::finish(&session), || abi::retrieve_fd(&session, 1).map(drop))?;
+        finish.context("FINISH")?;
+        ensure!(
+            matches!(retrieve, Ok(())) || retrieve == Err(too_late),
+            "RETRIEVE_FD beside FINISH: {retrieve:?}"
+        );
+    }
+    Ok(())
+}
