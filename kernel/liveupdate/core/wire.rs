@@ -87,6 +87,13 @@ pub struct FlbSer {
     pub count: u64,
 }
 
+impl FlbHeaderSer {
+    /// The head of a page with `count` objects.
+    pub const fn new(count: u64) -> Self {
+        Self { pages: 1, count }
+    }
+}
+
 const _: () = {
     assert!(size_of::<LuoSer>() == 32);
     assert!(size_of::<BlockHeader>() == 16);

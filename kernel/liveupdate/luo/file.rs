@@ -84,7 +84,7 @@ impl PreservedFile {
         self.depends_on.set()
     }
 
-    /// The last chance to save something; the file cannot be used by userspace any more.
+    /// The last chance to save something; userspace may still be using the file.
     pub(crate) fn freeze(&mut self) -> Result {
         self.handler
             .freeze(&self.file, &mut self.payload)

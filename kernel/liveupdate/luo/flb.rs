@@ -17,7 +17,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        UniqueArc, //
     }, //
 };
 use luo_core::{
@@ -195,13 +196,19 @@ impl Flb {
 pub(crate) struct FlbSet(KVec<Arc<Flb>>);
 
 impl FlbSet {
-    /// These.
-    fn of(flbs: &[Arc<Flb>]) -> Result<Arc<Self>> {
-        let mut set = KVec::with_capacity(flbs.len(), GFP_KERNEL)?;
+    /// A set to be, with room for `count`.
+    fn with_capacity(count: usize) -> Result<UniqueArc<Self>> {
+        let flbs = KVec::with_capacity(count, GFP_KERNEL)?;
+        Ok(UniqueArc::new(Self(flbs), GFP_KERNEL)?)
+    }
+
+    /// Makes a set of these, for which there must be room.
+    fn fill(mut set: UniqueArc<Self>, flbs: &[Arc<Flb>]) -> Arc<Self> {
         for flb in flbs {
-            set.push(flb.clone(), GFP_KERNEL)?;
+            // There is room.
+            let _ = set.0.push_within_capacity(flb.clone());
         }
-        Ok(Arc::new(Self(set), GFP_KERNEL)?)
+        set.into()
     }
 }
 
@@ -216,17 +223,20 @@ impl Deref for FlbSet {
 /// What files of a handler depend on now, and the set that files which come now keep.
 pub(crate) struct Dependencies {
     flbs: KVec<Arc<Flb>>,
-    /// Made when the objects change; missing if there was no memory then.
-    set: Option<Arc<FlbSet>>,
+    /// Made when the objects change.
+    set: Arc<FlbSet>,
+    /// Sets to be, one for each object, with room for as many as there were with it: an object is
+    /// removed without memory.
+    spares: KVec<UniqueArc<FlbSet>>,
 }
 
 impl Dependencies {
     /// Nothing.
     pub(crate) fn none() -> Result<Self> {
-        let set = FlbSet::of(&[])?;
         Ok(Self {
             flbs: KVec::new(),
-            set: Some(set),
+            set: FlbSet::with_capacity(0)?.into(),
+            spares: KVec::new(),
         })
     }
 
@@ -236,35 +246,29 @@ impl Dependencies {
     }
 
     /// What a file keeps that is preserved now.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if there was no memory when an object was unregistered.
-    pub(crate) fn set(&self) -> Result<&Arc<FlbSet>> {
-        self.set.as_ref().ok_or(ENOMEM)
+    pub(crate) fn set(&self) -> &Arc<FlbSet> {
+        &self.set
     }
 
     /// One more object.
     fn add(&mut self, flb: Arc<Flb>) -> Result {
+        let room = self.flbs.len().saturating_add(1);
+        let set = FlbSet::with_capacity(room)?;
+        let spare = FlbSet::with_capacity(room)?;
+        self.flbs.reserve(1, GFP_KERNEL)?;
+        self.spares.push(spare, GFP_KERNEL)?;
         self.flbs.push(flb, GFP_KERNEL)?;
-        match FlbSet::of(&self.flbs) {
-            Ok(set) => {
-                self.set = Some(set);
-                Ok(())
-            }
-            Err(error) => {
-                self.flbs.pop();
-                Err(error)
-            }
-        }
+        self.set = FlbSet::fill(set, &self.flbs);
+        Ok(())
     }
 
-    /// One object less. That cannot fail: if there is no memory for the new set, no file can be
-    /// preserved before there is.
+    /// One object less.
     fn remove(&mut self, is_flb: impl Fn(&Flb) -> bool) -> Option<Arc<Flb>> {
         let at = self.flbs.iter().position(|flb| is_flb(flb))?;
         let flb = self.flbs.remove(at).ok();
-        self.set = FlbSet::of(&self.flbs).ok();
+        if let Some(spare) = self.spares.pop() {
+            self.set = FlbSet::fill(spare, &self.flbs);
+        }
         flb
     }
 }

@@ -98,7 +98,7 @@ impl Handlers {
         let handler = entry.raw.pin().map_err(|_| ENOENT)?;
         Ok(Found {
             handler,
-            flbs: entry.dependencies.set()?,
+            flbs: entry.dependencies.set(),
         })
     }
 

@@ -9,10 +9,11 @@
 //! 1. [`Handle::role`]: what the file descriptor of a session is. Commands hold it for reading, also
 //!    while a handler works; FINISH and close hold it for writing.
 //! 2. [`State::incoming`]: the sessions of the last kernel, by name.
-//! 3. [`State::outgoing`]: the sessions for the next kernel. Held for as long as it takes to find or
-//!    insert a name, and by `reboot(2)` while it freezes files.
-//! 4. `outgoing::Session::files`: the files of one of them. Never held while a file is preserved or
-//!    unpreserved, so that `reboot(2)` never waits for that.
+//! 3. [`State::outgoing`]: the sessions for the next kernel. Held for as long as it takes to find a
+//!    name or to make room for one more, and by `reboot(2)` while it freezes files.
+//! 4. `outgoing::Session::files`: the files of one of them. Held for as long as it takes to find a
+//!    token or to make room for one more; never while a file is preserved or unpreserved, so that
+//!    `reboot(2)` never waits for that.
 //! 5. `IncomingFile::retrieval`: one file of the last kernel, held while it is retrieved.
 //! 6. [`State::handlers`]: held for reading while handlers are asked whether they take a file, and
 //!    while an object is preserved or finished.
@@ -44,6 +45,7 @@ use kernel::{
 use luo_core::{
     name::SessionName,
     wire::{
+        FlbHeaderSer,
         LuoSer,
         SessionSer,
         SUBTREE, //
@@ -116,17 +118,26 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Forgets what was written, but for the root, which says that there is nothing.
+    /// Forgets what was written, but for the root, which says that there is nothing. What is left
+    /// can be read: the kernel may be left even if live updates are not to be had.
     pub(crate) fn wipe(&mut self) {
         self.sessions.wipe();
-        self.flbs.bytes_mut().fill(0);
+        clear(self.flbs.bytes_mut());
     }
+}
+
+/// Makes a page of objects that has none.
+fn clear(flbs: &mut [u8]) {
+    flbs.fill(0);
+    // A page has room for it.
+    let _ = FlbHeaderSer::new(0).write_to_prefix(flbs);
 }
 
 impl Outgoing {
     /// No sessions; a root that says so, for live update `number`.
     pub(crate) fn new(number: u64) -> Result<Self> {
-        let flbs = kho::Preserved::new(PAGE_SIZE)?;
+        let mut flbs = kho::Preserved::new(PAGE_SIZE)?;
+        clear(flbs.bytes_mut());
         let mut root = kho::Preserved::new(size_of::<LuoSer>())?;
         let ser = LuoSer {
             flbs: flbs.phys(),

@@ -154,11 +154,7 @@ impl<'a> Frozen<'a> {
     fn hand_over(self) -> Result {
         let count = self.outgoing.len();
         let handover = &mut self.outgoing.handover;
-        let header = FlbHeaderSer {
-            pages: 1,
-            count: self.flbs as u64,
-        };
-        header
+        FlbHeaderSer::new(self.flbs as u64)
             .write_to_prefix(handover.flbs.bytes_mut())
             .map_err(|_| ENOSPC)?;
         let sessions = handover.sessions.seal(count)?;

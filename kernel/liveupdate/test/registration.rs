@@ -12,6 +12,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        Arc,
         Mutex,
         SetOnce, //
     },
@@ -28,13 +29,13 @@ use crate::{
     },
 };
 
-/// What is registered and held, in the order in which it has to go.
+/// What is registered and held.
 #[derive(Default)]
 struct Registered {
     incoming: Option<IncomingObject<TestObject>>,
     outgoing: Option<OutgoingObject<TestObject>>,
     object: Option<FlbRegistration<TestObject, TestHandler>>,
-    handler: Option<HandlerRegistration<TestHandler>>,
+    handler: Option<Arc<HandlerRegistration<TestHandler>>>,
 }
 
 static REGISTERED: SetOnce<Pin<KBox<Mutex<Registered>>>> = SetOnce::new();
@@ -56,7 +57,7 @@ pub(crate) fn handler(is_there: bool) -> Result {
         if is_there {
             // One that is there already is none of the new one's business: let it fail.
             let handler = HANDLER.register()?;
-            registered.handler = Some(handler);
+            registered.handler = Some(Arc::new(handler, GFP_KERNEL)?);
         } else {
             registered.object = None;
             registered.handler = None;
@@ -69,7 +70,7 @@ pub(crate) fn handler(is_there: bool) -> Result {
 pub(crate) fn object(is_there: bool) -> Result {
     with(|registered| {
         if is_there {
-            let handler = registered.handler.as_ref().ok_or(ENODEV)?;
+            let handler = registered.handler.clone().ok_or(ENODEV)?;
             let object = OBJECT.register(handler)?;
             registered.object = Some(object);
         } else {

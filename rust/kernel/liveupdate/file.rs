@@ -31,6 +31,16 @@ use crate::{
 /// Files of one session are preserved and frozen in the order in which userspace preserves them, and
 /// unfrozen, unpreserved and finished in the reverse one. Callbacks for different files may run at
 /// the same time.
+///
+/// What files of a handler depend on ([`Flb`](super::Flb)) belongs to its name: if they come to
+/// depend on another object, the next version needs another name. The next kernel counts files by
+/// what their handler says there.
+///
+/// # Context
+///
+/// All callbacks may sleep. None may register or unregister a handler or an object. Callbacks may
+/// ask for objects ([`Flb::outgoing`](super::Flb::outgoing), [`Flb::incoming`](super::Flb::incoming)),
+/// but for [`FileHandler::can_preserve`] and [`FileHandler::id`], which may not.
 #[vtable]
 pub trait FileHandler: 'static {
     /// What [`FileHandler::preserve`] needs to remember in this kernel.
@@ -48,7 +58,11 @@ pub trait FileHandler: 'static {
     fn unpreserve(file: &File, data: u64, private: Self::Private);
 
     /// Saves what may have changed since [`FileHandler::preserve`], and returns what the next kernel
-    /// has to know. Userspace does not run any more; machines wait for the next kernel.
+    /// has to know.
+    ///
+    /// Somebody has called `reboot(2)`, and everybody waits for the next kernel. Other threads may
+    /// still use the file: it must take its own locks, and see to it that nothing changes from now
+    /// on.
     fn freeze(
         _file: &File,
         _data: u64,
@@ -186,10 +200,6 @@ pub struct HandlerRegistration<T: FileHandler> {
 }
 
 impl<T: FileHandler> HandlerRegistration<T> {
-    pub(super) fn handler(&self) -> &'static Handler<T> {
-        self.handler
-    }
-
     pub(super) fn as_ptr(&self) -> *mut bindings::liveupdate_file_handler {
         self.handler.as_ptr()
     }
@@ -213,7 +223,8 @@ unsafe fn file<'a>(args: *mut bindings::liveupdate_file_op_args) -> &'a File {
     let file = unsafe { (*args).file };
     // SAFETY:
     // - The caller promises that the file is valid for as long as the callback runs.
-    // - LUO is called by an ioctl or by `reboot(2)`, neither of which holds an `fdget_pos`.
+    // - LUO is called by an ioctl, by `reboot(2)`, or when the last reference to the file of a
+    //   session goes away, none of which holds an `fdget_pos` on this file.
     unsafe { File::from_raw_file(file) }
 }
 

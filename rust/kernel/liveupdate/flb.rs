@@ -10,7 +10,6 @@ use core::{
 use super::{
     compatible,
     FileHandler,
-    Handler,
     HandlerRegistration, //
 };
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     },
     module::this_module,
     prelude::*,
+    sync::Arc,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -36,6 +36,11 @@ use crate::{
 /// It is preserved for the first file that depends on it, over all sessions, and unpreserved after
 /// the last one. In the next kernel it is retrieved when somebody asks, and finished after the last
 /// of those files.
+///
+/// # Context
+///
+/// Callbacks may sleep. They must not ask for objects ([`Flb::outgoing`], [`Flb::incoming`]), nor
+/// register or unregister anything: they would wait for themselves.
 #[vtable]
 pub trait FileLifecycleBound: 'static {
     /// The live object.
@@ -111,7 +116,8 @@ impl<T: FileLifecycleBound> Flb<T> {
         }
     }
 
-    /// Makes files of a handler depend on the object until the registration is dropped.
+    /// Makes files of a handler depend on the object until the registration is dropped. Until then
+    /// the handler stays registered.
     ///
     /// # Errors
     ///
@@ -119,16 +125,13 @@ impl<T: FileLifecycleBound> Flb<T> {
     /// there are too many objects, `ENOMEM`.
     pub fn register<H: FileHandler>(
         &'static self,
-        handler: &HandlerRegistration<H>,
+        handler: Arc<HandlerRegistration<H>>,
     ) -> Result<FlbRegistration<T, H>> {
         // SAFETY: The definition is static, so it is there for as long as its module, which LUO pins
         // while it needs it; its operations and name do not change. The handler is registered.
         to_result(unsafe { bindings::liveupdate_register_flb(handler.as_ptr(), self.raw.get()) })?;
         // INVARIANT: It was just registered.
-        Ok(FlbRegistration {
-            flb: self,
-            handler: handler.handler(),
-        })
+        Ok(FlbRegistration { flb: self, handler })
     }
 
     /// The object that files for the next kernel depend on.
@@ -160,15 +163,19 @@ impl<T: FileLifecycleBound> Flb<T> {
     }
 }
 
-/// An object that files of a handler depend on, until this is dropped or the handler is unregistered.
+/// An object that files of a handler depend on, until this is dropped.
+///
+/// # Invariants
+///
+/// The object is registered with the handler.
 pub struct FlbRegistration<T: FileLifecycleBound, H: FileHandler> {
     flb: &'static Flb<T>,
-    handler: &'static Handler<H>,
+    handler: Arc<HandlerRegistration<H>>,
 }
 
 impl<T: FileLifecycleBound, H: FileHandler> Drop for FlbRegistration<T, H> {
     fn drop(&mut self) {
-        // SAFETY: Both are static; if they are not registered, nothing happens but a warning.
+        // SAFETY: Both are static, and by the type invariants registered.
         unsafe {
             bindings::liveupdate_unregister_flb(self.handler.as_ptr(), self.flb.raw.get());
         }

@@ -195,9 +195,14 @@ pub(crate) unsafe extern "C" fn liveupdate_flb_get_outgoing(
 /// None; `flb` is only compared.
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_flb_put_outgoing(flb: *mut liveupdate_flb) {
-    let found = enabled().and_then(|state| state.flbs.lock().find(|there| there.is(flb)));
+    let Ok(state) = enabled() else {
+        return;
+    };
+    let found = state.flbs.lock().find(|there| there.is(flb));
     if let Ok(found) = found {
         found.put();
+        // Its definition may go from now on, if nobody has registered it.
+        state.flbs.lock().sweep();
     }
 }
 

@@ -162,6 +162,14 @@ impl IncomingFlb {
         if refs.leave() != Left::Nobody {
             return;
         }
+        if retrieval.status() == 0 && raw.pin().is_err() {
+            // Whoever asks when the module is there again is the last to put it.
+            pr_warn!(
+                "'{}' is not finished: its module goes\n",
+                Show(self.compatible)
+            );
+            return;
+        }
         // What was never asked for is retrieved so that it can be finished.
         if let Err(error) = retrieve(retrieval, raw, self.data) {
             pr_warn!(

@@ -101,7 +101,7 @@ impl FlbList {
 
     /// Removes objects that nobody has registered and nobody uses. Nobody can begin to use them: what
     /// files come to depend on is registered while they do.
-    fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         self.0
             .retain(|entry| entry.handlers > 0 || entry.flb.is_used());
     }
