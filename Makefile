@@ -10,7 +10,7 @@
 #   make LINUX=/path menuconfig            configure that tree, with its own tools
 #   make shell                             a shell with compilers and QEMU
 
-IMPL    ?= c
+IMPL    ?= rust
 PROFILE ?= release
 
 xtask := cargo xtask

@@ -7,7 +7,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "ioctl(2), and file descriptors that the kernel returns as numbers"
+    reason = "ioctl(2), file descriptors that the kernel returns as numbers, and mapped memory"
 )]
 
 use std::ffi::c_void;

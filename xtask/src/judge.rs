@@ -102,9 +102,14 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
     parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
 }
 
-/// What kernels of either kind say when they refuse a damaged handover.
-const REFUSALS: [&str; 2] =
-    ["not syncing: liveupdate: ", "not syncing: The incoming tree failed to initialize properly"];
+/// What a kernel says when it refuses the handover that the boot scenario has damaged: its root has
+/// the format of no kernel.
+fn refusal(label: &str) -> &'static str {
+    match label {
+        "c" => "not syncing: The incoming tree failed to initialize properly",
+        _ => "not syncing: liveupdate: the root of the last kernel cannot be used: unknown format",
+    }
+}
 
 /// A machine whose second kernel must have panicked, and for this reason.
 fn panicked(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
@@ -122,8 +127,8 @@ fn panicked(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
 }
 
 fn has_refused(ran: &Ran) -> bool {
-    ran.record.alarm.as_ref().is_some_and(|alarm| {
-        alarm.hop == 2 && REFUSALS.iter().any(|refusal| alarm.detail.contains(refusal))
+    ran.vm.plan.hops.get(1).zip(ran.record.alarm.as_ref()).is_some_and(|(planned, alarm)| {
+        alarm.hop == 2 && alarm.detail.contains(refusal(&planned.label))
     })
 }
 
@@ -200,11 +205,9 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
         let what = format!("{what}{machine}");
         Trouble { hop, what, excerpt, log: ran.log.clone() }
     };
-    if ran.vm.name == suite::PANICS && has_refused(ran) {
-        // It is what this machine is for.
-        return troubles;
-    }
-    if let Some(alarm) = &ran.record.alarm {
+    // A panic is what one machine is for.
+    let is_meant = ran.vm.name == suite::PANICS && has_refused(ran);
+    if let Some(alarm) = ran.record.alarm.as_ref().filter(|_| !is_meant) {
         let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
         let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {
             Some(kernel) => format!("in hop {hop} ({})", kernel.label),

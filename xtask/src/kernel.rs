@@ -36,7 +36,7 @@ impl fmt::Display for Implementation {
 /// How a kernel is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
-    /// As users run it.
+    /// Optimised as users have it, with what tests need: test devices, an open `/dev/mem`.
     #[default]
     Release,
     /// With KASAN, lockdep and other checks.
@@ -55,6 +55,13 @@ impl fmt::Display for Profile {
 /// The kernels of a run, in the order in which they are booted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hops(pub(crate) Vec<Implementation>);
+
+impl Hops {
+    /// Whether all kernels are of this implementation.
+    pub(crate) fn is_all(&self, implementation: Implementation) -> bool {
+        self.0.iter().all(|kernel| *kernel == implementation)
+    }
+}
 
 impl FromStr for Hops {
     type Err = String;

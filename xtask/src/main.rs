@@ -43,14 +43,15 @@ enum Task {
     /// Kernels for people who work on them
     #[command(subcommand)]
     Kernel(task::kernel::Command),
-    /// Formatting, lints, licences, dependencies, docs: all that needs no kernel
+    /// Formatting, lints, style, sizes, `unsafe`, licences, dependencies, docs: all that needs no kernel
     Check {
         /// Only these checks
         names: Vec<String>,
     },
     /// What commands cost, in instructions, as a ratio between implementations
     Bench(Box<task::bench::Options>),
-    /// Everything that must pass: check, host tests, self-test, vm-test over all hops
+    /// Everything that must pass: check, host tests, header-check, self-test, vm-test over all hops
+    /// and with debug kernels, bench of the Rust kernel
     Test,
     /// See that guests that go wrong on purpose are reported as exactly that
     SelfTest(Box<task::self_test::Options>),

@@ -16,7 +16,7 @@ const AGREED: &[Pattern] = &[
     // The border of the orchestrator.
     Pattern::Path("kernel/liveupdate/luo/ffi.rs"),
     Pattern::Folder("kernel/liveupdate/luo/ffi"),
-    // System calls that no library wraps.
+    // System calls that no library wraps safely.
     Pattern::Path("selftests/src/abi.rs"),
     Pattern::Path("selftests/src/kexec.rs"),
 ];

@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ready = Ready::make(&all, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine = MachineOptions::of_memory(MEMORY);
+    let machine = MachineOptions::of_memory(MEMORY.max(profile.memory()));
     let rack = Rack::new(&ready, profile, machine, &folder)?.counting();
 
     let mut columns = Vec::new();
@@ -114,7 +114,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(runs::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
-    say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))
+    say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
+    let ours = lists.iter().zip(&columns).filter(|(hops, _)| hops.is_all(Implementation::Rust));
+    let quadratic: Vec<_> = ours.flat_map(|(_, column)| out_of_proportion(column)).collect();
+    ensure!(
+        quadratic.is_empty(),
+        "ten times as many take more than {MOST_GROWTH} times the instructions: {}",
+        quadratic.join(", ")
+    );
+    Ok(())
+}
+
+/// What is neither linear nor n log n: ten times as many take so many times more.
+const MOST_GROWTH: u64 = 20;
+
+/// Figures that are more than [`MOST_GROWTH`] times those of a tenth as many.
+fn out_of_proportion(column: &Column) -> Vec<&str> {
+    let grows = column.figures.iter().filter(|figure| {
+        let tenth = column
+            .figures
+            .iter()
+            .find(|it| it.name == figure.name && it.count * 10 == figure.count);
+        tenth.is_some_and(|tenth| {
+            figure.instructions > tenth.instructions.saturating_mul(MOST_GROWTH)
+        })
+    });
+    grows.map(|figure| figure.name.as_str()).collect()
 }
 
 /// Takes what leaving the kernel costs anyway off what it costs with a load.
@@ -251,5 +276,19 @@ mod tests {
         fn no_line_makes_the_parser_panic(line in "\\[?.*\\]?.*") {
             let _ = stamp(&line);
         }
+    }
+
+    #[test]
+    fn what_grows_out_of_proportion_is_named() {
+        let figure =
+            |name: &str, count, instructions| Figure { name: name.to_owned(), count, instructions };
+        let figures = vec![
+            figure("linear", 1_000, 500),
+            figure("linear", 10_000, 9_000),
+            figure("quadratic", 1_000, 500),
+            figure("quadratic", 10_000, 40_000),
+            figure("single", 1, 7),
+        ];
+        assert_eq!(out_of_proportion(&Column { hops: "rust,rust".into(), figures }), ["quadratic"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::progress::human;
 use crate::project::Project;
-use crate::task::{header_check, self_test, vm_test};
+use crate::task::{bench, header_check, self_test, vm_test};
 use crate::{check, interrupt};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -35,6 +35,13 @@ struct SelfTest {
     options: self_test::Options,
 }
 
+/// Options of a task, as if typed.
+#[derive(Parser)]
+struct Bench {
+    #[command(flatten)]
+    options: bench::Options,
+}
+
 /// Runs the task: all parts, whatever the others found.
 pub(crate) fn run() -> Result<()> {
     let project = Project::open()?;
@@ -52,6 +59,10 @@ pub(crate) fn run() -> Result<()> {
     }
 
     if project.has_rust() {
+        // It fails if anything grows out of proportion.
+        let bench = ["bench", "--hops", "rust,rust"];
+        results
+            .push(part(&bench.join(" "), || bench::run(&Bench::try_parse_from(bench)?.options))?);
         let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust"];
         results.push(part(&debug.join(" "), || {
             vm_test::run(&VmTest::try_parse_from(debug)?.options)

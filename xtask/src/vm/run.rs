@@ -136,7 +136,9 @@ fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: In
         watch.raise("silence", format!("not a word for {} s{doing}", silent.as_secs()));
     } else if begin.elapsed() > limits.total {
         let (doing, total) = (doing(watch.record()), limits.total.as_secs());
-        let detail = format!("not done after {total} s{doing}; --timeout SECONDS gives it longer");
+        let detail = format!(
+            "not done after {total} s{doing}; where there is an option --timeout, it gives longer"
+        );
         watch.raise("time is up", detail);
     }
 }
