@@ -32,11 +32,7 @@ impl<C: Command> Call<C> {
     /// that this kernel does not know.
     pub(crate) fn read(arg: usize) -> Result<Self> {
         let at = UserPtr::from_addr(arg);
-        let mut word = [0; SIZE_WORD];
-        UserSlice::new(at, SIZE_WORD)
-            .reader()
-            .read_slice(&mut word)?;
-        let size = u32::from_ne_bytes(word);
+        let size: u32 = UserSlice::new(at, SIZE_WORD).reader().read()?;
         let extent = Extent::of(size, C::MIN_SIZE, size_of::<C>()).map_err(|_| EINVAL)?;
 
         let mut argument = C::new_zeroed();
@@ -44,7 +40,9 @@ impl<C: Command> Call<C> {
         UserSlice::new(at, whole).read_extensible(argument.as_mut_bytes())?;
         // It may have changed since it was checked; what is written back is what was checked.
         let first = argument.as_mut_bytes().first_chunk_mut::<SIZE_WORD>();
-        first.into_iter().for_each(|first| *first = word);
+        first
+            .into_iter()
+            .for_each(|first| *first = size.to_ne_bytes());
         Ok(Self {
             at,
             extent,

@@ -128,15 +128,16 @@ impl Handle {
             return Err(EINVAL);
         }
         check_running()?;
-        // In the wrong direction there is nothing to wait for, and nobody must wait for this.
-        if !matches!(&*self.role.read(), Role::Incoming(_)) {
-            return Err(EINVAL);
-        }
         trace::finish(&self.name, || self.finish_session(call))
     }
 
     fn finish_session(&self, call: &Call<Finish>) -> Result {
-        let mut role = self.role.write();
+        let mut role = match self.role.try_write() {
+            Some(role) => role,
+            // In the wrong direction there is nothing to wait for, and nobody must wait for this.
+            None if !matches!(&*self.role.read(), Role::Incoming(_)) => return Err(EINVAL),
+            None => self.role.write(),
+        };
         let Role::Incoming(session) = &*role else {
             return Err(EINVAL);
         };
