@@ -121,7 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ready = Ready::make(&hops.0, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, None)?;
     let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
-    let limits = options.machine.limits(options.build.profile);
+    let limits = options.machine.limits(options.build.profile, hops.0.len());
 
     let mut failed = 0;
     for case in CASES {

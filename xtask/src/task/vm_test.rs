@@ -78,7 +78,8 @@ pub(crate) struct MachineOptions {
     /// Processors of a guest
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
-    /// Seconds that one virtual machine may take in all [default: 300, or 1200 with debug]
+    /// Seconds that one virtual machine may take in all [default: 300, or 1200 with debug; more if it
+    /// boots more than six kernels]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 }
@@ -106,13 +107,14 @@ impl MachineOptions {
         Self { accel: Choice::Tcg, memory: Some(size), ..Self::usual() }
     }
 
-    /// Limits for guests of a profile.
-    pub(crate) fn limits(&self, profile: Profile) -> Limits {
+    /// Limits for a guest of a profile that boots so many kernels.
+    pub(crate) fn limits(&self, profile: Profile, kernels: usize) -> Limits {
         let (silence, total) = match profile {
             Profile::Release => (90, 300),
             Profile::Debug => (300, 1200),
         };
-        let total = Duration::from_secs(self.timeout.unwrap_or(total));
+        let more = u64::try_from(kernels.saturating_sub(6)).unwrap_or_default() * total / 12;
+        let total = Duration::from_secs(self.timeout.unwrap_or(total + more));
         Limits { silence: Duration::from_secs(silence).min(total), total }
     }
 }
@@ -150,7 +152,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let (mut machines, mut failed) = (Vec::new(), None);
     for vm in suite::machines(&tests, &hops, options.build.profile) {
-        match rack.run(vm, options.machine.limits(options.build.profile)) {
+        let limits = options.machine.limits(options.build.profile, vm.plan.hops.len());
+        match rack.run(vm, limits) {
             Ok(ran) => machines.push(ran),
             Err(error) => {
                 failed = Some(error);
