@@ -2,9 +2,10 @@
 
 //! The way in: what the last kernel has left becomes sessions and objects.
 //!
-//! Everything is checked before it is used ([`luo_core::handover`]), and nothing is freed before all of it has been read: if
-//! anything is wrong, the memory stays as it is. The root, the chain of sessions and the page of
-//! objects are looked at while the kernel boots, the rest when the device is opened first.
+//! Everything is checked before it is used ([`luo_core::handover`]), and nothing is freed before all
+//! of it has been read: if anything is wrong, the memory stays as it is. The root, the chain of
+//! sessions and the page of objects are looked at while the kernel boots, the rest when the device is
+//! opened first. Registering a handler waits for that.
 
 use kernel::{
     alloc::AllocError,
