@@ -16,6 +16,8 @@ const AGREED: &[Pattern] = &[
     // The border of the orchestrator.
     Pattern::Path("kernel/liveupdate/luo/ffi.rs"),
     Pattern::Folder("kernel/liveupdate/luo/ffi"),
+    // The system calls of liblu.
+    Pattern::Path("liblu/src/sys.rs"),
     // System calls that no library wraps safely.
     Pattern::Path("selftests/src/abi.rs"),
     Pattern::Path("selftests/src/kexec.rs"),

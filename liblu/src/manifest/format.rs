@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The record as JSON.
+//!
+//! ```json
+//! {"format":"liblu-manifest","version":1,"files":[
+//!   {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"dXNlZD00MDk2"}]}
+//! ```
+//!
+//! Tokens are hexadecimal text, because JSON's numbers are 53 bits wide in many languages; `state` is
+//! base64. Members that a reader does not know are ignored. `version` grows only if they must not be.
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Manifest, ManifestError, check_size};
+use crate::Token;
+
+/// What says that it is one of these.
+const FORMAT: &str = "liblu-manifest";
+
+/// The version that is written, and the latest that is read.
+const VERSION: u64 = 1;
+
+#[derive(Deserialize, Serialize)]
+struct Record<F> {
+    format: String,
+    version: u64,
+    #[serde(default)]
+    files: F,
+}
+
+#[derive(Deserialize, Serialize)]
+struct FileRecord {
+    label: String,
+    token: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    state: String,
+}
+
+impl Manifest {
+    /// The record as JSON, for those who keep it elsewhere.
+    ///
+    /// ```
+    /// use liblu::Manifest;
+    ///
+    /// let manifest = Manifest::new();
+    /// assert_eq!(Manifest::from_json(&manifest.to_json())?, manifest);
+    /// # Ok::<(), liblu::ManifestError>(())
+    /// ```
+    pub fn to_json(&self) -> Vec<u8> {
+        let files = self.entries.iter().map(|entry| FileRecord {
+            label: entry.label.clone(),
+            token: entry.token.to_string(),
+            kind: entry.kind.clone(),
+            size: entry.size,
+            state: BASE64.encode(&entry.state),
+        });
+        let record =
+            Record { format: FORMAT.into(), version: VERSION, files: files.collect::<Vec<_>>() };
+        // Text and numbers always become JSON.
+        serde_json::to_vec(&record).unwrap_or_default()
+    }
+
+    /// Reads a record, which is not trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`], whatever is wrong.
+    ///
+    /// ```
+    /// use liblu::Manifest;
+    ///
+    /// let json = br#"{"format":"liblu-manifest","version":1,"news":true,
+    ///     "files":[{"label":"memory","token":"0x1"}]}"#;
+    /// assert_eq!(Manifest::from_json(json)?.entry("memory").unwrap().token().get(), 1);
+    /// # Ok::<(), liblu::ManifestError>(())
+    /// ```
+    pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
+        check_size(json.len())?;
+        let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
+        // A later version may have other files: its number comes first.
+        let head: Record<serde::de::IgnoredAny> =
+            serde_json::from_slice(json).map_err(malformed)?;
+        if head.format != FORMAT {
+            let found = head.format.chars().take(40).collect::<String>();
+            return Err(ManifestError::Malformed(format!("its format is `{found}`")));
+        }
+        if head.version > VERSION {
+            return Err(ManifestError::Version { found: head.version, known: VERSION });
+        }
+        let record: Record<Vec<FileRecord>> = serde_json::from_slice(json).map_err(malformed)?;
+        let mut manifest = Self::new();
+        for file in record.files {
+            manifest.add(file.try_into()?)?;
+        }
+        Ok(manifest)
+    }
+}
+
+impl TryFrom<FileRecord> for Entry {
+    type Error = ManifestError;
+
+    fn try_from(file: FileRecord) -> Result<Self, ManifestError> {
+        let malformed = |what: &str| ManifestError::Malformed(format!("a bad {what}"));
+        let number = file.token.strip_prefix("0x").filter(|digits| {
+            !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        });
+        let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let token = number.and_then(Token::new).ok_or_else(|| malformed("token"))?;
+        let state = BASE64.decode(file.state.as_bytes()).map_err(|_| malformed("state"))?;
+        Ok(Self { label: file.label, token, kind: file.kind, size: file.size, state })
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Being loud when a session is dropped that should not be.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::RwLock;
+
+use super::{by_link, proc};
+use crate::{SessionName, sys};
+
+/// What is called when an unfinished incoming session is dropped where that destroys its files.
+///
+/// It is called while the session is still there, with its name if that can be read.
+pub type LossHook = fn(Option<&SessionName>);
+
+static HOOK: RwLock<LossHook> = RwLock::new(shout);
+
+fn shout(name: Option<&SessionName>) {
+    let name = name.map(|name| format!(" {name:?}")).unwrap_or_default();
+    eprintln!(
+        "liblu: the incoming session{name} is dropped unfinished, and with its last descriptor the \
+         kernel destroys what was not retrieved; call finish() or into_custody()"
+    );
+}
+
+/// Calls `hook` when an unfinished [`IncomingSession`](crate::IncomingSession) is dropped where that
+/// destroys its files. Without this, a line is written to standard error.
+///
+/// ```
+/// liblu::set_loss_hook(|name| panic!("a session was lost: {name:?}"));
+/// ```
+pub fn set_loss_hook(hook: LossHook) {
+    *HOOK.write().unwrap_or_else(std::sync::PoisonError::into_inner) = hook;
+}
+
+/// Goes off when it is dropped. Holds no descriptor, and is dropped before the one that it watches.
+#[derive(Debug)]
+pub(super) struct Alarm(Option<RawFd>);
+
+impl Alarm {
+    pub(super) fn armed(session: BorrowedFd<'_>) -> Self {
+        Self(Some(session.as_raw_fd()))
+    }
+
+    /// Nothing is lost.
+    pub(super) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0.filter(|fd| !survives_close(*fd)) {
+            let hook = *HOOK.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            hook(by_link(fd).as_ref());
+        }
+    }
+}
+
+/// Whether a session can be retrieved again when it was closed. Kernels where it can say in fdinfo
+/// what is in it.
+pub(crate) fn survives_close(session: RawFd) -> bool {
+    let info = sys::read(&proc("fdinfo", session)).unwrap_or_default();
+    String::from_utf8_lossy(&info).lines().any(|line| line.starts_with("session \""))
+}

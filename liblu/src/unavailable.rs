@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Why there is no device: the system is asked, not guessed about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::Release;
+
+/// Why the device cannot be opened.
+///
+/// ```
+/// let why = liblu::Unavailable::NotEnabled;
+/// assert_eq!(why.to_string(), "the kernel was booted without `liveupdate=on`");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// The kernel is older than the Live Update Orchestrator.
+    #[error("Linux {0} has no Live Update Orchestrator; 6.19 is the first that does")]
+    TooOld(Release),
+    /// The kernel was built without it.
+    #[error("the kernel was built without CONFIG_{0}")]
+    NotBuilt(&'static str),
+    /// Nobody asked for it.
+    #[error("the kernel was booted without `liveupdate=on`")]
+    NotEnabled,
+    /// Kexec Handover, on which it rests, is off.
+    #[error("Kexec Handover is off; boot with `kho=on`")]
+    KhoOff,
+    /// It was asked for, and is not there. The kernel's log says why: most often there was no memory
+    /// for KHO's scratch areas (`kho_scratch=`).
+    #[error("the kernel was told to have live updates and does not; its log says why")]
+    Failed,
+    /// The kernel has it, and the node is not where it should be, as in a container.
+    #[error("the kernel has live updates, but there is no {}", .0.display())]
+    NoNode(PathBuf),
+    /// The node is for others.
+    #[error("{} may not be opened by this user; ask an agent for a session", .0.display())]
+    NoPermission(PathBuf),
+}
+
+impl Unavailable {
+    /// The number of open(2) that this explains.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::NoPermission(_) => Errno::ACCESS,
+            _ => Errno::NOENT,
+        }
+    }
+
+    /// Looks at this system; there is no node at `path`.
+    pub(crate) fn look(path: &Path) -> Self {
+        judge(&Facts::gather(), path)
+    }
+}
+
+/// What there is to know.
+#[derive(Debug, Default)]
+struct Facts {
+    release: Option<Release>,
+    /// `/proc/misc`: numbers and names of misc devices.
+    misc: String,
+    /// `/proc/cmdline`.
+    cmdline: String,
+    /// The kernel's configuration, if it can be found.
+    config: Option<String>,
+}
+
+impl Facts {
+    fn gather() -> Self {
+        let release = Release::running();
+        let config = fs::read_to_string(format!("/boot/config-{}", release.text()));
+        Self {
+            misc: fs::read_to_string("/proc/misc").unwrap_or_default(),
+            cmdline: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
+            config: config.ok(),
+            release: Some(release),
+        }
+    }
+
+    /// Whether an option is on; `None` if nobody knows.
+    fn has(&self, option: &str) -> Option<bool> {
+        let config = self.config.as_ref()?;
+        Some(config.lines().any(|line| line == format!("CONFIG_{option}=y")))
+    }
+
+    /// What the last of such parameters says.
+    fn parameter(&self, name: &str) -> Option<bool> {
+        let mut values = self.cmdline.split_ascii_whitespace().filter_map(|word| {
+            let (key, value) = word.split_once('=')?;
+            (key == name).then_some(value)
+        });
+        match values.next_back()?.to_ascii_lowercase().as_str() {
+            "on" | "1" | "y" | "yes" | "t" | "true" => Some(true),
+            _ => Some(false),
+        }
+    }
+}
+
+fn judge(facts: &Facts, path: &Path) -> Unavailable {
+    let has_device =
+        facts.misc.lines().any(|line| line.split_ascii_whitespace().nth(1) == Some("liveupdate"));
+    if has_device {
+        return Unavailable::NoNode(path.to_owned());
+    }
+    if let Some(release) = facts.release.as_ref().filter(|release| release.is_before(6, 19)) {
+        return Unavailable::TooOld(release.clone());
+    }
+    for option in ["KEXEC_HANDOVER", "LIVEUPDATE"] {
+        if facts.has(option) == Some(false) {
+            return Unavailable::NotBuilt(option);
+        }
+    }
+    if facts.parameter("liveupdate") != Some(true) {
+        return Unavailable::NotEnabled;
+    }
+    match (facts.parameter("kho"), facts.has("KEXEC_HANDOVER_ENABLE_DEFAULT")) {
+        (Some(false), _) | (None, Some(false)) => Unavailable::KhoOff,
+        _ => Unavailable::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "CONFIG_KEXEC_HANDOVER=y\nCONFIG_LIVEUPDATE=y\n";
+
+    fn facts(release: &str, cmdline: &str, config: Option<&str>) -> Facts {
+        Facts {
+            release: Some(release.parse().unwrap()),
+            cmdline: cmdline.into(),
+            config: config.map(str::to_owned),
+            misc: "10 58 kvm\n".into(),
+        }
+    }
+
+    fn judged(facts: &Facts) -> Unavailable {
+        judge(facts, Path::new("/dev/liveupdate"))
+    }
+
+    #[test]
+    fn each_reason_is_told_from_the_others() {
+        let old = facts("6.18.5", "liveupdate=on", None);
+        assert_eq!(judged(&old), Unavailable::TooOld("6.18.5".parse().unwrap()));
+        let without = facts("7.3.4", "liveupdate=on", Some("CONFIG_KEXEC_HANDOVER=y\n"));
+        assert_eq!(judged(&without), Unavailable::NotBuilt("LIVEUPDATE"));
+        assert_eq!(judged(&facts("7.3.4", "quiet", Some(CONFIG))), Unavailable::NotEnabled);
+        let off = facts("7.3.4", "liveupdate=on liveupdate=off", Some(CONFIG));
+        assert_eq!(judged(&off), Unavailable::NotEnabled);
+        let no_kho = facts("7.3.4", "liveupdate=1", Some(CONFIG));
+        assert_eq!(judged(&no_kho), Unavailable::KhoOff);
+        let no_kho = facts("7.3.4", "liveupdate=on kho=off", None);
+        assert_eq!(judged(&no_kho), Unavailable::KhoOff);
+        let failed = facts("7.3.4", "liveupdate=on kho=on", Some(CONFIG));
+        assert_eq!(judged(&failed), Unavailable::Failed);
+        let in_container = Facts { misc: "125 liveupdate\n".into(), ..failed };
+        assert_eq!(judged(&in_container), Unavailable::NoNode("/dev/liveupdate".into()));
+    }
+
+    #[test]
+    fn a_system_that_says_nothing_has_an_answer() {
+        assert_eq!(judged(&Facts::default()), Unavailable::NotEnabled);
+        Unavailable::look(Path::new("/dev/liveupdate"));
+    }
+}
