@@ -25,6 +25,12 @@ extern crate std;
 pub mod chain;
 pub mod command;
 pub mod handover;
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "small numbers, and a test may panic"
+)]
+mod host_pages;
 pub mod index;
 pub mod lifecycle;
 pub mod name;

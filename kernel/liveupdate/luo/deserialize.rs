@@ -127,21 +127,9 @@ pub(crate) fn sessions(state: &State) -> Result {
         Incoming::Damaged => return Err(EIO),
         Incoming::Unread { memory, root } => {
             let handlers = state.handlers.read();
-            let mut kept = Kept {
-                handlers: &handlers,
-                sessions: RBTree::new(),
-                pages: RBTree::new(),
-                current: None,
-            };
-            let work = || kept.read(memory, root).map_err(|failure| failure.report());
-            let read = trace::deserialize(work, |count| *count);
-            if let (Err(_), Some(name)) = (&read, kept.current) {
-                pr_err!("session '{}' cannot be restored\n", Show(name));
-            }
-            let Kept {
-                sessions, pages, ..
-            } = kept;
-            read.map(|_| (sessions, pages, memory))
+            let read = || Kept::read(&handlers, memory, root);
+            let read = trace::deserialize(read, |kept| kept.sessions.keys().count());
+            read.map(|kept| (kept.sessions, kept.pages, memory))
         }
     };
     match read {
@@ -167,13 +155,28 @@ struct Kept<'a> {
     current: Option<SessionName>,
 }
 
-impl Kept<'_> {
-    /// Reads everything that the root leads to, and returns how many sessions there are. The root and
-    /// the page of objects were read while the kernel booted.
-    fn read(&mut self, memory: &HandedOver, root: &kho::Incoming) -> Result<usize, Failure> {
-        let (ser, _) = LuoSer::read_from_prefix(root.bytes()).map_err(|_| EINVAL)?;
-        handover::sessions(memory, root.phys(), &ser, self)?;
-        Ok(self.sessions.keys().count())
+impl<'a> Kept<'a> {
+    /// Reads everything that the root leads to, or says in the log why not. The root and the page of
+    /// objects were read while the kernel booted.
+    fn read(handlers: &'a Handlers, memory: &HandedOver, root: &kho::Incoming) -> Result<Self> {
+        let mut kept = Self {
+            handlers,
+            sessions: RBTree::new(),
+            pages: RBTree::new(),
+            current: None,
+        };
+        let ser = LuoSer::read_from_prefix(root.bytes());
+        let read = ser
+            .map_err(|_| EINVAL.into())
+            .and_then(|(ser, _)| handover::sessions(memory, root.phys(), &ser, &mut kept));
+        if let Err(failure) = read {
+            let error = Failure::report(failure);
+            if let Some(name) = kept.current {
+                pr_err!("session '{}' cannot be restored\n", Show(name));
+            }
+            return Err(error);
+        }
+        Ok(kept)
     }
 }
 

@@ -172,10 +172,6 @@ impl<T: FileHandler> Handler<T> {
         }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::liveupdate_file_handler {
-        self.raw.get()
-    }
-
     /// Registers the handler until the registration is dropped.
     ///
     /// # Errors
@@ -201,7 +197,7 @@ pub struct HandlerRegistration<T: FileHandler> {
 
 impl<T: FileHandler> HandlerRegistration<T> {
     pub(super) fn as_ptr(&self) -> *mut bindings::liveupdate_file_handler {
-        self.handler.as_ptr()
+        self.handler.raw.get()
     }
 }
 

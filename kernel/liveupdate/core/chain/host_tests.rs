@@ -2,7 +2,6 @@
 
 //! Chains in memory of a host, whole and damaged.
 
-use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
 
@@ -12,49 +11,12 @@ use super::*;
 
 const SIZE: usize = 256;
 
-/// Blocks by address, each aligned like a page would be.
-#[derive(Clone, Debug, Default)]
-struct Pages(BTreeMap<u64, Vec<u64>>);
-
-impl Memory for Pages {
-    fn block(&self, address: u64) -> Option<&[u8]> {
-        self.0.get(&address).map(|words| words.as_bytes())
-    }
-
-    fn block_size(&self) -> usize {
-        SIZE
-    }
-}
+type Pages = crate::host_pages::Pages<SIZE>;
 
 /// A chain of the numbers below `count`; block `n` lies at `(n + 1) * SIZE`.
 fn chain(count: u64) -> Pages {
-    let layout = Layout::of::<u64>(SIZE);
-    let count = usize::try_from(count).unwrap();
-    let blocks = layout.blocks_for(count);
-    let address = |block: usize| u64::try_from((block + 1) * SIZE).unwrap();
     let mut pages = Pages::default();
-    for block in 0..blocks {
-        let here = (count - block * layout.per_block()).min(layout.per_block());
-        let next = if block + 1 < blocks {
-            address(block + 1)
-        } else {
-            0
-        };
-        let mut page = vec![0_u64; SIZE / 8];
-        let bytes = page.as_mut_bytes();
-        write_header(
-            bytes,
-            BlockHeader {
-                next,
-                count: here as u64,
-            },
-        )
-        .unwrap();
-        for index in 0..here {
-            write(bytes, index, &((block * layout.per_block() + index) as u64)).unwrap();
-        }
-        pages.0.insert(address(block), page);
-    }
+    pages.chain(SIZE as u64, &(0..count).collect::<Vec<u64>>());
     pages
 }
 

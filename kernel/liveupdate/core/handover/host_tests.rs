@@ -4,15 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
-use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::*;
-use crate::chain;
-use crate::wire::BlockHeader;
+use crate::host_pages::Pages;
 
 const SIZE: usize = 4096;
 const ROOT: u64 = 0x1000;
@@ -22,54 +20,6 @@ const SESSIONS: u64 = 0x3000;
 /// Where the files of session `nth` begin.
 fn files_of(nth: usize) -> u64 {
     0x10_0000 * (u64::try_from(nth).unwrap() + 1)
-}
-
-/// Pages by address, aligned like pages would be.
-#[derive(Clone, Debug, Default)]
-struct Pages(BTreeMap<u64, Vec<u64>>);
-
-impl Memory for Pages {
-    fn block(&self, address: u64) -> Option<&[u8]> {
-        self.0.get(&address).map(|words| words.as_bytes())
-    }
-
-    fn block_size(&self) -> usize {
-        SIZE
-    }
-}
-
-impl Pages {
-    fn page(&mut self, address: u64) -> &mut [u8] {
-        self.0
-            .entry(address)
-            .or_insert_with(|| vec![0; SIZE / 8])
-            .as_mut_bytes()
-    }
-
-    fn chain<T: chain::Entry>(&mut self, head: u64, entries: &[T]) {
-        let per_block = chain::Layout::of::<T>(SIZE).per_block();
-        let blocks: Vec<_> = entries.chunks(per_block).collect();
-        for (at, block) in blocks.iter().enumerate() {
-            let address = head + u64::try_from(at * SIZE).unwrap();
-            let next = if at + 1 < blocks.len() {
-                address + SIZE as u64
-            } else {
-                0
-            };
-            let page = self.page(address);
-            chain::write_header(
-                page,
-                BlockHeader {
-                    next,
-                    count: block.len() as u64,
-                },
-            )
-            .unwrap();
-            for (index, entry) in block.iter().enumerate() {
-                chain::write(page, index, entry).unwrap();
-            }
-        }
-    }
 }
 
 fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -96,7 +46,7 @@ fn flb(name: &str, count: u64) -> FlbSer {
 
 /// A handover with sessions of so many files each, and the objects `flbs`.
 struct Handover {
-    pages: Pages,
+    pages: Pages<SIZE>,
     root: LuoSer,
     sessions: Vec<SessionSer>,
 }
@@ -117,11 +67,9 @@ impl Handover {
             });
         }
         pages.chain(FLBS, flbs);
-        let header = FlbHeaderSer {
-            pages: 1,
-            count: flbs.len() as u64,
-        };
-        header.write_to_prefix(pages.page(FLBS)).unwrap();
+        FlbHeaderSer::new(flbs.len() as u64)
+            .write_to_prefix(pages.page(FLBS))
+            .unwrap();
         let head = if files.is_empty() { 0 } else { SESSIONS };
         let root = LuoSer {
             sessions: head,
@@ -311,7 +259,7 @@ fn the_page_of_objects_is_one_with_as_many_as_it_says() {
         header.write_to_prefix(handover.pages.page(FLBS)).unwrap();
         handover.read_flbs().map(|all| all.len())
     };
-    assert_eq!(damaged(FlbHeaderSer { pages: 1, count: 1 }), Ok(1));
+    assert_eq!(damaged(FlbHeaderSer::new(1)), Ok(1));
     assert_eq!(
         damaged(FlbHeaderSer { pages: 0, count: 2 }),
         Err(Damage::Pages(0))
@@ -321,15 +269,9 @@ fn the_page_of_objects_is_one_with_as_many_as_it_says() {
         Err(Damage::Pages(2))
     );
     // An entry that is not there has no name.
-    assert_eq!(
-        damaged(FlbHeaderSer { pages: 1, count: 3 }),
-        Err(Damage::Name)
-    );
+    assert_eq!(damaged(FlbHeaderSer::new(3)), Err(Damage::Name));
     for count in [64, u64::MAX] {
-        assert_eq!(
-            damaged(FlbHeaderSer { pages: 1, count }),
-            Err(Damage::Count(count))
-        );
+        assert_eq!(damaged(FlbHeaderSer::new(count)), Err(Damage::Count(count)));
     }
     let handover = Handover::new(&[], &[flb("a", 0)]);
     assert_eq!(handover.read_flbs().unwrap_err(), Damage::Count(0));

@@ -46,7 +46,7 @@ fn example() -> Example {
         ..LuoSer::new(1)
     };
     let mut flbs = Box::new(Page([0; PAGE]));
-    let header = FlbHeaderSer { pages: 1, count: 1 };
+    let header = FlbHeaderSer::new(1);
     header.write_to_prefix(&mut flbs.0).unwrap();
     let object = FlbSer {
         name: name(b"iommu-core-v1"),
