@@ -105,7 +105,7 @@ pub fn name_of(session: impl AsFd) -> Result<[u8; SESSION_NAME_LENGTH]> {
 }
 
 /// A name as the commands take it: NUL-terminated.
-fn session_name(name: &[u8]) -> Result<[u8; SESSION_NAME_LENGTH]> {
+pub fn session_name(name: &[u8]) -> Result<[u8; SESSION_NAME_LENGTH]> {
     let mut bytes = [0; SESSION_NAME_LENGTH];
     match bytes.get_mut(..name.len()) {
         Some(to) if name.len() < SESSION_NAME_LENGTH => to.copy_from_slice(name),

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use anyhow::{Context, Result, ensure};
-use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use rustix::io::Errno;
 
 use super::stage::{Stage, create, device};
 use super::{Scenario, stage};
@@ -54,12 +54,7 @@ fn outlive(_: &mut Stage<'_>) -> Result<()> {
 
 fn link(_: &mut Stage<'_>) -> Result<()> {
     let session = create("a name of its own")?;
-    let path = format!("/proc/self/fd/{}", session.as_raw_fd());
-    let link = fs::read_link(&path).context("read the link")?;
-    let expected = "anon_inode:[luo_session] a name of its own";
-    ensure!(link.as_os_str() == expected, "the link reads {}", link.display());
-    let flags = fcntl_getfd(&session).context("F_GETFD")?;
-    ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
+    stage::check_descriptor(&session, "a name of its own")?;
     // The lowest number that is free, as for every other file.
     let number = session.as_raw_fd();
     drop(session);

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use anyhow::{Context, Result, ensure};
 use liveupdate_uapi::{
     Command, CreateSession, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
-    SESSION_NAME_LENGTH,
 };
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
@@ -31,15 +30,6 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_retrieve_that_cannot_reply_loses_nothing", lose_before, lose_after),
     Scenario::across("a_finish_that_cannot_reply_changes_nothing", finish_before, finish_after),
 ];
-
-/// A name as the commands take it.
-fn named(name: &str) -> [u8; SESSION_NAME_LENGTH] {
-    let mut bytes = [0; SESSION_NAME_LENGTH];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    bytes
-}
 
 /// How many files this process has open.
 fn open_files() -> Result<usize> {
@@ -84,7 +74,7 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
         fails("of a session, on the device", result, outside)?;
     }
     for opcode in [CreateSession::OPCODE, RetrieveSession::OPCODE] {
-        let bytes = CreateSession::new(named("unknown-2"));
+        let bytes = CreateSession::new(abi::session_name(b"unknown-2")?);
         let result = abi::raw(&session, opcode, bytes.as_bytes()).map(drop);
         fails("of the device, on a session", result, outside)?;
     }
@@ -148,7 +138,7 @@ impl Sent {
 
 fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
     let (session, file, device) = (create("malformed")?, memfd("x")?, device()?);
-    let other = named("malformed-2");
+    let other = abi::session_name(b"malformed-2")?;
     let create = Sent::new("CREATE_SESSION", &CreateSession::new(other));
     let retrieve = Sent::new("RETRIEVE_SESSION", &RetrieveSession::new(other));
     let preserve = Sent::new("PRESERVE_FD", &PreserveFd::new(file.as_raw_fd(), 1));
@@ -207,7 +197,7 @@ fn reply(_: &mut Stage<'_>) -> Result<()> {
 
 fn create_copy_out(_: &mut Stage<'_>) -> Result<()> {
     let device = device()?;
-    cannot_reply("CREATE_SESSION", &device, &CreateSession::new(named("copy-out")))?;
+    cannot_reply("CREATE_SESSION", &device, &CreateSession::new(abi::session_name(b"copy-out")?))?;
     abi::create(device, "copy-out").context("the name must be free").map(drop)
 }
 
@@ -221,15 +211,24 @@ fn preserve_copy_out(stage: &mut Stage<'_>) -> Result<()> {
         .pick(fails("PRESERVE_FD again", again, Errno::EXIST), again.context("PRESERVE_FD again"))
 }
 
-fn lose_before(stage: &mut Stage<'_>) -> Result<()> {
-    let (session, file) = (create("lose")?, memfd("not lost")?);
+/// Preserves a session with a memfd that holds `text`.
+fn preserve(stage: &mut Stage<'_>, name: &str, text: &str) -> Result<()> {
+    let (session, file) = (create(name)?, memfd(text)?);
     abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
     stage.keep(session);
     Ok(())
 }
 
+fn lose_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "lose", "not lost")
+}
+
 fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
-    cannot_reply("RETRIEVE_SESSION", device()?, &RetrieveSession::new(named("lose")))?;
+    cannot_reply(
+        "RETRIEVE_SESSION",
+        device()?,
+        &RetrieveSession::new(abi::session_name(b"lose")?),
+    )?;
     let session = abi::retrieve(device()?, "lose");
     if stage.kernel == super::Kernel::C {
         // C finishes the session that nobody got, and the file is gone.
@@ -244,10 +243,7 @@ fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
-    let (session, file) = (create("no-answer")?, memfd("still there")?);
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    preserve(stage, "no-answer", "still there")
 }
 
 fn finish_after(stage: &mut Stage<'_>) -> Result<()> {

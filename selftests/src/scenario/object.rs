@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::io::Errno;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, create, device, fails, failure, retrieve, test_device,
-    test_file,
+    Go, Log, Stage, ask, check_callbacks, create, device, fails, failure, retrieve, test_device,
+    test_file, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -30,9 +30,8 @@ pub(super) const FIRST: &[Scenario] =
 pub(super) const LAST: &[Scenario] =
     &[Scenario::across("an_object_is_finished_after_the_last_file", last_before, last_after)];
 
-fn value(command: u32) -> Result<i32, Errno> {
-    let device = test_device().map_err(|_| Errno::NODEV)?;
-    abi::number(device, command, 0)
+fn value(command: u32) -> rustix::io::Result<i32> {
+    ask(command, 0)
 }
 
 fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
@@ -55,7 +54,7 @@ fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
 fn fails_file(_: &mut Stage<'_>) -> Result<()> {
     let session = create("object-fails")?;
     let file = test_file(1, 0)?;
-    abi::number(test_device()?, test_device::OBJECT_FAILS, 0).context("tell it")?;
+    ask(test_device::OBJECT_FAILS, 0).context("tell it")?;
     let mut log = Log::begin()?;
     fails("PRESERVE_FD", abi::preserve_fd(&session, &file, 1), failure())?;
     check_callbacks(&mut log, &["object preserve"])?;
@@ -90,10 +89,8 @@ fn twice(device: &File, work: impl Fn(usize) -> rustix::io::Result<()> + Sync) -
             })
         });
         let go = Go(device);
-        while begun.load(Ordering::Relaxed) < 2
-            || abi::number(device, test_device::WAITING, 0).context("ask")? == 0
-        {
-            ensure!(!threads.iter().all(ScopedJoinHandle::is_finished), "nobody has waited");
+        wait_for_slow(device, || threads.iter().all(ScopedJoinHandle::is_finished))?;
+        while begun.load(Ordering::Relaxed) < 2 {
             thread::yield_now();
         }
         drop(go);
@@ -106,7 +103,7 @@ fn twice(device: &File, work: impl Fn(usize) -> rustix::io::Result<()> + Sync) -
 }
 
 fn hold(command: u32, is_held: bool) -> Result<()> {
-    abi::number(test_device()?, command, is_held.into()).map(drop).context("hold the object")
+    ask(command, is_held.into()).map(drop).context("hold the object")
 }
 
 fn held(_: &mut Stage<'_>) -> Result<()> {

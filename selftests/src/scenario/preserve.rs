@@ -106,7 +106,7 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
         let work = scope.spawn(|| abi::preserve_fd(&session, &slow, 1));
         {
             let _go = Go(&device);
-            wait_for_slow(&device, &work)?;
+            wait_for_slow(&device, || work.is_finished())?;
             // C holds the lock of the session meanwhile, so others would wait for ever.
             if stage.kernel == Kernel::Rust {
                 // The same session, the token and the file on their way, and another session.

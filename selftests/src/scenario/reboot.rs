@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::stage::{
     Log, Stage, check_memfd, create, failure, memfd, number_of, retrieve, test_device, test_file,
+    wait_for_slow,
 };
 use super::trace::{ALL_EVENTS, Trace, check_event};
 use super::{Kernel, Scenario};
@@ -191,10 +192,7 @@ fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
     let slow = test_file(81, test_device::PRESERVE_IS_SLOW)?;
     let asked = session.try_clone().context("dup")?;
     let work = std::thread::spawn(move || abi::preserve_fd(&asked, &slow, 1));
-    while abi::number(&device, test_device::WAITING, 0).context("ask")? == 0 {
-        ensure!(!work.is_finished(), "the slow file is done");
-        std::thread::yield_now();
-    }
+    wait_for_slow(&device, || work.is_finished())?;
     stage.keep(session);
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
 use super::Scenario;
-use super::stage::{Log, Stage, check_callbacks, create, fails, test_device, test_file};
+use super::stage::{Log, Stage, ask, check_callbacks, create, fails, test_file};
 use crate::{abi, test_device};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -15,19 +15,14 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_registration_that_makes_no_sense_is_refused", refused),
 ];
 
-fn tell(what: u32, argument: u64) -> Result<(), Errno> {
-    let device = test_device().map_err(|_| Errno::NODEV)?;
-    abi::number(device, what, argument).map(drop)
-}
-
 /// Has the handler and the object come back, whatever becomes of the test.
 struct ComeBack;
 
 impl Drop for ComeBack {
     fn drop(&mut self) {
         // What is there already says so.
-        let _ = tell(test_device::HANDLER, 1);
-        let _ = tell(test_device::DEPENDENCE, 1);
+        let _ = ask(test_device::HANDLER, 1);
+        let _ = ask(test_device::DEPENDENCE, 1);
     }
 }
 
@@ -35,10 +30,10 @@ fn handler(_: &mut Stage<'_>) -> Result<()> {
     let session = create("handler")?;
     let file = test_file(1, 0)?;
     let _come_back = ComeBack;
-    fails("a handler twice", tell(test_device::HANDLER, 1), Errno::EXIST)?;
-    tell(test_device::HANDLER, 0).context("unregister the handler")?;
+    fails("a handler twice", ask(test_device::HANDLER, 1), Errno::EXIST)?;
+    ask(test_device::HANDLER, 0).context("unregister the handler")?;
     fails("without a handler", abi::preserve_fd(&session, &file, 1), Errno::NOENT)?;
-    tell(test_device::HANDLER, 1).context("register the handler again")?;
+    ask(test_device::HANDLER, 1).context("register the handler again")?;
 
     // Its objects left with it.
     let mut log = Log::begin()?;
@@ -62,15 +57,15 @@ fn refused(_: &mut Stage<'_>) -> Result<()> {
 fn object(_: &mut Stage<'_>) -> Result<()> {
     let session = create("dependence")?;
     let _come_back = ComeBack;
-    fails("an object twice", tell(test_device::DEPENDENCE, 1), Errno::EXIST)?;
-    tell(test_device::DEPENDENCE, 0).context("unregister the object")?;
+    fails("an object twice", ask(test_device::DEPENDENCE, 1), Errno::EXIST)?;
+    ask(test_device::DEPENDENCE, 0).context("unregister the object")?;
     let mut log = Log::begin()?;
     abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["preserve 1"])?;
     drop(session);
     check_callbacks(&mut log, &["unpreserve 1 true"])?;
 
-    tell(test_device::DEPENDENCE, 1).context("register the object again")?;
+    ask(test_device::DEPENDENCE, 1).context("register the object again")?;
     let session = create("dependence")?;
     abi::preserve_fd(&session, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
     drop(session);

@@ -173,7 +173,7 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     thread::scope(|scope| {
         let work = scope.spawn(|| abi::retrieve_fd(&session, 1));
         let go = Go(&device);
-        wait_for_slow(&device, &work)?;
+        wait_for_slow(&device, || work.is_finished())?;
         // C holds the lock of the session meanwhile.
         if stage.kernel == Kernel::Rust {
             let other = abi::retrieve_fd(&session, 2).context("beside a slow one")?;
@@ -198,7 +198,7 @@ fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
     thread::scope(|scope| {
         let work = scope.spawn(|| abi::finish(&session));
         let go = Go(&device);
-        wait_for_slow(&device, &work)?;
+        wait_for_slow(&device, || work.is_finished())?;
         if stage.kernel == Kernel::Rust {
             // Whoever looks is told what is going on.
             let path = format!("/proc/self/fdinfo/{}", session.as_raw_fd());

@@ -2,14 +2,12 @@
 
 //! Names of sessions, and who has them.
 
-use std::os::fd::AsRawFd;
-
 use anyhow::{Context, Result, ensure};
 use liveupdate_uapi::{Command, CreateSession, RetrieveSession, SESSION_NAME_LENGTH};
-use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use super::stage::{Stage, create, device, fails, retrieve};
+use super::stage::{Stage, check_descriptor, create, device, fails, retrieve};
 use super::{Kernel, Scenario};
 use crate::abi;
 
@@ -101,12 +99,7 @@ fn holder_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn holder_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("holder")?;
-    let path = format!("/proc/self/fd/{}", session.as_raw_fd());
-    let link = std::fs::read_link(&path).context("read the link")?;
-    let expected = "anon_inode:[luo_session] holder";
-    ensure!(link.as_os_str() == expected, "the link reads {}", link.display());
-    let flags = fcntl_getfd(&session).context("F_GETFD")?;
-    ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
+    check_descriptor(&session, "holder")?;
     fails("while it is held", abi::retrieve(device()?, "holder"), Errno::INVAL)?;
     let copy = session.try_clone().context("dup")?;
     drop(session);

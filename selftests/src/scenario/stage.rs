@@ -3,15 +3,15 @@
 //! What a scenario finds when it runs.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags, fcntl_getfd};
 
 use crate::{abi, test_device};
 
@@ -109,6 +109,17 @@ pub(super) fn check_memfd(file: impl AsFd, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the descriptor of a session: its link has the name, and it is close-on-exec.
+pub(super) fn check_descriptor(session: impl AsFd, name: &str) -> Result<()> {
+    let path = format!("/proc/self/fd/{}", session.as_fd().as_raw_fd());
+    let link = fs::read_link(path).context("read the link")?;
+    let expected = format!("anon_inode:[luo_session] {name}");
+    ensure!(link.as_os_str() == expected.as_str(), "the link reads {}", link.display());
+    let flags = fcntl_getfd(session).context("F_GETFD")?;
+    ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
+    Ok(())
+}
+
 /// Checks that something failed with `errno`.
 pub(super) fn fails<T: Debug>(
     what: &str,
@@ -132,6 +143,12 @@ pub(super) fn failure() -> Errno {
     Errno::from_raw_os_error(test_device::FAILURE)
 }
 
+/// Asks or tells the device for tests something; no device is `ENODEV`.
+pub(super) fn ask(command: u32, argument: u64) -> rustix::io::Result<i32> {
+    let device = test_device().map_err(|_| Errno::NODEV)?;
+    abi::number(device, command, argument)
+}
+
 /// A new file for tests, with a number and a behaviour.
 pub(super) fn test_file(number: u64, behaviour: u64) -> Result<OwnedFd> {
     let argument = number << test_device::NUMBER_SHIFT | behaviour;
@@ -152,10 +169,10 @@ impl Drop for Go<'_> {
     }
 }
 
-/// Waits until a slow file waits that `work` has asked for.
-pub(super) fn wait_for_slow<T>(device: &File, work: &ScopedJoinHandle<'_, T>) -> Result<()> {
+/// Waits until something slow waits that somebody has asked for who is not done.
+pub(super) fn wait_for_slow(device: &File, is_done: impl Fn() -> bool) -> Result<()> {
     while abi::number(device, test_device::WAITING, 0).context("ask")? == 0 {
-        ensure!(!work.is_finished(), "the slow file is done");
+        ensure!(!is_done(), "nobody has waited");
         thread::yield_now();
     }
     Ok(())
