@@ -85,6 +85,15 @@ pub(crate) struct Column {
     pub(crate) figures: Vec<Figure>,
 }
 
+impl Column {
+    /// The same operation with the next smaller count.
+    fn next_smaller(&self, figure: &Figure) -> Option<&Figure> {
+        let smaller =
+            self.figures.iter().filter(|it| it.name == figure.name && it.count < figure.count);
+        smaller.max_by_key(|it| it.count)
+    }
+}
+
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let lists = if options.hops.is_empty() {
@@ -131,10 +140,7 @@ const MOST_GROWTH: u64 = 20;
 /// Figures that are more than [`MOST_GROWTH`] times those of a tenth as many.
 fn out_of_proportion(column: &Column) -> Vec<&str> {
     let grows = column.figures.iter().filter(|figure| {
-        let tenth = column
-            .figures
-            .iter()
-            .find(|it| it.name == figure.name && it.count * 10 == figure.count);
+        let tenth = column.next_smaller(figure).filter(|it| it.count * 10 == figure.count);
         tenth.is_some_and(|tenth| {
             figure.instructions > tenth.instructions.saturating_mul(MOST_GROWTH)
         })

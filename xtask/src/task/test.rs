@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Args, Parser};
 
 use crate::cache::Cache;
 use crate::failure::TestsFailed;
@@ -23,23 +23,14 @@ const HOPS_RUST: &[&str] =
 
 /// Options of a task, as if typed.
 #[derive(Parser)]
-struct VmTest {
+struct Typed<T: Args> {
     #[command(flatten)]
-    options: vm_test::Options,
+    options: T,
 }
 
-/// Options of a task, as if typed.
-#[derive(Parser)]
-struct SelfTest {
-    #[command(flatten)]
-    options: self_test::Options,
-}
-
-/// Options of a task, as if typed.
-#[derive(Parser)]
-struct Bench {
-    #[command(flatten)]
-    options: bench::Options,
+/// The options that these words are: the name of the task, and what is typed behind it.
+fn typed<T: Args>(words: &[&str]) -> Result<T> {
+    Ok(Typed::try_parse_from(words)?.options)
 }
 
 /// Runs the task: all parts, whatever the others found.
@@ -50,23 +41,20 @@ pub(crate) fn run() -> Result<()> {
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
         part("header-check", || header_check::run(&header_check::Options::default()))?,
-        part("self-test", || self_test::run(&SelfTest::try_parse_from(["self-test"])?.options))?,
+        part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
     for hops in hops {
         results.push(part(&format!("vm-test --hops {hops}"), || {
-            vm_test::run(&VmTest::try_parse_from(["vm-test", "--hops", hops])?.options)
+            vm_test::run(&typed(&["vm-test", "--hops", hops])?)
         })?);
     }
 
     if project.has_rust() {
         // It fails if anything grows out of proportion.
         let bench = ["bench", "--hops", "rust,rust"];
-        results
-            .push(part(&bench.join(" "), || bench::run(&Bench::try_parse_from(bench)?.options))?);
+        results.push(part(&bench.join(" "), || bench::run(&typed(&bench)?))?);
         let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust"];
-        results.push(part(&debug.join(" "), || {
-            vm_test::run(&VmTest::try_parse_from(debug)?.options)
-        })?);
+        results.push(part(&debug.join(" "), || vm_test::run(&typed(&debug)?))?);
     }
 
     println!();

@@ -55,8 +55,7 @@ fn growth(column: &Column, row: usize) -> String {
     let Some(this) = column.figures.get(row) else {
         return String::new();
     };
-    let smaller = column.figures.iter().filter(|it| it.name == this.name && it.count < this.count);
-    match smaller.max_by_key(|it| it.count) {
+    match column.next_smaller(this) {
         Some(smaller) => format!("{:.1}", ratio(this.instructions, smaller.instructions)),
         None => String::new(),
     }
