@@ -5,6 +5,7 @@
 mod accel;
 pub(crate) mod kernel_log;
 pub(crate) mod ktap;
+mod monitor;
 mod qemu;
 mod run;
 mod watch;

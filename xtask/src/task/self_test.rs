@@ -180,5 +180,10 @@ fn try_case(
         _ => false,
     };
     ensure!(as_expected, "troubles {troubles:?}; {}", log.display());
+    if case.how == Misbehaviour::Hang {
+        let excerpt = ran.record.excerpt();
+        let is_shown = excerpt.iter().any(|line| line.contains("NMI backtrace for cpu"));
+        ensure!(is_shown, "what the processors did is not shown; {}", log.display());
+    }
     Ok(())
 }

@@ -54,10 +54,18 @@ impl Profile {
 
     /// Command line of the kernels of this profile.
     pub(crate) fn cmdline(self) -> String {
-        let common =
-            "console=ttyS0 earlyprintk=ttyS0,115200 printk.devkmsg=on liveupdate=on panic=-1";
+        let common = [
+            "console=ttyS0 earlyprintk=ttyS0,115200 printk.devkmsg=on liveupdate=on panic=-1",
+            // An NMI is sent to a guest that has fallen silent: it shows what each processor does.
+            "unknown_nmi_panic panic_sys_info=all_bt",
+            // The watchdog of clocksources waits with interrupts off for an answer of the other
+            // processor, and in early boot its limit of time is in jiffies, which then stand still:
+            // if the other one waits in stop_machine(), both do for ever.
+            "tsc=reliable",
+        ]
+        .join(" ");
         match self {
-            Self::Release => common.into(),
+            Self::Release => common,
             // KASAN starves the default scratch areas: KHO would switch itself off.
             Self::Debug => {
                 format!("{common} kho_scratch=16M,512M,64M kmemleak=on page_owner=on page_poison=1")
@@ -76,10 +84,17 @@ impl Profile {
 }
 
 impl Machine {
-    /// The command that runs it: the kernel's log on standard output, KTAP on `control`.
+    /// The command that runs it: the kernel's log on standard output, KTAP on `control`, QMP on
+    /// `monitor`.
     ///
-    /// `control` must be inheritable.
-    pub(crate) fn command(&self, root: &Root, cmdline: &str, control: BorrowedFd<'_>) -> Command {
+    /// Both must be inheritable.
+    pub(crate) fn command(
+        &self,
+        root: &Root,
+        cmdline: &str,
+        control: BorrowedFd<'_>,
+        monitor: BorrowedFd<'_>,
+    ) -> Command {
         let mut command = root.command("qemu-system-x86_64", &self.folder, &[]);
         let file = |name: &str| self.folder.join(name);
         command.args(["-accel", self.accel.name(), "-cpu", self.profile.cpu(self.accel)]);
@@ -92,6 +107,8 @@ impl Machine {
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         let control = format!("file,id=control,path=/dev/fd/{}", control.as_raw_fd());
         command.args(["-chardev", &control, "-serial", "chardev:control"]);
+        let monitor = format!("socket,id=monitor,fd={}", monitor.as_raw_fd());
+        command.args(["-chardev", &monitor, "-mon", "chardev=monitor,mode=control"]);
         command.arg("-kernel").arg(file(KERNEL)).arg("-initrd").arg(file(INITRAMFS));
         command.args(["-append", cmdline]);
         let drive =

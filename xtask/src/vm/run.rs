@@ -22,9 +22,11 @@ use crate::interrupt;
 use crate::process::{PERIOD, Running, read_lines};
 use crate::toolchain::Root;
 use crate::vm::Machine;
+use crate::vm::monitor::{self, Monitor};
 use crate::vm::watch::{Port, Record, Watch};
 
-/// How long the log may go on after an alarm, so that the whole report is in it.
+/// How long the log may go on after an alarm, so that the whole report is in it; and how long a guest
+/// that was silent may take to say what it does.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Silence after which a log that had an alarm is taken to be over.
@@ -49,15 +51,14 @@ pub(crate) fn run(
     cmdline: &str,
     limits: Limits,
     log: &Path,
-    mut on_line: impl FnMut(&Record, Port, &str),
+    on_line: impl FnMut(&Record, Port, &str),
 ) -> Result<Record> {
-    let mut log = Log::create(log)?;
+    let log = Log::create(log)?;
     let begin = Instant::now();
-    let (mut running, lines) = start(machine, root, cmdline)?;
-    let mut watch = Watch::default();
+    let Started { mut running, lines, mut monitor } = start(machine, root, cmdline)?;
+    let mut ear = Ear { log, watch: Watch::default(), complaints: Vec::new(), on_line, begin };
     let mut last_line = begin;
-    let mut alarmed: Option<Instant> = None;
-    let mut complaints = Vec::new();
+    let mut alarmed: Option<Alarmed> = None;
     let status = loop {
         if interrupt::came() {
             running.end()?;
@@ -66,16 +67,9 @@ pub(crate) fn run(
         match lines.recv_timeout(PERIOD) {
             Ok((port, line)) => {
                 last_line = Instant::now();
-                let at = begin.elapsed();
-                log.line(port, &line, at)?;
-                if port == Port::Qemu {
-                    complaints.push(line);
-                } else {
-                    watch.line(port, &line, at);
-                    on_line(watch.record(), port, &line);
-                }
+                ear.hear(port, line)?;
                 // Draining what is there goes before looking at clocks.
-                if !watch.is_alarmed() && begin.elapsed() < limits.total {
+                if !ear.watch.is_alarmed() && begin.elapsed() < limits.total {
                     continue;
                 }
             }
@@ -85,10 +79,16 @@ pub(crate) fn run(
         if let Some(status) = running.try_wait()? {
             break Some(status);
         }
-        check_clocks(&mut watch, limits, last_line, begin);
-        if watch.is_alarmed() {
-            let since = *alarmed.get_or_insert_with(Instant::now);
-            if since.elapsed() > LAST_WORDS || last_line.elapsed() > QUIET {
+        let asked = !ear.watch.is_alarmed() && {
+            check_clocks(&mut ear.watch, limits, last_line, begin);
+            ear.watch.is_alarmed()
+        };
+        if asked {
+            monitor.ask_what_it_does();
+        }
+        if ear.watch.is_alarmed() {
+            let alarmed = alarmed.get_or_insert(Alarmed { since: Instant::now(), asked });
+            if alarmed.is_over(last_line) {
                 running.end()?;
                 break None;
             }
@@ -96,18 +96,60 @@ pub(crate) fn run(
     };
     // What QEMU wrote before it ended may still be on its way.
     while let Ok((port, line)) = lines.recv_timeout(QUIET) {
-        log.line(port, &line, begin.elapsed())?;
-        if port == Port::Qemu {
-            complaints.push(line);
-        } else {
-            watch.line(port, &line, begin.elapsed());
-            on_line(watch.record(), port, &line);
+        ear.hear(port, line)?;
+    }
+    if let Some(status) = status.filter(|_| !ear.watch.record().done) {
+        ear.watch.raise("QEMU ended", obituary(status, &ear.complaints.join("; ")));
+    }
+    Ok(ear.watch.finish())
+}
+
+/// A machine that will be given up.
+struct Alarmed {
+    since: Instant,
+    /// Whether it was silent, and has been asked what it does.
+    asked: bool,
+}
+
+impl Alarmed {
+    /// Whether nothing more is to be expected.
+    fn is_over(&self, last_line: Instant) -> bool {
+        let quiet = !self.asked && last_line.elapsed() > QUIET;
+        quiet || self.since.elapsed() > LAST_WORDS
+    }
+}
+
+/// Takes in what is said.
+struct Ear<F> {
+    log: Log,
+    watch: Watch,
+    /// What QEMU said.
+    complaints: Vec<String>,
+    on_line: F,
+    begin: Instant,
+}
+
+impl<F: FnMut(&Record, Port, &str)> Ear<F> {
+    fn hear(&mut self, port: Port, line: String) -> Result<()> {
+        let at = self.begin.elapsed();
+        match port {
+            Port::Monitor => {
+                for line in monitor::text(&line) {
+                    self.log.line(port, &line, at)?;
+                }
+            }
+            Port::Qemu => {
+                self.log.line(port, &line, at)?;
+                self.complaints.push(line);
+            }
+            Port::Console | Port::Control => {
+                self.log.line(port, &line, at)?;
+                self.watch.line(port, &line, at);
+                (self.on_line)(self.watch.record(), port, &line);
+            }
         }
+        Ok(())
     }
-    if let Some(status) = status.filter(|_| !watch.record().done) {
-        watch.raise("QEMU ended", obituary(status, &complaints.join("; ")));
-    }
-    Ok(watch.finish())
 }
 
 /// How QEMU ended, and what may help.
@@ -153,32 +195,41 @@ fn doing(record: &Record) -> String {
     }
 }
 
-type Lines = mpsc::Receiver<(Port, String)>;
+/// A machine that has been started.
+struct Started {
+    running: Running,
+    lines: mpsc::Receiver<(Port, String)>,
+    monitor: Monitor,
+}
 
-fn start(machine: &Machine, root: &Root, cmdline: &str) -> Result<(Running, Lines)> {
+fn start(machine: &Machine, root: &Root, cmdline: &str) -> Result<Started> {
     let pipe = || std::io::pipe().context("make a pipe");
     let (console, console_end) = pipe()?;
     let (qemu, qemu_end) = pipe()?;
     let (control, control_end) = pipe()?;
-    // QEMU opens it by its number.
-    fcntl_setfd(&control_end, FdFlags::empty()).context("let QEMU inherit a pipe")?;
-    let mut command = machine.command(root, cmdline, control_end.as_fd());
+    let (monitor, monitor_end) = Monitor::pair()?;
+    // QEMU knows them by their numbers.
+    for inherited in [control_end.as_fd(), monitor_end.as_fd()] {
+        fcntl_setfd(inherited, FdFlags::empty()).context("let QEMU inherit a file")?;
+    }
+    let mut command = machine.command(root, cmdline, control_end.as_fd(), monitor_end.as_fd());
     command.stdin(Stdio::null()).stdout(console_end).stderr(qemu_end);
     let running = Running::start(&mut command).context("start QEMU")?;
-    drop((command, control_end));
+    drop((command, control_end, monitor_end));
 
     let (send, lines) = mpsc::channel();
-    let ports: [(Port, OwnedFd); 3] = [
+    let ports: [(Port, OwnedFd); 4] = [
         (Port::Console, console.into()),
         (Port::Control, control.into()),
         (Port::Qemu, qemu.into()),
+        (Port::Monitor, monitor.answers()?),
     ];
     for (port, pipe) in ports {
         let send = send.clone();
         let from = read_lines(pipe);
         thread::spawn(move || from.iter().try_for_each(|line| send.send((port, line))));
     }
-    Ok((running, lines))
+    Ok(Started { running, lines, monitor })
 }
 
 /// The whole log of a machine: every line with its time and its port.
@@ -195,6 +246,7 @@ impl Log {
             Port::Console => '|',
             Port::Control => '#',
             Port::Qemu => '!',
+            Port::Monitor => '=',
         };
         let written = writeln!(self.0, "{:9.3} {port} {line}", at.as_secs_f64());
         written.and_then(|()| self.0.flush()).context("write the log of the machine")

@@ -24,6 +24,8 @@ pub(crate) enum Port {
     Control,
     /// QEMU itself.
     Qemu,
+    /// QEMU's answers to questions.
+    Monitor,
 }
 
 /// All that a virtual machine said.
@@ -137,7 +139,7 @@ impl Watch {
         match port {
             Port::Console => self.console(line, at),
             Port::Control => self.control(line, at),
-            Port::Qemu => {}
+            Port::Qemu | Port::Monitor => {}
         }
     }
 
