@@ -15,7 +15,7 @@ use selftests::scenario::boot::Boot;
 
 use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
-use crate::suite::{self, CARRY, Kind, Test, Vm, part_name, stage_name};
+use crate::suite::{CARRY, Kind, Role, Test, Vm, part_name, stage_name};
 use crate::vm::{HopRecord, Record};
 
 /// Lines of a step's output that a failure shows.
@@ -75,7 +75,7 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
         Kind::Boot(boot) => (hop == 2).then(|| booted(machines, boot, hop)),
         Kind::Panics(boot) => (hop == 2).then(|| panicked(machines, boot, hop)),
         Kind::KUnit => {
-            let ran = machines.iter().find(|ran| ran.vm.name == suite::KUNIT)?;
+            let ran = machines.iter().find(|ran| ran.vm.role == Role::KUnit)?;
             let first = chain.vm.plan.hops.iter().position(|hop| hop.label == "rust")?;
             (first + 1 == hop).then(|| in_log::kunit(hop, ran.hop(1)))
         }
@@ -113,7 +113,7 @@ fn refusal(label: &str) -> &'static str {
 
 /// A machine whose second kernel must have panicked, and for this reason.
 fn panicked(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
-    let Some(ran) = machines.iter().find(|ran| ran.vm.name == suite::PANICS) else {
+    let Some(ran) = machines.iter().find(|ran| ran.vm.role == Role::Panics) else {
         return missing(hop);
     };
     let damage = step(ran, 1, &part_name(boot.scenario.name, Side::Before));
@@ -132,16 +132,15 @@ fn has_refused(ran: &Ran) -> bool {
     })
 }
 
-/// A boot scenario: its halves are neighbouring hops of the machine that plays them all.
+/// A boot scenario: its halves are neighbouring hops of one machine.
 fn booted(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
-    let Some(ran) = machines.iter().find(|ran| ran.vm.name == suite::BOOT) else {
-        return missing(hop);
-    };
     let half = |side| {
         let name = part_name(boot.scenario.name, side);
-        let mut hops = ran.vm.plan.hops.iter();
-        let at = hops.position(|hop| hop.steps.iter().any(|step| step.name == name));
-        at.map(|at| step(ran, at + 1, &name))
+        machines.iter().filter(|ran| ran.vm.role == Role::Boot).find_map(|ran| {
+            let mut hops = ran.vm.plan.hops.iter();
+            let at = hops.position(|hop| hop.steps.iter().any(|step| step.name == name));
+            at.map(|at| step(ran, at + 1, &name))
+        })
     };
     match (half(Side::Before), half(Side::After)) {
         (Some(before), Some(_)) if !before.verdict.is_good() => Cell { hop, ..before },
@@ -197,16 +196,16 @@ fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
 pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     // Hops of other machines are not those of the table.
-    let machine = match ran.vm.name.as_str() {
-        suite::BOOT | suite::KUNIT | suite::PANICS => format!(" of machine {}", ran.vm.name),
-        _ => String::new(),
+    let machine = match ran.vm.role {
+        Role::Boot | Role::KUnit | Role::Panics => format!(" of machine {}", ran.vm.name),
+        Role::Chain => String::new(),
     };
     let trouble = |hop, what: String, excerpt| {
         let what = format!("{what}{machine}");
         Trouble { hop, what, excerpt, log: ran.log.clone() }
     };
     // A panic is what one machine is for.
-    let is_meant = ran.vm.name == suite::PANICS && has_refused(ran);
+    let is_meant = ran.vm.role == Role::Panics && has_refused(ran);
     if let Some(alarm) = ran.record.alarm.as_ref().filter(|_| !is_meant) {
         let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
         let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {

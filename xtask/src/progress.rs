@@ -4,17 +4,29 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cache::Cache;
 
 /// Record of how long each step took when it was last done.
 const RECORD: &str = "durations.json";
 
+/// Held while the record is changed.
+static RECORDING: Mutex<()> = Mutex::new(());
+
 /// How often a step that goes on says so where there is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The lines at the bottom of the terminal: steps may go on side by side.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes a line above the steps that are going on.
+pub(crate) fn say(line: &str) {
+    BARS.suspend(|| eprintln!("{line}"));
+}
 
 /// A step of work, shown while it lasts.
 pub(crate) struct Step<'a> {
@@ -33,7 +45,7 @@ impl<'a> Step<'a> {
         let last_time = last_times(cache).get(&name).copied().map(Duration::from_millis);
         let expected = last_time.map_or_else(String::new, |t| format!(", {} last time", human(t)));
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = BARS.add(ProgressBar::no_length());
             let style = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}{msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.set_prefix(name.clone());
@@ -42,7 +54,7 @@ impl<'a> Step<'a> {
             bar
         });
         if bar.is_none() {
-            eprintln!("...  {name}{expected}");
+            say(&format!("...  {name}{expected}"));
         }
         let now = Instant::now();
         Self { cache, name, begin: now, last_time, bar, said: now }
@@ -54,7 +66,7 @@ impl<'a> Step<'a> {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{left}] {what}"));
         } else if self.said.elapsed() >= HEARTBEAT {
-            eprintln!("     {} [{}{left}] {what}", self.name, human(self.begin.elapsed()));
+            say(&format!("     {} [{}{left}] {what}", self.name, human(self.begin.elapsed())));
             self.said = Instant::now();
         }
     }
@@ -67,7 +79,8 @@ impl<'a> Step<'a> {
         }
         let before =
             self.last_time.map_or_else(String::new, |t| format!(" (last time {})", human(t)));
-        eprintln!("done {}  {}{before}", self.name, human(took));
+        say(&format!("done {}  {}{before}", self.name, human(took)));
+        let _one_at_a_time = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut times = last_times(self.cache);
         times.insert(self.name.clone(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         // Only a forecast is lost when this cannot be written.

@@ -2,6 +2,8 @@
 
 //! Where virtual machines are run.
 
+mod side_by_side;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::cache::{remove, write_by_rename};
 use crate::kernel::{Implementation, Profile};
 use crate::prepare::Ready;
-use crate::progress::Step;
+use crate::progress::{self, Step};
 use crate::suite::{self, Vm, kernel_name};
 use crate::task::vm_test::MachineOptions;
 use crate::vm::{self, Accel, Answer, Clock, Limits, Machine, Port};
@@ -56,6 +58,11 @@ impl<'a> Rack<'a> {
         Ok(rack)
     }
 
+    /// Memory of a guest, in MiB.
+    fn memory(&self) -> u32 {
+        self.machine.memory.unwrap_or(self.profile.memory())
+    }
+
     /// Runs one virtual machine.
     pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
         let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
@@ -67,7 +74,7 @@ impl<'a> Rack<'a> {
         let record = self.execute(&vm, limits, &log, |record, port, line| {
             if verbose {
                 let mark = if port == Port::Console { '|' } else { '#' };
-                eprintln!("{mark} {line}");
+                progress::say(&format!("{mark} {line}"));
             }
             let hop = vm.first + record.hops.len().saturating_sub(1);
             let doing = record.hops.last().and_then(|hop| hop.steps.last());
@@ -78,7 +85,9 @@ impl<'a> Rack<'a> {
             None => step.done(),
             Some(alarm) => {
                 drop(step);
-                eprintln!("stop {} in hop {}: {}", alarm.kind, alarm.hop, alarm.detail);
+                let (name, hop) = (&vm.name, alarm.hop);
+                let what = format!("stop {} in hop {hop} of {name}: {}", alarm.kind, alarm.detail);
+                progress::say(&what);
             }
         }
         Ok(judge::Ran { vm, record, log })
@@ -99,7 +108,7 @@ impl<'a> Rack<'a> {
         let machine = Machine {
             accel: self.accel,
             profile: self.profile,
-            memory: self.machine.memory.unwrap_or(self.profile.memory()),
+            memory: self.memory(),
             cpus: self.machine.cpus,
             clock: self.clock,
             folder: folder.clone(),
@@ -108,7 +117,7 @@ impl<'a> Rack<'a> {
         let root = &self.ready.workshop.root;
         let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
         if self.keep {
-            eprintln!("kept: {}", folder.display());
+            progress::say(&format!("kept: {}", folder.display()));
         } else {
             remove(&folder)?;
         }

@@ -149,11 +149,26 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     Ok(tests)
 }
 
+/// What a virtual machine is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It plays hops of the run.
+    Chain,
+    /// It plays boot scenarios, one after the other.
+    Boot,
+    /// Its last kernel panics as it should.
+    Panics,
+    /// Its only kernel runs KUnit.
+    KUnit,
+}
+
 /// A virtual machine to be run: a chain of hops, and where they stand in the whole run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Vm {
-    /// What it is for, as a file name.
+    /// Its name, as a file name.
     pub(crate) name: String,
+    /// What it is for.
+    pub(crate) role: Role,
     /// What the guest does.
     pub(crate) plan: Plan,
     /// Number of its first hop in the whole run, from 1.
@@ -166,14 +181,14 @@ pub(crate) struct Vm {
 /// next, in turns, so a chain checks every other update; a machine for each of the others is added.
 pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
     let chain = plan(tests, &hops.0, profile);
-    let mut machines = vec![Vm { name: "chain".into(), plan: chain, first: 1 }];
+    let mut machines = vec![Vm { name: "chain".into(), role: Role::Chain, plan: chain, first: 1 }];
     if tests.iter().any(|test| test.kind == Kind::KhoLog) {
         for (index, pair) in hops.0.windows(2).enumerate().skip(1).step_by(2) {
             let (name, first) = (format!("kho-{}", index + 1), index + 1);
-            machines.push(Vm { name, plan: plan(&[], pair, profile), first });
+            machines.push(Vm { name, role: Role::Chain, plan: plan(&[], pair, profile), first });
         }
     }
-    machines.extend(boot_machine(tests, hops, profile));
+    machines.extend(boot_machines(tests, hops, profile));
     machines.extend(panics_machine(tests, hops, profile));
     machines.extend(kunit_machine(tests, hops, profile));
     machines
@@ -182,30 +197,30 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm>
 /// The boot scenario that damages the handover.
 const DAMAGE: &str = "a_damaged_handover_is_eio_if_told_to_go_on";
 
-/// Name of the machine whose last kernel panics as it should.
-pub(crate) const PANICS: &str = "panics";
+/// Boot scenarios that one machine plays: few, for machines can run side by side.
+const BOOTS: usize = 3;
 
-/// Name of the machine that plays boot scenarios.
-pub(crate) const BOOT: &str = "boot";
-
-/// Name of the machine that runs KUnit.
-pub(crate) const KUNIT: &str = "kunit";
-
-/// A machine that plays all boot scenarios: for each one the first kernel, as always, and then the
-/// second with other parameters.
-fn boot_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+/// Machines that play boot scenarios: for each one the first kernel, as always, and then the second
+/// with other parameters.
+fn boot_machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
     let [first, second, ..] = hops.0[..] else {
-        return None;
+        return Vec::new();
     };
-    let pairs = tests.iter().filter_map(|test| match test.kind {
-        Kind::Boot(boot) => Some([
-            boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
-            boot_hop(second, profile, boot, Side::After, boot.parameters),
-        ]),
-        _ => None,
-    });
-    let plan = Plan { hops: pairs.flatten().collect() };
-    (!plan.hops.is_empty()).then(|| Vm { name: BOOT.into(), plan, first: 1 })
+    let pairs: Vec<_> = tests
+        .iter()
+        .filter_map(|test| match test.kind {
+            Kind::Boot(boot) => Some([
+                boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
+                boot_hop(second, profile, boot, Side::After, boot.parameters),
+            ]),
+            _ => None,
+        })
+        .collect();
+    let machine = |(index, pairs): (usize, &[[Hop; 2]])| {
+        let (name, plan) = (format!("boot-{}", index + 1), Plan { hops: pairs.concat() });
+        Vm { name, role: Role::Boot, plan, first: 1 }
+    };
+    pairs.chunks(BOOTS).enumerate().map(machine).collect()
 }
 
 /// A machine whose first kernel damages what the second gets.
@@ -219,7 +234,7 @@ fn panics_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
     })?;
     let first = boot_hop(first, profile, boot, Side::Before, Parameters::With(""));
     let plan = Plan { hops: vec![first, bare(second, profile)] };
-    Some(Vm { name: PANICS.into(), plan, first: 1 })
+    Some(Vm { name: "panics".into(), role: Role::Panics, plan, first: 1 })
 }
 
 /// A hop that plays one half of a boot scenario.
@@ -252,7 +267,8 @@ fn kunit_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
         carries: false,
         ..bare(*kernel, profile)
     };
-    wanted.then(|| Vm { name: KUNIT.into(), plan: Plan { hops: vec![hop] }, first: 1 })
+    let plan = Plan { hops: vec![hop] };
+    wanted.then(|| Vm { name: "kunit".into(), role: Role::KUnit, plan, first: 1 })
 }
 
 /// A hop in which nothing is done.
@@ -270,7 +286,7 @@ fn bare(kernel: Implementation, profile: Profile) -> Hop {
 /// A machine with one hop and no tests, to see whether it boots at all.
 pub(crate) fn probe(kernel: Implementation, profile: Profile) -> Vm {
     let plan = Plan { hops: vec![bare(kernel, profile)] };
-    Vm { name: "probe".into(), plan, first: 1 }
+    Vm { name: "probe".into(), role: Role::Chain, plan, first: 1 }
 }
 
 fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
@@ -393,17 +409,20 @@ mod tests {
 
     #[test]
     fn boot_scenarios_and_kunit_have_machines_where_they_make_sense() {
-        let names = |hops: &str| {
+        let there = |hops: &str| {
             let hops = hops.parse().unwrap();
             let tests: Vec<_> = all().into_iter().filter(|test| test.applies(&hops)).collect();
             let machines = machines(&tests, &hops, Profile::Release);
             machines.into_iter().map(|vm| (vm.name, vm.plan.hops.len())).collect::<Vec<_>>()
         };
-        let machine = |name: &str, hops| (name.to_owned(), hops);
-        let (chain, panics) = (machine("chain", 2), machine("panics", 2));
-        assert_eq!(names("c,c"), [chain.clone(), machine("boot", 8), panics.clone()]);
-        let all = [chain, machine("boot", 18), panics, machine("kunit", 1)];
-        assert_eq!(names("c,rust"), all);
+        let named = |names: &[(&str, usize)]| {
+            names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
+        };
+        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 2), ("panics", 2)]);
+        assert_eq!(there("c,c"), few);
+        let boots = [("boot-1", 6), ("boot-2", 6), ("boot-3", 6)];
+        let all = [&[("chain", 2)], &boots[..], &[("panics", 2), ("kunit", 1)]].concat();
+        assert_eq!(there("c,rust"), named(&all));
     }
 
     #[test]

@@ -49,9 +49,9 @@ impl Parameters {
     }
 }
 
-/// All of them, in the order in which one machine plays them.
+/// All of them, in the order in which machines play them.
 pub const ALL: &[Boot] = &[
-    // First: later there is also what earlier kernels have left in memory.
+    // First, and so first on its machine: later there is also what earlier kernels have left in memory.
     Boot {
         scenario: Scenario::across("a_damaged_handover_is_eio_if_told_to_go_on", damage, damaged),
         parameters: Parameters::With("liveupdate_restore=continue"),

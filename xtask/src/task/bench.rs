@@ -19,7 +19,7 @@ use selftests::scenario::Side;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::prepare::Ready;
 use crate::rack::Rack;
-use crate::suite::{Vm, kernel_name};
+use crate::suite::{Role, Vm, kernel_name};
 use crate::task::vm_test::{BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, runs, say};
@@ -171,7 +171,7 @@ fn measure(
 ) -> Result<Vec<Figure>> {
     let kernels: Vec<&str> = hops.0.iter().map(|kernel| label(*kernel)).collect();
     let name = format!("bench-{}-{load:?}-{count}", kernels.join("-")).to_lowercase();
-    let vm = Vm { name, plan: plan(hops, profile, load, count), first: 1 };
+    let vm = Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 };
     let ran = rack.run(vm, LIMITS)?;
     let log = ran.log.display();
     ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");

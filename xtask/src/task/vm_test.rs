@@ -150,17 +150,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
 
-    let (mut machines, mut failed) = (Vec::new(), None);
-    for vm in suite::machines(&tests, &hops, options.build.profile) {
+    let vms = suite::machines(&tests, &hops, options.build.profile).into_iter().map(|vm| {
         let limits = options.machine.limits(options.build.profile, vm.plan.hops.len());
-        match rack.run(vm, limits) {
-            Ok(ran) => machines.push(ran),
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-    }
+        (vm, limits)
+    });
+    let (machines, failed) = rack.run_all(vms.collect());
     let mut outcome = Outcome {
         chain: hops.0.iter().map(ToString::to_string).collect(),
         profile: options.build.profile.to_string(),

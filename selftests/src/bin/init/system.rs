@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
@@ -97,14 +97,15 @@ pub(crate) fn load(hop: &Hop, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Lets kmemleak look for lost memory, if the kernel has it; it complains in the kernel's log.
-pub(crate) fn scan_for_leaks() -> Result<()> {
+/// Lets kmemleak look for what was lost before `since`, if the kernel has it; it complains in the
+/// kernel's log.
+pub(crate) fn scan_for_leaks(since: Instant) -> Result<()> {
     let kmemleak = Path::new("/sys/kernel/debug/kmemleak");
     if !kmemleak.exists() {
         return Ok(());
     }
     // kmemleak trusts nothing that is younger than this, because its pointer may be on a stack.
-    std::thread::sleep(KMEMLEAK_AGE);
+    std::thread::sleep(KMEMLEAK_AGE.saturating_sub(since.elapsed()));
     // An object is reported by the first scan that finds it twice without a reference.
     for _ in 0..2 {
         fs::write(kmemleak, "scan").context("scan for memory leaks")?;
