@@ -2,6 +2,8 @@
 
 //! `reboot(LINUX_REBOOT_CMD_KEXEC)`: all or nothing.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
@@ -118,8 +120,10 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     let freeze = Trace::begin("events/liveupdate/luo_freeze")?;
     let serialize = Trace::begin("events/liveupdate/luo_serialize")?;
     std::thread::spawn(move || {
+        // The reboot waits for this thread. Without a pause, kmemleak would chase after what each
+        // command allocates, and not come to an end.
         while abi::preserve_fd(&session, &file, 1) == Err(Errno::EXIST) {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(10));
         }
         let device = abi::open();
         let answer = |result: rustix::io::Result<()>| match result {
