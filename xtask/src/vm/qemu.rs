@@ -60,8 +60,9 @@ impl Profile {
             "unknown_nmi_panic panic_sys_info=all_bt",
             // The watchdog of clocksources waits with interrupts off for an answer of the other
             // processor, and in early boot its limit of time is in jiffies, which then stand still:
-            // if the other one waits in stop_machine(), both do for ever.
-            "tsc=reliable",
+            // if the other one waits in stop_machine(), both do for ever. Without HPET it has
+            // nothing to compare the TSC with until the kernel has a better clock than jiffies.
+            "hpet=disable",
         ]
         .join(" ");
         match self {
