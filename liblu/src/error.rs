@@ -46,8 +46,11 @@ pub enum Error {
     /// Somebody holds a descriptor of the incoming session.
     #[error("somebody else holds the session {0:?}")]
     Held(Box<SessionName>),
-    /// Another file of the session has the token.
-    #[error("the session has a file with token {0} already")]
+    /// Another file of the session has the token. Or the session is a finished one, and another has
+    /// been created with its name since: then it is of no use any more.
+    #[error(
+        "the session has a file with token {0} already, or its name was taken since it was finished"
+    )]
     TokenTaken(Token),
     /// The file is preserved already, in this session or another; or the kernel is being left.
     #[error("the file for token {0} is preserved already, or the kernel is being left")]

@@ -28,6 +28,7 @@ thread_local! {
 
 /// A kernel, and how it is to behave.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that kernels do or do not")]
 pub(crate) struct Fake {
     /// How often opening the device answers `EBUSY`.
     pub(crate) busy: usize,
@@ -37,10 +38,14 @@ pub(crate) struct Fake {
     pub(crate) fails: Vec<(u8, Errno)>,
     /// The release; 7.3.4 if nothing is said.
     pub(crate) release: Option<&'static str>,
+    /// Links have at most 63 bytes.
+    pub(crate) has_short_links: bool,
     /// There is no GET_NAME.
     pub(crate) is_old: bool,
     /// It says in fdinfo what is in a session, and lets sessions be retrieved again.
     pub(crate) is_rust: bool,
+    /// It preserves and retrieves without doing anything for it.
+    pub(crate) is_idle: bool,
     /// Commands so far, by number.
     pub(crate) asked: Vec<u8>,
     pub(crate) sessions: BTreeMap<u64, Session>,
@@ -123,10 +128,11 @@ fn session_at<T>(path: &Path, folder: &str, work: impl FnOnce(&Fake, &Session) -
     })
 }
 
-pub(crate) fn link(path: &Path) -> Option<Vec<u8>> {
-    session_at(path, "fd", |_, session| {
+pub(crate) fn link(path: &Path) -> Option<Result<Vec<u8>>> {
+    session_at(path, "fd", |fake, session| {
         let name = session.name.iter().copied().take_while(|byte| *byte != 0);
-        b"anon_inode:[luo_session] ".iter().copied().chain(name).collect()
+        let text: Vec<u8> = b"anon_inode:[luo_session] ".iter().copied().chain(name).collect();
+        if fake.has_short_links && text.len() >= 64 { Err(Errno::NAMETOOLONG) } else { Ok(text) }
     })
 }
 
@@ -147,8 +153,21 @@ fn read_as<C: FromBytes>(bytes: &[u8]) -> C {
     C::read_from_bytes(bytes).unwrap()
 }
 
+/// Every file is there, and all are one.
+fn answer_idly(on: BorrowedFd<'_>, nr: u8, bytes: &mut [u8]) -> Result<()> {
+    if nr == RetrieveFd::NR {
+        let mut argument: RetrieveFd = read_as(bytes);
+        argument.fd = rustix::io::dup(on)?.into_raw_fd();
+        bytes.copy_from_slice(zerocopy::IntoBytes::as_bytes(&argument));
+    }
+    Ok(())
+}
+
 impl Fake {
     fn command(&mut self, on: BorrowedFd<'_>, nr: u8, bytes: &mut [u8]) -> Result<()> {
+        if self.is_idle && matches!(nr, PreserveFd::NR | RetrieveFd::NR) {
+            return answer_idly(on, nr, bytes);
+        }
         self.asked.push(nr);
         if let Some(at) = self.fails.iter().position(|(failing, _)| *failing == nr) {
             return Err(self.fails.remove(at).1);
@@ -167,8 +186,10 @@ impl Fake {
             }
             PreserveFd::NR => {
                 let argument: PreserveFd = read_as(bytes);
+                let release = self.release.and_then(|text| text.parse::<Release>().ok());
+                let accepts_twice = release.is_some_and(|release| release.is_before(7, 1));
                 let session = self.sessions.get_mut(&id).ok_or(Errno::NOTTY)?;
-                session.preserve(&argument)?;
+                session.preserve(&argument, accepts_twice)?;
             }
             RetrieveFd::NR => {
                 let mut argument: RetrieveFd = read_as(bytes);
@@ -219,7 +240,7 @@ impl Fake {
 }
 
 impl Session {
-    fn preserve(&mut self, argument: &PreserveFd) -> Result<()> {
+    fn preserve(&mut self, argument: &PreserveFd, accepts_twice: bool) -> Result<()> {
         if self.is_incoming {
             return Err(Errno::INVAL);
         }
@@ -229,7 +250,7 @@ impl Session {
         // By its number, as the kernel has it.
         let path = format!("/proc/self/fd/{}", argument.fd);
         let wanted = stat(&path).map_err(|_| Errno::BADF)?.st_ino;
-        if self.files.values().any(|file| inode(file) == wanted) {
+        if !accepts_twice && self.files.values().any(|file| inode(file) == wanted) {
             return Err(Errno::BUSY);
         }
         let is_memfd = rustix::fs::readlink(&path, Vec::new())?.to_bytes().starts_with(b"/memfd:");

@@ -10,8 +10,26 @@ use rustix::io::Errno;
 
 use crate::{Error, Release, Result, SessionName, Token, sys};
 
+/// An error that hands something back and says what its source says, once.
+macro_rules! speaks_as_its_source {
+    ($error:ty) => {
+        impl std::fmt::Display for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.source.fmt(f)
+            }
+        }
+
+        impl std::error::Error for $error {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                std::error::Error::source(&self.source)
+            }
+        }
+    };
+}
+
 mod incoming;
 mod loss;
+mod once;
 mod outgoing;
 
 pub use incoming::{FinishError, IncomingSession};
@@ -31,14 +49,15 @@ pub use outgoing::OutgoingSession;
 /// let null: OwnedFd = error.fd;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error("{source}")]
+#[derive(Debug)]
 pub struct FromFdError {
     /// The descriptor, as it was.
     pub fd: OwnedFd,
     /// What is wrong.
     pub source: Error,
 }
+
+speaks_as_its_source!(FromFdError);
 
 /// Which way a session goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +80,7 @@ impl Direction {
     /// an incoming one that this is the wrong direction. Kernels before 7.2 warn about that, so they
     /// are not asked, and the name alone is what shows that it is a session.
     fn may_be_of(self, session: BorrowedFd<'_>) -> bool {
-        if warns_about_directions() {
+        if running_is_before(7, 2) {
             return true;
         }
         match sys::preserve_nothing(session, Token::MANIFEST.get()) {
@@ -78,7 +97,13 @@ impl Direction {
 /// Checks that a descriptor is a session of this direction.
 fn check(session: BorrowedFd<'_>, direction: Direction) -> Result<()> {
     // What is no session may take such a number for something else: its name comes first.
-    let is_right = by_link(session.as_raw_fd()).is_some() && direction.may_be_of(session);
+    let is_session = match link(session.as_raw_fd()) {
+        Link::Session(_) => true,
+        // Kernels without GET_NAME refuse it as a wrong argument, other files as no command at all.
+        Link::Long => matches!(sys::get_name(session), Ok(_) | Err(Errno::INVAL)),
+        Link::Other => false,
+    };
+    let is_right = is_session && direction.may_be_of(session);
     if is_right { Ok(()) } else { Err(Error::WrongDirection { expected: direction.name() }) }
 }
 
@@ -91,38 +116,57 @@ fn check_name(session: BorrowedFd<'_>, expected: &SessionName) -> Result<()> {
     Err(Error::WrongName { expected: Box::new(*expected), found: Box::new(found) })
 }
 
-static WARNS: OnceLock<bool> = OnceLock::new();
+static RUNNING: OnceLock<Release> = OnceLock::new();
 
-/// Whether the running kernel warns if it is asked the wrong kind of session.
-fn warns_about_directions() -> bool {
+/// Whether the running kernel is older than a release.
+fn running_is_before(major: u32, minor: u32) -> bool {
     #[cfg(test)]
     if let Some(release) = crate::fake::release() {
-        return release.is_before(7, 2);
+        return release.is_before(major, minor);
     }
-    *WARNS.get_or_init(|| Release::running().is_before(7, 2))
+    RUNNING.get_or_init(Release::running).is_before(major, minor)
 }
 
 /// The name of a session, by GET_NAME, or by the text of its link on kernels without.
 fn name(session: BorrowedFd<'_>) -> Result<SessionName> {
+    let failed = |source| Error::System { doing: "read the name of a session", source };
     // Anything may take these numbers for something else, so it must be a session.
-    let by_link = by_link(session.as_raw_fd());
-    let Some(by_link) = by_link else {
-        return Err(Error::System { doing: "read the name of a session", source: Errno::NOTTY });
-    };
-    match sys::get_name(session) {
-        Ok(name) => Ok(SessionName::from_array(&name)?),
-        Err(Errno::NOTTY | Errno::INVAL) => Ok(by_link),
-        Err(source) => Err(Error::System { doing: "read the name of a session", source }),
+    let link = link(session.as_raw_fd());
+    if link == Link::Other {
+        return Err(failed(Errno::NOTTY));
+    }
+    match (sys::get_name(session), link) {
+        (Ok(name), _) => Ok(SessionName::from_array(&name)?),
+        (Err(Errno::NOTTY | Errno::INVAL), Link::Session(name)) => Ok(name),
+        (Err(Errno::NOTTY | Errno::INVAL), _) => Err(failed(Errno::NAMETOOLONG)),
+        (Err(source), _) => Err(failed(source)),
     }
 }
 
 /// What the link of a session's descriptor begins with.
 const LINK: &[u8] = b"anon_inode:[luo_session] ";
 
-/// The name of a session, by the text of its link.
-fn by_link(fd: RawFd) -> Option<SessionName> {
-    let text = sys::link(&proc("fd", fd))?;
-    SessionName::new(text.strip_prefix(LINK)?).ok()
+/// What the link of a descriptor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// It is a session of this name.
+    Session(SessionName),
+    /// Its text is too long for kernels that have 64 bytes for it: a session whose name has 39 or more,
+    /// as a rule.
+    Long,
+    /// It is something else.
+    Other,
+}
+
+fn link(fd: RawFd) -> Link {
+    match sys::link(&proc("fd", fd)) {
+        Ok(text) => {
+            let name = text.strip_prefix(LINK).and_then(|name| SessionName::new(name).ok());
+            name.map_or(Link::Other, Link::Session)
+        }
+        Err(Errno::NAMETOOLONG) => Link::Long,
+        Err(_) => Link::Other,
+    }
 }
 
 /// A file in `/proc` about a descriptor of this process.

@@ -124,12 +124,12 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
 }
 
 /// The text of a link in `/proc`.
-pub(crate) fn link(path: &Path) -> Option<Vec<u8>> {
+pub(crate) fn link(path: &Path) -> Result<Vec<u8>> {
     #[cfg(test)]
-    if let Some(text) = crate::fake::link(path) {
-        return Some(text);
+    if let Some(answer) = crate::fake::link(path) {
+        return answer;
     }
-    Some(rustix::fs::readlink(path, Vec::new()).ok()?.into_bytes())
+    Ok(rustix::fs::readlink(path, Vec::new())?.into_bytes())
 }
 
 /// What a file in `/proc` says.

@@ -43,11 +43,12 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// The number of open(2) that this explains.
+    /// The number for this: not that of open(2) if there is no node, which also stands for a session
+    /// that did not come.
     pub(crate) fn errno(&self) -> Errno {
         match self {
             Self::NoPermission(_) => Errno::ACCESS,
-            _ => Errno::NOENT,
+            _ => Errno::NODEV,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::Errno;
 
 use super::loss::Alarm;
-use super::{Direction, FromFdError, OutgoingSession, check, check_name, name};
+use super::{Direction, FromFdError, OutgoingSession, check, check_name, name, running_is_before};
 use crate::{Error, Result, SessionName, Token, sys};
 
 /// A session of the last kernel: its files can be retrieved, in any order, until it is finished.
@@ -23,8 +23,8 @@ use crate::{Error, Result, SessionName, Token, sys};
 pub struct IncomingSession {
     // Before the descriptor, so that it is dropped while the session is there.
     alarm: Alarm,
-    /// What was asked for and could not be restored.
-    failed: Mutex<Vec<(Token, Errno)>>,
+    /// What was asked for and could not be restored, on kernels that must not be asked again.
+    failed: Option<Mutex<Vec<(Token, Errno)>>>,
     fd: OwnedFd,
 }
 
@@ -43,8 +43,7 @@ pub struct IncomingSession {
 /// };
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error("{source}")]
+#[derive(Debug)]
 pub struct FinishError {
     /// The session, as it was.
     pub session: IncomingSession,
@@ -52,9 +51,13 @@ pub struct FinishError {
     pub source: Error,
 }
 
+speaks_as_its_source!(FinishError);
+
 impl IncomingSession {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { alarm: Alarm::armed(fd.as_fd()), failed: Mutex::new(Vec::new()), fd }
+        // Later kernels remember it themselves (CVE-2026-43489).
+        let failed = running_is_before(7, 1).then(Mutex::default);
+        Self { alarm: Alarm::armed(fd.as_fd()), failed, fd }
     }
 
     /// Takes over a descriptor of the session `name`, as it comes from an agent or from systemd.
@@ -88,7 +91,8 @@ impl IncomingSession {
     ///
     /// # Errors
     ///
-    /// [`Error::NoFile`]; [`Error::RetrieveFailed`], which stays so for ever.
+    /// [`Error::NoFile`]; [`Error::RetrieveFailed`], which as a rule stays so for ever;
+    /// [`Error::WrongDirection`] if somebody else has finished the session.
     ///
     /// ```no_run
     /// use liblu::{LiveUpdate, Token};
@@ -99,12 +103,9 @@ impl IncomingSession {
     /// ```
     #[inline]
     pub fn retrieve(&self, token: Token) -> Result<OwnedFd> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = failed.iter().find(|(failed, _)| *failed == token);
-        if let Some((_, source)) = before {
-            return Err(Error::RetrieveFailed { token, source: *source });
+        if let Some(source) = self.failure(token) {
+            return Err(Error::RetrieveFailed { token, source });
         }
-        drop(failed);
         match sys::retrieve_fd(self.fd.as_fd(), token.get()) {
             Ok(file) => Ok(file),
             Err(errno) => Err(self.retrieve_error(token, errno)),
@@ -119,12 +120,24 @@ impl IncomingSession {
             Errno::MFILE | Errno::NFILE | Errno::INTR | Errno::BUSY => {
                 Error::System { doing: "retrieve a file", source: errno }
             }
+            // Somebody else has finished it.
+            Errno::INVAL if check(self.fd.as_fd(), Direction::Incoming).is_err() => {
+                Error::WrongDirection { expected: Direction::Incoming.name() }
+            }
             source => {
-                let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.push((token, source));
+                if let Some(failed) = &self.failed {
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.push((token, source));
+                }
                 Error::RetrieveFailed { token, source }
             }
         }
+    }
+
+    /// Why a file could not be restored that was asked for before.
+    fn failure(&self, token: Token) -> Option<Errno> {
+        let failed = self.failed.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.iter().find(|(failed, _)| *failed == token).map(|(_, source)| *source)
     }
 
     /// Says that all that is needed was retrieved: the kernel lets go of the rest.

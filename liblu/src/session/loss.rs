@@ -5,7 +5,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::RwLock;
 
-use super::{by_link, proc};
+use super::{Link, link, proc};
 use crate::{SessionName, sys};
 
 /// What is called when an unfinished incoming session is dropped where that destroys its files.
@@ -24,13 +24,20 @@ fn shout(name: Option<&SessionName>) {
 }
 
 /// Calls `hook` when an unfinished [`IncomingSession`](crate::IncomingSession) is dropped where that
-/// destroys its files. Without this, a line is written to standard error.
+/// destroys its files, and returns what was called before. Without this, a line is written to standard
+/// error.
+///
+/// It is called although nothing is lost if another descriptor of the session is held elsewhere, or
+/// somebody else has finished it: nobody can see that from here. Whoever sends a session away says so
+/// with [`into_custody`](crate::IncomingSession::into_custody), and it is not called.
 ///
 /// ```
-/// liblu::set_loss_hook(|name| panic!("a session was lost: {name:?}"));
+/// let before = liblu::set_loss_hook(|name| panic!("a session was lost: {name:?}"));
+/// # let _ = before;
 /// ```
-pub fn set_loss_hook(hook: LossHook) {
-    *HOOK.write().unwrap_or_else(std::sync::PoisonError::into_inner) = hook;
+pub fn set_loss_hook(hook: LossHook) -> LossHook {
+    let mut place = HOOK.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::mem::replace(&mut *place, hook)
 }
 
 /// Goes off when it is dropped. Holds no descriptor, and is dropped before the one that it watches.
@@ -52,7 +59,11 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(fd) = self.0.filter(|fd| !survives_close(*fd)) {
             let hook = *HOOK.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            hook(by_link(fd).as_ref());
+            let name = match link(fd) {
+                Link::Session(name) => Some(name),
+                Link::Long | Link::Other => None,
+            };
+            hook(name.as_ref());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::once::Once;
 use super::{Direction, FromFdError, check, check_name, name};
 use crate::{Error, Result, SessionName, Token, sys};
 
@@ -19,11 +20,12 @@ use crate::{Error, Result, SessionName, Token, sys};
 #[derive(Debug)]
 pub struct OutgoingSession {
     fd: OwnedFd,
+    once: Option<Once>,
 }
 
 impl OutgoingSession {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, once: Once::if_needed() }
     }
 
     /// Takes over a descriptor of the session `name`, as it comes from an agent or from systemd.
@@ -59,7 +61,8 @@ impl OutgoingSession {
     /// # Errors
     ///
     /// [`Error::TokenTaken`], [`Error::AlreadyPreserved`], [`Error::NotPreservable`], or what the
-    /// file's handler says. Nothing has changed then.
+    /// file's handler says. Nothing has changed then. Kernels before 7.1 do not refuse a memfd that is
+    /// preserved already; there, this session remembers what it was given.
     ///
     /// ```no_run
     /// use liblu::{LiveUpdate, Token};
@@ -71,7 +74,13 @@ impl OutgoingSession {
     /// ```
     #[inline]
     pub fn preserve(&self, token: Token, file: impl AsFd) -> Result<()> {
-        match sys::preserve_fd(self.fd.as_fd(), file.as_fd(), token.get()) {
+        let file = file.as_fd();
+        let preserve = || sys::preserve_fd(self.fd.as_fd(), file, token.get());
+        let result = match &self.once {
+            None => preserve(),
+            Some(once) => once.preserve(file, preserve).unwrap_or(Err(Errno::BUSY)),
+        };
+        match result {
             Ok(()) => Ok(()),
             Err(errno) => Err(preserve_error(token, errno)),
         }
@@ -109,7 +118,7 @@ impl TryFrom<OwnedFd> for OutgoingSession {
 
     fn try_from(fd: OwnedFd) -> std::result::Result<Self, FromFdError> {
         match check(fd.as_fd(), Direction::Outgoing) {
-            Ok(()) => Ok(Self { fd }),
+            Ok(()) => Ok(Self::new(fd)),
             Err(source) => Err(FromFdError { fd, source }),
         }
     }

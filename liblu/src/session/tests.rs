@@ -118,8 +118,8 @@ fn errors_of_preserve_are_named() {
 }
 
 #[test]
-fn a_file_that_failed_is_not_asked_for_again() {
-    let _fake = fake::install(Fake::default());
+fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
+    let _fake = fake::install(Fake { release: Some("7.0.9"), ..Fake::default() });
     let session = incoming();
     assert!(matches!(session.retrieve(token(2)), Err(Error::NoFile(_))));
     fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
@@ -135,6 +135,61 @@ fn a_file_that_failed_is_not_asked_for_again() {
     assert_eq!(session.retrieve(token(3)).unwrap_err().errno(), Errno::MFILE);
     assert!(matches!(session.retrieve(token(3)), Err(Error::NoFile(_))));
     session.finish().unwrap();
+}
+
+#[test]
+fn other_kernels_know_themselves_what_failed() {
+    let _fake = fake::install(Fake::default());
+    let session = incoming();
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::RetrieveFailed { source: Errno::NOMEM, .. }));
+    session.retrieve(token(1)).unwrap();
+    // A handler may say what the kernel says of a session that somebody else has finished.
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
+    let copy = session.as_fd().try_clone_to_owned().unwrap();
+    IncomingSession::try_from(copy).unwrap().finish().unwrap();
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::WrongDirection { .. }));
+    drop(session.into_custody());
+}
+
+#[test]
+fn a_name_may_be_too_long_for_the_link() {
+    let fake = Fake { has_short_links: true, ..Fake::default() };
+    let fake = fake::install(fake);
+    for length in [38, 39, 63] {
+        let name: SessionName = "x".repeat(length).parse().unwrap();
+        let session = device().create(&name).unwrap();
+        assert_eq!(session.name().unwrap(), name);
+        OutgoingSession::from_fd(session.into(), &name).unwrap();
+    }
+    // What is no session is none, whatever its link looks like.
+    assert!(OutgoingSession::try_from(memfd()).is_err());
+    drop(fake);
+    // Without GET_NAME, only the name is not to be had.
+    let fake =
+        Fake { has_short_links: true, is_old: true, release: Some("7.0.9"), ..Fake::default() };
+    let _fake = fake::install(fake);
+    let name: SessionName = "x".repeat(39).parse().unwrap();
+    let session = device().create(&name).unwrap();
+    assert_eq!(session.name().unwrap_err().errno(), Errno::NAMETOOLONG);
+    OutgoingSession::try_from(OwnedFd::from(session)).unwrap();
+}
+
+#[test]
+fn an_error_that_hands_something_back_says_its_reason_once() {
+    let _fake = fake::install(Fake::default());
+    let session = incoming();
+    fake::with(|fake| fake.fails.push((Finish::NR, Errno::NOMEM)));
+    let error = session.finish().unwrap_err();
+    assert_eq!(error.to_string(), error.source.to_string());
+    let below = std::error::Error::source(&error).unwrap();
+    assert_eq!(below.to_string(), Errno::NOMEM.to_string());
+    error.session.finish().unwrap();
 }
 
 #[test]
@@ -178,6 +233,35 @@ fn old_kernels_are_not_asked_for_the_direction() {
     let session = OutgoingSession::from_fd(session, &name()).unwrap();
     assert!(!fake::with(|fake| fake.asked.contains(&PreserveFd::NR)));
     drop(session);
+}
+
+#[test]
+fn kernels_that_take_a_file_twice_are_not_given_it_twice() {
+    let _fake = fake::install(Fake { release: Some("7.0.9"), ..Fake::default() });
+    let session = device().create(&name()).unwrap();
+    let file = memfd();
+    session.preserve(token(1), &file).unwrap();
+    let again = session.preserve(token(2), file.try_clone().unwrap()).unwrap_err();
+    assert!(matches!(again, Error::AlreadyPreserved(number) if number == token(2)));
+    // What was refused for another reason may be tried again.
+    let other = memfd();
+    assert!(matches!(session.preserve(token(1), &other), Err(Error::TokenTaken(_))));
+    session.preserve(token(2), &other).unwrap();
+}
+
+#[test]
+fn preserving_and_retrieving_allocate_nothing() {
+    let fake = Fake { is_idle: true, ..Fake::default() };
+    let _fake = fake::install(fake);
+    let (session, file) = (device().create(&name()).unwrap(), memfd());
+    let preserved = allocation_counter::measure(|| session.preserve(token(1), &file).unwrap());
+    assert_eq!(preserved.count_total, 0);
+    drop(session);
+    fake::kexec();
+    let session = device().retrieve(&name()).unwrap();
+    let retrieved = allocation_counter::measure(|| drop(session.retrieve(token(1)).unwrap()));
+    assert_eq!(retrieved.count_total, 0);
+    session.finish().unwrap();
 }
 
 #[test]

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+
+/*
+ * A key-value store in a memfd that a live update does not empty: the same as
+ * liblu/examples/cache.rs, with the same requests and the same format.
+ *
+ * Usage: cache NAME SOCKET
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <liblu.h>
+#include <search.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LABEL "store"
+#define MAGIC "lucache1"
+#define LONGEST (64 << 10)
+#define LINE (2 * LONGEST + 16)
+
+/* Lengths, little-endian as all machines with LUO are; then key and value. */
+struct record {
+	uint32_t key, value;
+};
+
+/* Where the value of a key is. */
+struct place {
+	char *key;
+	uint64_t at;
+	uint32_t size;
+};
+
+struct cache {
+	const char *name;
+	int memory;
+	uint64_t end;
+	void *places; /* a tree of struct place, by key */
+	unsigned int count;
+	struct lu_outgoing *session; /* while an update is expected */
+};
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(((const struct place *)a)->key, ((const struct place *)b)->key);
+}
+
+static struct place *find(struct cache *cache, char *key)
+{
+	struct place wanted = { .key = key };
+	struct place **found = tfind(&wanted, &cache->places, by_key);
+
+	return found ? *found : NULL;
+}
+
+/* Remembers the record at the end. */
+static int note(struct cache *cache, char *key, const struct record *record)
+{
+	uint64_t at = cache->end + sizeof(*record) + record->key;
+	struct place *place = find(cache, key);
+
+	if (!place) {
+		place = malloc(sizeof(*place));
+		key = strdup(key);
+		if (!place || !key)
+			return -ENOMEM;
+		place->key = key;
+		if (!tsearch(place, &cache->places, by_key))
+			return -ENOMEM;
+		cache->count++;
+	}
+	place->at = at;
+	place->size = record->value;
+	cache->end = at + record->value;
+	return 0;
+}
+
+/* Reads the store in the memfd. */
+static int read_store(struct cache *cache)
+{
+	static char key[LONGEST + 1];
+	char magic[sizeof(MAGIC) - 1];
+	struct record record;
+	struct stat stat;
+	int err;
+
+	if (fstat(cache->memory, &stat))
+		return -errno;
+	if (pread(cache->memory, magic, sizeof(magic), 0) != sizeof(magic) ||
+	    memcmp(magic, MAGIC, sizeof(magic)))
+		return -EBADMSG;
+	cache->end = sizeof(magic);
+	while (cache->end < (uint64_t)stat.st_size) {
+		if (pread(cache->memory, &record, sizeof(record), cache->end) != sizeof(record) ||
+		    record.key > LONGEST || record.value > LONGEST ||
+		    pread(cache->memory, key, record.key, cache->end + sizeof(record)) != record.key)
+			return -EBADMSG;
+		key[record.key] = 0;
+		err = note(cache, key, &record);
+		if (err)
+			return err;
+	}
+	return cache->end == (uint64_t)stat.st_size ? 0 : -EBADMSG;
+}
+
+static int new_store(struct cache *cache)
+{
+	cache->memory = memfd_create("cache", MFD_CLOEXEC);
+	if (cache->memory < 0)
+		return -errno;
+	if (pwrite(cache->memory, MAGIC, strlen(MAGIC), 0) != (ssize_t)strlen(MAGIC))
+		return -EIO;
+	return read_store(cache);
+}
+
+/* Takes over what the last kernel has left; -ENOENT is a cold start. */
+static int take_over(struct cache *cache)
+{
+	struct lu_incoming *session;
+	struct lu_manifest *manifest = NULL;
+	int err;
+
+	err = lu_retrieve(cache->name, &session);
+	if (err)
+		return err;
+	err = lu_manifest_read(session, &manifest);
+	if (!err)
+		err = lu_manifest_retrieve(manifest, session, LABEL);
+	lu_manifest_free(manifest);
+	if (err < 0)
+		goto lost;
+	cache->memory = err;
+	err = read_store(cache);
+	if (err)
+		goto lost;
+	/* Only now: all that is needed is there, and known to be good. */
+	err = lu_incoming_finish(&session, NULL);
+	if (!err)
+		return 0;
+lost:
+	/* A cache can be filled again; other programs might rather stop here. */
+	if (cache->memory >= 0)
+		close(cache->memory);
+	lu_incoming_close(session);
+	return err;
+}
+
+static int preserve(struct cache *cache)
+{
+	struct lu_outgoing *session;
+	struct lu_manifest *manifest = NULL;
+	int err;
+
+	err = lu_create(cache->name, &session);
+	if (err)
+		return err;
+	err = lu_manifest_new(&manifest);
+	if (!err)
+		err = lu_manifest_preserve(manifest, session, LABEL, cache->memory, NULL, 0, NULL);
+	if (!err)
+		err = lu_manifest_seal(manifest, session);
+	lu_manifest_free(manifest);
+	if (err)
+		lu_outgoing_close(session);
+	else
+		cache->session = session;
+	return err;
+}
+
+static int set(struct cache *cache, char *key, const char *value)
+{
+	struct record record = { strlen(key), strlen(value) };
+	ssize_t size = sizeof(record) + record.key + record.value;
+	static char bytes[sizeof(record) + 2 * LONGEST];
+
+	if (record.key > LONGEST || record.value > LONGEST)
+		return -E2BIG;
+	memcpy(bytes, &record, sizeof(record));
+	memcpy(bytes + sizeof(record), key, record.key);
+	memcpy(bytes + sizeof(record) + record.key, value, record.value);
+	if (pwrite(cache->memory, bytes, size, cache->end) != size) {
+		/* Half a record would be read after the update. */
+		if (ftruncate(cache->memory, cache->end))
+			return -errno;
+		return -ENOSPC;
+	}
+	return note(cache, key, &record);
+}
+
+static void answer(struct cache *cache, char *request, FILE *to)
+{
+	char *command = strsep(&request, " "), *key = strsep(&request, " "), *value = request;
+	int err = 0;
+
+	if (!strcmp(command, "set") && value && cache->session) {
+		fprintf(to, "busy\n");
+	} else if (!strcmp(command, "set") && value) {
+		err = set(cache, key, value);
+		if (err)
+			fprintf(to, "error %s\n", strerror(-err));
+		else
+			fprintf(to, "ok\n");
+	} else if (!strcmp(command, "get") && key && !value) {
+		struct place *place = find(cache, key);
+		static char bytes[LONGEST];
+
+		if (!place)
+			fprintf(to, "none\n");
+		else if (pread(cache->memory, bytes, place->size, place->at) != place->size)
+			fprintf(to, "error %s\n", strerror(errno));
+		else
+			fprintf(to, "value %.*s\n", (int)place->size, bytes);
+	} else if (!strcmp(command, "count") && !key) {
+		fprintf(to, "count %u\n", cache->count);
+	} else if (!strcmp(command, "preserve") && !key) {
+		if (!cache->session)
+			err = preserve(cache);
+		if (err)
+			fprintf(to, "error %s\n", lu_error());
+		else
+			fprintf(to, "ok\n");
+	} else if (!strcmp(command, "cancel") && !key) {
+		/* The kernel undoes everything when the session is closed. */
+		lu_outgoing_close(cache->session);
+		cache->session = NULL;
+		fprintf(to, "ok\n");
+	} else {
+		fprintf(to, "error no such request\n");
+	}
+}
+
+static void serve(struct cache *cache, int client)
+{
+	static char line[LINE];
+	FILE *from = fdopen(client, "r+");
+
+	if (!from) {
+		close(client);
+		return;
+	}
+	while (fgets(line, sizeof(line), from)) {
+		line[strcspn(line, "\n")] = 0;
+		/* A stream that is read and written needs this between the two. */
+		fseek(from, 0, SEEK_CUR);
+		answer(cache, line, from);
+		fflush(from);
+	}
+	fclose(from);
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct cache cache = { .memory = -1 };
+	int err, listener;
+
+	if (argc != 3 || strlen(argv[2]) >= sizeof(address.sun_path)) {
+		fprintf(stderr, "usage: cache NAME SOCKET\n");
+		return 1;
+	}
+	/* A client that goes away is no reason to lose the data of all. */
+	signal(SIGPIPE, SIG_IGN);
+	cache.name = argv[1];
+	err = take_over(&cache);
+	if (!err)
+		fprintf(stderr, "cache: %u keys came from the last kernel\n", cache.count);
+	else if (err != -ENOENT)
+		fprintf(stderr, "cache: starts with nothing: %s\n", lu_error());
+	if (err)
+		err = new_store(&cache);
+	if (err) {
+		fprintf(stderr, "cache: no memory: %s\n", strerror(-err));
+		return 1;
+	}
+
+	strcpy(address.sun_path, argv[2]);
+	unlink(argv[2]);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listener, 16)) {
+		perror("cache: socket");
+		return 1;
+	}
+	for (;;) {
+		int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (client >= 0)
+			serve(&cache, client);
+	}
+}

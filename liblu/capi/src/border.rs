@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Both sides of the border: errors, panics, text, memory and descriptors.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+use liblu::kexec::KexecError;
+use liblu::passing::PassingError;
+use liblu::{Error, FinishError, FromFdError, ManifestError, NameError};
+use rustix::io::Errno;
+
+/// Why a call failed: a number for programs and words for people.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    errno: Errno,
+    words: String,
+}
+
+impl Failure {
+    /// An argument that makes no sense.
+    pub(crate) fn argument(words: &str) -> Self {
+        Self { errno: Errno::INVAL, words: words.to_owned() }
+    }
+
+    /// What the caller has given is too small.
+    pub(crate) fn room(words: &str) -> Self {
+        Self { errno: Errno::RANGE, words: words.to_owned() }
+    }
+
+    fn of(errno: Errno, error: &dyn std::error::Error) -> Self {
+        let mut words = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Some errors say what their source says.
+            if !words.ends_with(&text) {
+                words.push_str(": ");
+                words.push_str(&text);
+            }
+            source = error.source();
+        }
+        Self { errno, words }
+    }
+}
+
+macro_rules! from {
+    ($($error:ty => $errno:expr;)*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let errno: fn(&$error) -> Errno = $errno;
+                Self::of(errno(&error), &error)
+            }
+        }
+    )*};
+}
+
+from! {
+    Error => errno;
+    FinishError => |error| errno(&error.source);
+    FromFdError => |error| errno(&error.source);
+    KexecError => KexecError::errno;
+    ManifestError => ManifestError::errno;
+    NameError => |error| match error {
+        NameError::TooLong(_) => Errno::NAMETOOLONG,
+        _ => Errno::INVAL,
+    };
+    PassingError => PassingError::errno;
+    std::io::Error => |error| Errno::from_io_error(error).unwrap_or(Errno::IO);
+}
+
+/// The number for an error: one that the function has for nothing else.
+fn errno(error: &Error) -> Errno {
+    match error {
+        Error::Held(_) => Errno::BUSY,
+        // What the handler said is in the words.
+        Error::RetrieveFailed { .. } => Errno::NODATA,
+        error => error.errno(),
+    }
+}
+
+/// What a call came to.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+thread_local! {
+    static LAST: RefCell<CString> = RefCell::new(CString::default());
+}
+
+/// Runs what a call is to do: its number goes to C, its words are kept for `lu_error()`.
+pub(crate) fn enter(work: impl FnOnce() -> Outcome<c_int>) -> c_int {
+    // Whatever a panic has left half done is the caller's no more than after any other error.
+    let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure { errno: Errno::NOTRECOVERABLE, words: "liblu has a bug; see stderr".into() })
+    });
+    done.unwrap_or_else(|failure| {
+        let words = failure.words.replace('\0', " ");
+        LAST.with_borrow_mut(|last| *last = CString::new(words).unwrap_or_default());
+        failure.errno.raw_os_error().wrapping_neg()
+    })
+}
+
+/// What the last failed call of this thread met, in words without a full stop; empty if none has
+/// failed. It is valid until the next call of this thread that fails: calls that succeed, and those
+/// that give something back, leave it alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn lu_error() -> *const c_char {
+    LAST.with_borrow(|last| last.as_ptr())
+}
+
+/// Bytes of text that C has passed.
+///
+/// # Safety
+///
+/// `text` must be null, or NUL-terminated and valid for `'a`.
+pub(crate) unsafe fn bytes<'a>(text: *const c_char, what: &str) -> Outcome<&'a [u8]> {
+    if text.is_null() {
+        return Err(Failure::argument(&format!("{what} is null")));
+    }
+    // SAFETY: It is not null, and the caller promises the rest.
+    Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// Text that C has passed.
+///
+/// # Safety
+///
+/// `text` must be null, or NUL-terminated and valid for `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Outcome<&'a str> {
+    // SAFETY: The caller promises the same.
+    let bytes = unsafe { bytes(text, what) }?;
+    std::str::from_utf8(bytes).map_err(|_| Failure::argument(&format!("{what} is not UTF-8")))
+}
+
+/// An array that C has passed; a null one is empty.
+///
+/// # Safety
+///
+/// `array` must be null, or valid for `'a` with `length` elements.
+pub(crate) unsafe fn array<'a, T>(array: *const T, length: usize) -> &'a [T] {
+    if array.is_null() || length == 0 {
+        return &[];
+    }
+    // SAFETY: It is not null, and the caller promises the rest.
+    unsafe { slice::from_raw_parts(array, length) }
+}
+
+/// Memory of C that is to be written to; a null one has no room.
+///
+/// # Safety
+///
+/// `array` must be null, or valid for `'a` with room for `length` elements that nobody else uses.
+pub(crate) unsafe fn room<'a, T>(array: *mut T, length: usize) -> &'a mut [MaybeUninit<T>] {
+    if array.is_null() || length == 0 {
+        return &mut [];
+    }
+    // SAFETY: It is not null, the caller promises the rest, and what is there may be anything.
+    unsafe { slice::from_raw_parts_mut(array.cast(), length) }
+}
+
+/// A descriptor that stays the caller's.
+///
+/// # Safety
+///
+/// `fd` must be negative, or stay open for `'a`.
+pub(crate) unsafe fn borrowed<'a>(fd: c_int) -> Outcome<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Failure { errno: Errno::BADF, words: format!("{fd} is no descriptor") });
+    }
+    // SAFETY: It is not -1, and the caller promises the rest.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// A copy of a descriptor that stays the caller's.
+///
+/// # Safety
+///
+/// `fd` must be negative, or stay open during the call.
+pub(crate) unsafe fn copy(fd: c_int) -> Outcome<OwnedFd> {
+    // SAFETY: The caller promises the same.
+    Ok(unsafe { borrowed(fd) }?.try_clone_to_owned()?)
+}
+
+/// Takes a descriptor over.
+///
+/// # Safety
+///
+/// `fd` must be open, and nobody else's from now on.
+pub(crate) unsafe fn taken(fd: c_int) -> OwnedFd {
+    // SAFETY: The caller promises it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Writes text with a NUL at its end into the caller's room, and returns its length without.
+pub(crate) fn write_text(to: &mut [MaybeUninit<c_char>], bytes: &[u8]) -> Outcome<c_int> {
+    let length = bytes.len();
+    let too_small = || Failure::room(&format!("{} bytes are needed", length + 1));
+    let room = to.get_mut(..=length).ok_or_else(too_small)?;
+    for (to, from) in room.iter_mut().zip(bytes.iter().chain(&[0])) {
+        to.write(c_char::from_ne_bytes([*from]));
+    }
+    c_int::try_from(length).map_err(|_| too_small())
+}
+
+/// The handle behind a pointer.
+pub(crate) fn handle<T>(handle: Option<T>) -> Outcome<T> {
+    handle.ok_or_else(|| Failure::argument("the handle is null"))
+}
+
+/// Where a result goes.
+pub(crate) type Place<'a, T> = Option<&'a mut MaybeUninit<T>>;
+
+/// A place for a handle, which is null until there is one.
+pub(crate) fn place<T>(place: Place<'_, Option<T>>) -> Outcome<&mut Option<T>> {
+    let place = place.ok_or_else(|| Failure::argument("there is no place for the result"))?;
+    Ok(place.write(None))
+}

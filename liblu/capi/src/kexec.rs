@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Loading the next kernel, and going there.
+
+use std::ffi::{c_char, c_int};
+
+use liblu::kexec::{self, Kernel};
+
+use crate::border::{self, enter};
+
+/// Loads the kernel in an image, with an initrd unless that is negative, and a command line, or that
+/// of the running kernel if it is null. The descriptors stay the caller's.
+///
+/// -EPERM: not root, or lockdown. -ENOEXEC, -EINVAL: this is no kernel. -ETXTBSY: a file is open for
+/// writing. -EKEYREJECTED, -ENODATA, -EBADMSG: signatures.
+///
+/// # Safety
+///
+/// `image` and `initrd` must be open, `cmdline` NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lu_kexec_load(
+    image: c_int,
+    initrd: c_int,
+    cmdline: *const c_char,
+) -> c_int {
+    enter(|| {
+        // SAFETY: The caller promises that it is open during the call.
+        let image = unsafe { border::borrowed(image) }?;
+        let kernel = Kernel::new(&image);
+        let kernel = if cmdline.is_null() {
+            kernel.running_cmdline()?
+        } else {
+            // SAFETY: The caller promises the same.
+            kernel.cmdline(unsafe { border::text(cmdline, "the command line") }?)
+        };
+        if initrd < 0 {
+            return Ok(kernel.load().map(|()| 0)?);
+        }
+        // SAFETY: The caller promises that it is open during the call.
+        let initrd = unsafe { border::borrowed(initrd) }?;
+        Ok(kernel.initrd(&initrd).load().map(|()| 0)?)
+    })
+}
+
+/// Whether a kernel is loaded: 1 or 0.
+///
+/// -ENOENT: this kernel cannot do kexec.
+#[unsafe(no_mangle)]
+pub extern "C" fn lu_kexec_is_loaded() -> c_int {
+    enter(|| Ok(kexec::is_loaded()?.into()))
+}
+
+/// Forgets the kernel that is loaded.
+#[unsafe(no_mangle)]
+pub extern "C" fn lu_kexec_unload() -> c_int {
+    enter(|| Ok(kexec::unload().map(|()| 0)?))
+}
+
+/// Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
+/// if that failed, and everything is as it was.
+#[unsafe(no_mangle)]
+pub extern "C" fn lu_kexec_reboot() -> c_int {
+    enter(|| Err(kexec::reboot().into()))
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Kernels that take a file twice and stumble over it after the update: what they should have refused.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{FsWord, fstat, fstatfs};
+
+use super::running_is_before;
+
+/// The file system of memfds. Other files may share an inode without being the same.
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
+
+/// What this process has preserved in a session. Other sessions and processes are not looked at.
+#[derive(Debug, Default)]
+pub(super) struct Once(Mutex<Vec<(u64, u64)>>);
+
+impl Once {
+    /// Needed before 7.1 only: later kernels see to it themselves.
+    pub(super) fn if_needed() -> Option<Self> {
+        running_is_before(7, 1).then(Self::default)
+    }
+
+    /// Preserves a file with `preserve`; `None` if that was done before.
+    pub(super) fn preserve<T, E>(
+        &self,
+        file: BorrowedFd<'_>,
+        preserve: impl FnOnce() -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        let Some(identity) = identity(file) else { return Some(preserve()) };
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(&identity) {
+            return None;
+        }
+        let result = preserve();
+        if result.is_ok() {
+            seen.push(identity);
+        }
+        Some(result)
+    }
+}
+
+/// Device and inode, if they say which file it is.
+fn identity(file: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let is_memory = fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
+    let stat = fstat(file).ok().filter(|_| is_memory)?;
+    Some((stat.st_dev, stat.st_ino))
+}
