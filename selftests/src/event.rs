@@ -23,7 +23,7 @@ pub enum Event {
         /// `uname -r` of the kernel.
         release: String,
     },
-    /// `/dev/liveupdate` is open: the kernel has read what was handed over.
+    /// `/dev/liveupdate` was opened: the kernel has read what was handed over.
     DeviceOpened,
     /// The session of PID 1 and its file are back.
     Retrieved,

@@ -9,7 +9,6 @@
 
 pub mod abi;
 pub mod event;
-pub mod kexec;
 pub mod measure;
 pub mod payload;
 pub mod plan;

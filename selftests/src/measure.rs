@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
+use liblu::{IncomingSession, OutgoingSession, Token};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub enum Load {
     Sessions,
     /// Files of one page in one session.
     Files,
+    /// The same commands by the raw ioctl and through liblu.
+    Library,
 }
 
 /// What one operation took.
@@ -104,6 +107,8 @@ pub fn run(
         (Load::Sessions, _) => sessions_before(count, kept),
         (Load::Files, Side::After) => files_after(count),
         (Load::Files, _) => files_before(count, kept),
+        (Load::Library, Side::After) => library_after(count),
+        (Load::Library, _) => library_before(count, kept),
     }
 }
 
@@ -194,6 +199,57 @@ fn files_after(count: usize) -> Result<Vec<Measurement>> {
     let (finished, finish) = Meter::all("finish files", count, || abi::finish(&session));
     finished.context("FINISH")?;
     Ok(vec![opened, retrieve, finish])
+}
+
+/// What the name of a measurement of the raw ioctl ends with that has a twin.
+pub const BY_IOCTL: &str = " by ioctl";
+/// What the name of its twin ends with.
+pub const BY_LIBLU: &str = " by liblu";
+
+fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
+    let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;
+    let device = abi::open().context("open the device")?;
+    let session = abi::create(&device, "library").context("CREATE_SESSION")?;
+    let (preserved, raw) = Meter::all("PRESERVE_FD by ioctl", count, || {
+        let one = |(number, file)| abi::preserve_fd(&session, file, token(number));
+        files.iter().enumerate().try_for_each(one)
+    });
+    preserved.context("PRESERVE_FD")?;
+    drop(session);
+    let session = abi::create(device, "library").context("CREATE_SESSION")?;
+    let session = OutgoingSession::try_from(session).context("a session of liblu")?;
+    let (preserved, through) = Meter::all("PRESERVE_FD by liblu", count, || {
+        let mut all = (0..).zip(&files);
+        all.try_for_each(|(number, file)| session.preserve(Token::from(number), file))
+    });
+    preserved.context("preserve")?;
+    kept.push(session.into());
+    Ok(vec![raw, through])
+}
+
+fn library_after(count: usize) -> Result<Vec<Measurement>> {
+    let session = abi::retrieve(abi::open().context("open the device")?, "library");
+    let session = session.context("RETRIEVE_SESSION")?;
+    let mut numbers = 0..u32::try_from(count).context("too many files")?;
+    let mut files = Vec::with_capacity(count);
+    // The first time, the file's handler does much more.
+    for number in 0..count {
+        drop(abi::retrieve_fd(&session, token(number)).context("RETRIEVE_FD")?);
+    }
+    let (retrieved, raw) = Meter::all("RETRIEVE_FD by ioctl", count, || {
+        let mut one = |number| abi::retrieve_fd(&session, token(number)).map(|it| files.push(it));
+        (0..count).try_for_each(&mut one)
+    });
+    retrieved.context("RETRIEVE_FD")?;
+    files.clear();
+    let session = IncomingSession::try_from(session).context("a session of liblu")?;
+    let (retrieved, through) = Meter::all("RETRIEVE_FD by liblu", count, || {
+        let mut one = |number| session.retrieve(Token::from(number)).map(|it| files.push(it));
+        numbers.try_for_each(&mut one)
+    });
+    retrieved.context("retrieve")?;
+    session.finish().context("finish")?;
+    Ok(vec![raw, through])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! expects of each, and `docs/compatibility.md` says why.
 
 pub mod boot;
+mod client;
 pub mod close;
 mod device;
 mod extensible;
@@ -81,7 +82,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 15] = [
+    let groups: [&[Scenario]; 16] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -90,6 +91,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         retrieve::ALL,
         close::ALL,
         race::ALL,
+        client::ALL,
         handler::ALL,
         object::ALL,
         registration::ALL,

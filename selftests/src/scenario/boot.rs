@@ -7,11 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use liblu::{Error, Unavailable};
 use rustix::io::Errno;
 
 use super::Scenario;
 use super::stage::{
-    Log, Stage, check_callbacks, create, fails, failure, memfd, retrieve, test_device, test_file,
+    Log, Stage, check_callbacks, fails, failure, finish, live_update, memfd, retrieve, test_device,
+    test_file,
 };
 use super::trace::{Trace, check_event};
 use crate::{abi, test_device};
@@ -116,15 +118,17 @@ pub const ALL: &[Boot] = &[
 
 /// A session with a memfd.
 fn some(stage: &mut Stage<'_>) -> Result<()> {
-    let session = create("boot")?;
-    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    stage.hand_over("boot", memfd("x")?)
 }
 
 fn off(_: &mut Stage<'_>) -> Result<()> {
     let node = Path::new(liveupdate_uapi::DEVICE);
     ensure!(!node.exists(), "{} is there", node.display());
+    let why = live_update().check();
+    ensure!(
+        matches!(why, Err(Error::Unavailable(Unavailable::NotEnabled | Unavailable::KhoOff))),
+        "liblu says {why:?}"
+    );
     // Nobody can register, so nobody has an object.
     let asked = abi::number(test_device()?, test_device::OUTGOING_OBJECT, 0);
     fails("an object", asked, Errno::OPNOTSUPP)?;
@@ -136,7 +140,7 @@ fn traced(_: &mut Stage<'_>) -> Result<()> {
     let trace = Trace::seen()?;
     ensure!(trace.is_empty(), "before the first open: {trace:?}");
     for _ in 0..2 {
-        drop(abi::open().context("open the device")?);
+        live_update().check().context("open the device")?;
     }
     // The first open alone.
     let trace = Trace::seen()?;
@@ -146,10 +150,7 @@ fn traced(_: &mut Stage<'_>) -> Result<()> {
 
 /// A session with a file for tests.
 fn with_handler(stage: &mut Stage<'_>) -> Result<()> {
-    let session = create("boot")?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    stage.hand_over("boot", test_file(1, 0)?)
 }
 
 fn no_handler(_: &mut Stage<'_>) -> Result<()> {
@@ -164,6 +165,8 @@ fn no_handler(_: &mut Stage<'_>) -> Result<()> {
 fn open_is_eio() -> Result<()> {
     let errno = abi::open().err().and_then(|error| error.raw_os_error());
     ensure!(errno == Some(Errno::IO.raw_os_error()), "the device says {errno:?}, not EIO");
+    let said = live_update().check();
+    ensure!(matches!(said, Err(Error::Damaged)), "liblu says {said:?}");
     Ok(())
 }
 
@@ -220,7 +223,7 @@ fn damaged(_: &mut Stage<'_>) -> Result<()> {
 fn nobody_asked(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("boot")?;
     let mut log = Log::begin()?;
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     let object = format!("object finish {:#x}", test_device::OBJECT);
     check_callbacks(&mut log, &["finish 1 not-tried", "object retrieve", &object])
 }
@@ -228,10 +231,7 @@ fn nobody_asked(_: &mut Stage<'_>) -> Result<()> {
 /// A session with a file for tests that depends on no object of ours.
 fn without_object(stage: &mut Stage<'_>) -> Result<()> {
     abi::number(test_device()?, test_device::DEPENDENCE, 0).context("unregister the object")?;
-    let session = create("boot")?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    stage.hand_over("boot", test_file(1, 0)?)
 }
 
 fn no_object(_: &mut Stage<'_>) -> Result<()> {
@@ -239,7 +239,7 @@ fn no_object(_: &mut Stage<'_>) -> Result<()> {
     fails("an object that did not come", asked, Errno::NOENT)?;
     let session = retrieve("boot")?;
     let mut log = Log::begin()?;
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     check_callbacks(&mut log, &["finish 1 not-tried"])
 }
 
@@ -254,7 +254,7 @@ fn object_fails(_: &mut Stage<'_>) -> Result<()> {
     check_callbacks(&mut log, &["object retrieve"])?;
     // The file can be finished all the same.
     let session = retrieve("boot")?;
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     check_callbacks(&mut log, &["finish 1 not-tried"])
 }
 

@@ -3,10 +3,11 @@
 //! `/dev/liveupdate`.
 
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use anyhow::{Context, Result, ensure};
+use liblu::Error;
 use rustix::io::Errno;
 
 use super::stage::{Stage, create, device};
@@ -38,6 +39,8 @@ fn one_opener(_: &mut Stage<'_>) -> Result<()> {
     let second = abi::open();
     let errno = second.err().and_then(|error| error.raw_os_error());
     ensure!(errno == Some(Errno::BUSY.raw_os_error()), "a second open says {errno:?}");
+    let busy = stage::live_update().check();
+    ensure!(matches!(busy, Err(Error::Busy { .. })), "liblu says {busy:?}");
     drop(first);
     device().map(drop)
 }
@@ -56,9 +59,10 @@ fn link(_: &mut Stage<'_>) -> Result<()> {
     let session = create("a name of its own")?;
     stage::check_descriptor(&session, "a name of its own")?;
     // The lowest number that is free, as for every other file.
-    let number = session.as_raw_fd();
+    let number = session.as_fd().as_raw_fd();
     drop(session);
     let again = create("a name of its own")?;
-    ensure!(again.as_raw_fd() <= number, "fd {} where {number} was free", again.as_raw_fd());
+    let again = again.as_fd().as_raw_fd();
+    ensure!(again <= number, "fd {again} where {number} was free");
     Ok(())
 }

@@ -13,7 +13,9 @@ use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
 use super::Scenario;
-use super::stage::{Stage, check_memfd, create, device, fails, memfd, retrieve};
+use super::stage::{
+    Stage, check_memfd, create, device, fails, finish, memfd, retrieve, try_retrieve,
+};
 use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -166,7 +168,7 @@ fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn malformed_after(_: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("malformed")?;
+    let session = retrieve("malformed")?.into_custody();
     let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
     let finish = Sent::new("FINISH", &Finish::new());
     file.fails_if_malformed(&session)?;
@@ -211,16 +213,8 @@ fn preserve_copy_out(stage: &mut Stage<'_>) -> Result<()> {
         .pick(fails("PRESERVE_FD again", again, Errno::EXIST), again.context("PRESERVE_FD again"))
 }
 
-/// Preserves a session with a memfd that holds `text`.
-fn preserve(stage: &mut Stage<'_>, name: &str, text: &str) -> Result<()> {
-    let (session, file) = (create(name)?, memfd(text)?);
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
-}
-
 fn lose_before(stage: &mut Stage<'_>) -> Result<()> {
-    preserve(stage, "lose", "not lost")
+    stage.hand_over("lose", memfd("not lost")?)
 }
 
 fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
@@ -229,25 +223,24 @@ fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
         device()?,
         &RetrieveSession::new(abi::session_name(b"lose")?),
     )?;
-    let session = abi::retrieve(device()?, "lose");
+    let session = try_retrieve("lose");
     if stage.kernel == super::Kernel::C {
         // C finishes the session that nobody got, and the file is gone.
         return fails("RETRIEVE_SESSION again", session, Errno::NOENT);
     }
     let session = session.context("RETRIEVE_SESSION again")?;
     cannot_reply("RETRIEVE_FD", &session, &RetrieveFd::new(1))?;
-    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD again")?, "not lost")?;
+    check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD again")?, "not lost")?;
     drop(session);
-    let session = retrieve("lose")?;
-    abi::finish(&session).context("FINISH")
+    finish(retrieve("lose")?).map(drop)
 }
 
 fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
-    preserve(stage, "no-answer", "still there")
+    stage.hand_over("no-answer", memfd("still there")?)
 }
 
 fn finish_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("no-answer")?;
+    let session = retrieve("no-answer")?.into_custody();
     cannot_reply("FINISH", &session, &Finish::new())?;
     let file = abi::retrieve_fd(&session, 1);
     if stage.kernel == super::Kernel::C {

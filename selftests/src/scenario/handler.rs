@@ -3,12 +3,12 @@
 //! When handlers are called, and in which order.
 
 use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, ensure};
 
-use super::stage::{Log, Stage, check_callbacks, create, device, retrieve, test_file};
+use super::stage::{Log, Stage, check_callbacks, create, finish, live_update, retrieve, test_file};
 use super::{Kernel, Scenario};
-use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across(
@@ -23,8 +23,8 @@ pub(super) const ALL: &[Scenario] = &[
 fn order_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("in-order")?;
     let mut log = Log::begin()?;
-    for number in 1..=3 {
-        abi::preserve_fd(&session, test_file(number, 0)?, number).context("PRESERVE_FD")?;
+    for number in 1..=3_u32 {
+        session.preserve(number.into(), test_file(number.into(), 0)?).context("PRESERVE_FD")?;
     }
     let said = log.callbacks()?;
     let files: Vec<_> = said.iter().filter(|line| line.starts_with("preserve")).collect();
@@ -37,18 +37,18 @@ fn order_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("in-order")?;
     let mut log = Log::begin()?;
     for number in [2, 3, 1] {
-        abi::retrieve_fd(&session, number).context("RETRIEVE_FD")?;
+        session.retrieve(number.into()).context("RETRIEVE_FD")?;
     }
     // On demand, and not before.
     check_callbacks(&mut log, &["retrieve 2", "retrieve 3", "retrieve 1"])?;
-    abi::finish(&session).context("FINISH")
+    finish(session).map(drop)
 }
 
 const DEBUGFS: &str = "/sys/kernel/debug/liveupdate";
 
 fn shown_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("shown")?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 0x1234).context("PRESERVE_FD")?;
+    session.preserve(0x1234.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     let expected = "session \"shown\" state=outgoing files=1\n  \
                     file token=0x1234 handler=\"luo-test-v1\" state=preserved\n";
     if stage.kernel == Kernel::Rust {
@@ -68,14 +68,14 @@ fn shown_after(stage: &mut Stage<'_>) -> Result<()> {
         )?;
     }
     let session = retrieve("shown")?;
-    abi::retrieve_fd(&session, 0x1234).context("RETRIEVE_FD")?;
+    session.retrieve(0x1234.into()).context("RETRIEVE_FD")?;
     if stage.kernel == Kernel::Rust {
         let expected = "session \"shown\" state=retrieved files=1\n  \
                         file token=0x1234 handler=\"luo-test-v1\" state=retrieved\n";
         check_shown("incoming", expected)?;
         check_fdinfo(&session, expected)?;
     }
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     if stage.kernel == Kernel::Rust {
         check_shown("outgoing", "session \"shown\" state=outgoing files=0\n")?;
         let incoming = fs::read_to_string(format!("{DEBUGFS}/incoming")).context("debugfs")?;
@@ -91,15 +91,15 @@ fn check_shown(file: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_fdinfo(session: &std::os::fd::OwnedFd, expected: &str) -> Result<()> {
-    let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(session));
+fn check_fdinfo(session: impl AsFd, expected: &str) -> Result<()> {
+    let path = format!("/proc/self/fdinfo/{}", session.as_fd().as_raw_fd());
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     ensure!(text.ends_with(expected), "{path} has no\n{expected}but\n{text}");
     Ok(())
 }
 
 fn number_before(_: &mut Stage<'_>) -> Result<()> {
-    device().map(drop)
+    live_update().check().context("open the device")
 }
 
 fn number_after(stage: &mut Stage<'_>) -> Result<()> {

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use liblu::Error;
 use rustix::io::Errno;
 
 use super::stage::{
-    Go, Log, Stage, ask, check_callbacks, create, device, fails, failure, retrieve, test_device,
-    test_file, wait_for_slow,
+    Go, Log, Stage, ask, check_callbacks, create, fails, failure, finish, retrieve, test_device,
+    test_file, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -39,8 +40,8 @@ fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
     fails("without a file", value(test_device::OUTGOING_OBJECT), Errno::NOENT)?;
     let (one, two) = (create("object-1")?, create("object-2")?);
     let mut log = Log::begin()?;
-    abi::preserve_fd(&one, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
-    abi::preserve_fd(&two, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    one.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
+    two.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["object preserve", "preserve 1", "preserve 2"])?;
     let there = value(test_device::OUTGOING_OBJECT).context("the object")?;
     ensure!(there == object, "the object is {there:#x}");
@@ -56,9 +57,9 @@ fn fails_file(_: &mut Stage<'_>) -> Result<()> {
     let file = test_file(1, 0)?;
     ask(test_device::OBJECT_FAILS, 0).context("tell it")?;
     let mut log = Log::begin()?;
-    fails("PRESERVE_FD", abi::preserve_fd(&session, &file, 1), failure())?;
+    fails("PRESERVE_FD", session.preserve(1.into(), &file), failure())?;
     check_callbacks(&mut log, &["object preserve"])?;
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD again")
+    session.preserve(1.into(), &file).context("PRESERVE_FD again")
 }
 
 fn two_first(_: &mut Stage<'_>) -> Result<()> {
@@ -68,8 +69,8 @@ fn two_first(_: &mut Stage<'_>) -> Result<()> {
     abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
     let mut log = Log::begin()?;
     twice(&device, |nth| {
-        let (session, file) = sessions.get(nth).zip(files.get(nth)).ok_or(Errno::INVAL)?;
-        abi::preserve_fd(session, file, 1)
+        let (session, file) = sessions.get(nth).zip(files.get(nth)).context("no such thread")?;
+        session.preserve(1.into(), file).context("PRESERVE_FD")
     })?;
     let said = log.callbacks()?;
     let preserved = said.iter().filter(|line| *line == "object preserve").count();
@@ -78,7 +79,7 @@ fn two_first(_: &mut Stage<'_>) -> Result<()> {
 }
 
 /// Does something in two threads, one of which waits in the object until both have begun.
-fn twice(device: &File, work: impl Fn(usize) -> rustix::io::Result<()> + Sync) -> Result<()> {
+fn twice(device: &File, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let begun = AtomicUsize::new(0);
     thread::scope(|scope| {
         let threads = [0, 1].map(|nth| {
@@ -110,7 +111,7 @@ fn held(_: &mut Stage<'_>) -> Result<()> {
     let object = i32::try_from(test_device::OBJECT).context("the object")?;
     let session = create("held-object")?;
     let mut log = Log::begin()?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     hold(test_device::HOLD_OUTGOING, true)?;
     drop(session);
     check_callbacks(&mut log, &["object preserve", "preserve 1", "unpreserve 1 true"])?;
@@ -118,7 +119,7 @@ fn held(_: &mut Stage<'_>) -> Result<()> {
     ensure!(there == object, "the object is {there:#x}");
     // The next file finds it as it is.
     let session = create("held-object")?;
-    abi::preserve_fd(&session, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     drop(session);
     check_callbacks(&mut log, &["preserve 2", "unpreserve 2 true"])?;
     hold(test_device::HOLD_OUTGOING, false)?;
@@ -128,8 +129,8 @@ fn held(_: &mut Stage<'_>) -> Result<()> {
 
 fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("outlives")?;
-    for token in 1..=2 {
-        abi::preserve_fd(&session, test_file(token, 0)?, token).context("PRESERVE_FD")?;
+    for token in 1..=2_u32 {
+        session.preserve(token.into(), test_file(token.into(), 0)?).context("PRESERVE_FD")?;
     }
     stage.keep(session);
     Ok(())
@@ -139,15 +140,7 @@ fn demand_before(stage: &mut Stage<'_>) -> Result<()> {
     if stage.hop == 1 {
         fails("an object of no kernel", value(test_device::INCOMING_OBJECT), Errno::NODATA)?;
     }
-    preserve(stage, "demand")
-}
-
-/// Preserves a session with a file that depends on the object.
-fn preserve(stage: &mut Stage<'_>, name: &str) -> Result<()> {
-    let session = create(name)?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    stage.hand_over("demand", test_file(1, 0)?)
 }
 
 /// First of all scenarios: on C, a file that is finished before anybody has asked for the object
@@ -160,19 +153,19 @@ fn demand_after(_: &mut Stage<'_>) -> Result<()> {
     // Two ask at once for what nobody has retrieved.
     let device = test_device()?;
     abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
-    twice(&device, |_| value(test_device::INCOMING_OBJECT).map(drop))?;
+    twice(&device, |_| value(test_device::INCOMING_OBJECT).map(drop).context("the object"))?;
     let there = value(test_device::INCOMING_OBJECT).context("the object")?;
     ensure!(there == object, "the object is {there:#x}");
     check_callbacks(&mut log, &["object retrieve"])
 }
 
 fn last_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.hand_over("last", test_file(1, 0)?)?;
     if stage.kernel == Kernel::Rust {
         // C would hand over this hold like a file, and the object would never be finished.
-        preserve(stage, "last")?;
-        return hold(test_device::HOLD_OUTGOING, true);
+        hold(test_device::HOLD_OUTGOING, true)?;
     }
-    preserve(stage, "last")
+    Ok(())
 }
 
 /// Last of all scenarios: only these two sessions are left.
@@ -183,13 +176,13 @@ fn last_after(_: &mut Stage<'_>) -> Result<()> {
     };
     hold(test_device::HOLD_INCOMING, true)?;
     for name in ["demand", "last"] {
-        let session = match abi::retrieve(device()?, name) {
+        let session = match try_retrieve(name) {
             // The other scenario was not played.
-            Err(Errno::NOENT) if name == "demand" => continue,
+            Err(Error::NoSession(_)) if name == "demand" => continue,
             session => session.context("RETRIEVE_SESSION")?,
         };
         ensure!(finished()? == 0, "the object was finished before the last file");
-        abi::finish(&session).context("FINISH")?;
+        finish(session)?;
     }
     ensure!(finished()? == 0, "the object was finished while somebody held it");
     hold(test_device::HOLD_INCOMING, false)?;
@@ -205,7 +198,7 @@ fn outlives_after(_: &mut Stage<'_>) -> Result<()> {
     let mut log = Log::begin()?;
     let session = retrieve("outlives")?;
     ensure!(there == Ok(object), "the object of the last kernel is {there:?}");
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     let said = log.callbacks()?;
     let files: Vec<_> = said.iter().filter(|line| line.starts_with("finish")).collect();
     ensure!(files == ["finish 2 not-tried", "finish 1 not-tried"], "{said:?}");

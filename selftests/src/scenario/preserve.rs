@@ -10,14 +10,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::io::Errno;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
     retrieve, test_device, test_file, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
 
 /// Files that each of two threads preserves.
-const RACERS: u64 = 64;
+const RACERS: u32 = 64;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("preserve_errors_come_in_order", errors),
@@ -36,63 +36,63 @@ fn errors(_: &mut Stage<'_>) -> Result<()> {
     fails("no file", abi::preserve_number(&session, 999_999, 1), Errno::BADF)?;
     fails("a negative file", abi::preserve_number(&session, -1, 1), Errno::BADF)?;
     let null = File::open("/dev/null").context("open /dev/null")?;
-    fails("a file that nobody takes", abi::preserve_fd(&session, &null, 1), Errno::NOENT)?;
-    fails("a session", abi::preserve_fd(&session, &session, 1), Errno::NOENT)?;
-    abi::preserve_fd(&session, &file, 1).context("after these errors")?;
+    fails("a file that nobody takes", session.preserve(1.into(), &null), Errno::NOENT)?;
+    fails("a session", session.preserve(1.into(), &session), Errno::NOENT)?;
+    session.preserve(1.into(), &file).context("after these errors")?;
     let other = memfd("y")?;
-    fails("a used token", abi::preserve_fd(&session, &other, 1), Errno::EXIST)?;
+    fails("a used token", session.preserve(1.into(), &other), Errno::EXIST)?;
     // The token is looked at before the file.
     fails("a used token and no file", abi::preserve_number(&session, -1, 1), Errno::EXIST)?;
-    abi::preserve_fd(&session, &other, 2).context("another token")
+    session.preserve(2.into(), &other).context("another token")
 }
 
 fn once(_: &mut Stage<'_>) -> Result<()> {
     let (one, two, file) = (create("one")?, create("two")?, memfd("x")?);
-    abi::preserve_fd(&one, &file, 1).context("PRESERVE_FD")?;
-    fails("the same session", abi::preserve_fd(&one, &file, 2), Errno::BUSY)?;
-    fails("another session", abi::preserve_fd(&two, &file, 1), Errno::BUSY)?;
+    one.preserve(1.into(), &file).context("PRESERVE_FD")?;
+    fails("the same session", one.preserve(2.into(), &file), Errno::BUSY)?;
+    fails("another session", two.preserve(1.into(), &file), Errno::BUSY)?;
     // Another open file of the same memory.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     let again = File::options().read(true).write(true).open(path).context("reopen the memfd")?;
-    fails("the same memory", abi::preserve_fd(&two, &again, 1), Errno::BUSY)?;
+    fails("the same memory", two.preserve(1.into(), &again), Errno::BUSY)?;
     drop(one);
-    abi::preserve_fd(&two, &file, 1).context("after the first was closed")
+    two.preserve(1.into(), &file).context("after the first was closed")
 }
 
 fn same(_: &mut Stage<'_>) -> Result<()> {
     let session = create("same")?;
     let (one, two) = (test_file(1, test_device::SAME)?, test_file(2, test_device::SAME)?);
-    abi::preserve_fd(&session, &one, 1).context("PRESERVE_FD")?;
-    fails("the same by its handler", abi::preserve_fd(&session, &two, 2), Errno::BUSY)?;
+    session.preserve(1.into(), &one).context("PRESERVE_FD")?;
+    fails("the same by its handler", session.preserve(2.into(), &two), Errno::BUSY)?;
     drop(session);
     let session = create("same")?;
-    abi::preserve_fd(&session, &two, 2).context("after the first was closed")
+    session.preserve(2.into(), &two).context("after the first was closed")
 }
 
 fn handler_fails(_: &mut Stage<'_>) -> Result<()> {
     let session = create("handler-fails")?;
     let bad = test_file(1, test_device::PRESERVE_FAILS)?;
     let mut log = Log::begin()?;
-    fails("PRESERVE_FD", abi::preserve_fd(&session, &bad, 1), failure())?;
+    fails("PRESERVE_FD", session.preserve(1.into(), &bad), failure())?;
     check_callbacks(&mut log, &["object preserve", "preserve 1", "object unpreserve true"])?;
     // Neither the token nor the file is taken.
-    fails("PRESERVE_FD again", abi::preserve_fd(&session, &bad, 1), failure())?;
+    fails("PRESERVE_FD again", session.preserve(1.into(), &bad), failure())?;
     let good = test_file(2, 0)?;
-    abi::preserve_fd(&session, &good, 1).context("another file under the token")
+    session.preserve(1.into(), &good).context("another file under the token")
 }
 
 fn held(_: &mut Stage<'_>) -> Result<()> {
     let session = create("held")?;
     let mut log = Log::begin()?;
     // The only descriptor is closed, so the file lives by the session alone.
-    abi::preserve_fd(&session, test_file(77, 0)?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), test_file(77, 0)?).context("PRESERVE_FD")?;
     ensure!(log.drops(77)? == 0, "the file is gone while it is preserved");
     drop(session);
     ensure!(log.drops(77)? == 1, "the file is not gone, or more than once");
 
     // A memfd that is not preserved any more can be resized again.
     let (session, file) = (create("held")?, memfd("x")?);
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), &file).context("PRESERVE_FD")?;
     drop(session);
     rustix::fs::ftruncate(&file, 1 << 20).context("resize it")?;
     abi::preserve_fd(create("held")?, &file, 1).context("PRESERVE_FD again")
@@ -103,7 +103,7 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("slow")?;
     let slow = test_file(1, test_device::PRESERVE_IS_SLOW)?;
     thread::scope(|scope| {
-        let work = scope.spawn(|| abi::preserve_fd(&session, &slow, 1));
+        let work = scope.spawn(|| session.preserve(1.into(), &slow));
         {
             let _go = Go(&device);
             wait_for_slow(&device, || work.is_finished())?;
@@ -111,9 +111,9 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
             if stage.kernel == Kernel::Rust {
                 // The same session, the token and the file on their way, and another session.
                 let quick = test_file(2, 0)?;
-                abi::preserve_fd(&session, &quick, 2).context("beside a slow one")?;
-                fails("its token", abi::preserve_fd(&session, &memfd("x")?, 1), Errno::EXIST)?;
-                fails("its file", abi::preserve_fd(&session, &slow, 3), Errno::BUSY)?;
+                session.preserve(2.into(), &quick).context("beside a slow one")?;
+                fails("its token", session.preserve(1.into(), memfd("x")?), Errno::EXIST)?;
+                fails("its file", session.preserve(3.into(), &slow), Errno::BUSY)?;
                 create("quick").context("CREATE_SESSION")?;
             }
         }
@@ -124,7 +124,7 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
 
 fn race_here(_: &mut Stage<'_>) -> Result<()> {
     let session = create("race-here")?;
-    for token in 0..RACERS {
+    for token in 0..RACERS.into() {
         let files = [memfd("a")?, memfd("b")?];
         let results = thread::scope(|scope| {
             let session = &session;
@@ -141,10 +141,10 @@ fn race_here(_: &mut Stage<'_>) -> Result<()> {
 
 fn race_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("race")?;
-    let preserve = |first: u64| -> Result<()> {
+    let preserve = |first: u32| -> Result<()> {
         for token in first..first + RACERS {
             let file = memfd(&token.to_string())?;
-            abi::preserve_fd(&session, &file, token).context("PRESERVE_FD")?;
+            session.preserve(token.into(), &file).context("PRESERVE_FD")?;
         }
         Ok(())
     };
@@ -161,16 +161,16 @@ fn race_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn race_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("race")?;
-    let retrieve = |tokens: Vec<u64>| -> Result<Vec<OwnedFd>> {
-        let one = |token: &u64| {
-            let file = abi::retrieve_fd(&session, *token).context("RETRIEVE_FD")?;
+    let retrieve = |tokens: Vec<u32>| -> Result<Vec<OwnedFd>> {
+        let one = |token: &u32| {
+            let file = session.retrieve((*token).into()).context("RETRIEVE_FD")?;
             check_memfd(&file, &token.to_string())?;
             anyhow::Ok(file)
         };
         tokens.iter().map(one).collect()
     };
     // All files, by both threads, from both ends.
-    let up: Vec<u64> = (0..2 * RACERS).collect();
+    let up: Vec<u32> = (0..2 * RACERS).collect();
     let down = up.iter().rev().copied().collect();
     let files = thread::scope(|scope| {
         let threads = [up, down].map(|tokens| scope.spawn(|| retrieve(tokens)));
@@ -180,10 +180,11 @@ fn race_after(_: &mut Stage<'_>) -> Result<()> {
         }
         anyhow::Ok(files)
     })?;
-    ensure!(files.len() as u64 == 4 * RACERS, "{} files", files.len());
-    abi::finish(&session).context("FINISH")
+    ensure!(files.len() as u64 == u64::from(4 * RACERS), "{} files", files.len());
+    finish(session).map(drop)
 }
 
+/// The highest belong to liblu, but not to the kernel: raw commands have all of them.
 const TOKENS: [u64; 5] = [0, 1, 1 << 63, u64::MAX - 1, u64::MAX];
 
 fn tokens_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -202,5 +203,5 @@ fn tokens_after(_: &mut Stage<'_>) -> Result<()> {
         let number = number_of(&file)?;
         ensure!(usize::try_from(number) == Ok(at + 1), "token {token:#x} is file {number}");
     }
-    abi::finish(&session).context("FINISH")
+    finish(session).map(drop)
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Two threads that want the same: one gets it, the other is told why not.
+//!
+//! The commands are raw ones: nothing stands between the threads and the kernel.
 
 use std::thread;
 
@@ -70,12 +72,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Sessions of a name and a number, with a file each.
 fn make(stage: &mut Stage<'_>, name: &str) -> Result<()> {
-    for round in 0..ROUNDS {
-        let session = create(format!("{name}-{round}"))?;
-        abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
-        stage.keep(session);
-    }
-    Ok(())
+    (0..ROUNDS).try_for_each(|round| stage.hand_over(format!("{name}-{round}"), memfd("x")?))
 }
 
 fn retrieve_session(_: &mut Stage<'_>) -> Result<()> {
@@ -97,7 +94,7 @@ fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn finish(stage: &mut Stage<'_>) -> Result<()> {
     for round in 0..ROUNDS {
-        let session = retrieve(format!("race-finish-{round}"))?;
+        let session = retrieve(format!("race-finish-{round}"))?.into_custody();
         let results = both(|| abi::finish(&session), || abi::finish(&session))?;
         match stage.kernel {
             // C lets a session be finished that has been.
@@ -115,7 +112,7 @@ fn mix_before(stage: &mut Stage<'_>) -> Result<()> {
 fn mix(stage: &mut Stage<'_>) -> Result<()> {
     let too_late = stage.kernel.pick(Errno::NOENT, Errno::INVAL);
     for round in 0..ROUNDS {
-        let session = retrieve(format!("race-mix-{round}"))?;
+        let session = retrieve(format!("race-mix-{round}"))?.into_custody();
         let [finish, retrieve] =
             both(|| abi::finish(&session), || abi::retrieve_fd(&session, 1).map(drop))?;
         finish.context("FINISH")?;

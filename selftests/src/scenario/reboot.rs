@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use liblu::{IncomingSession, OutgoingSession};
 use rustix::io::Errno;
 
 use super::stage::{
-    Log, Stage, check_memfd, create, failure, memfd, number_of, retrieve, test_device, test_file,
-    wait_for_slow,
+    Log, Stage, check_memfd, create, dup, fails, failure, finish, memfd, number_of, retrieve,
+    test_device, test_file, wait_for_slow,
 };
 use super::trace::{ALL_EVENTS, Trace, check_event};
 use super::{Kernel, Scenario};
@@ -23,17 +24,18 @@ pub(super) const ALL: &[Scenario] = &[
 
 fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     let (first, second) = (create("refreeze-1")?, create("refreeze-2")?);
-    abi::preserve_fd(&first, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
-    abi::preserve_fd(&first, test_file(2, 0)?, 2).context("PRESERVE_FD")?;
-    abi::preserve_fd(&second, test_file(3, 0)?, 3).context("PRESERVE_FD")?;
-    abi::preserve_fd(&second, test_file(4, test_device::FREEZE_FAILS_ONCE)?, 4)
+    first.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
+    first.preserve(2.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
+    second.preserve(3.into(), test_file(3, 0)?).context("PRESERVE_FD")?;
+    second
+        .preserve(4.into(), test_file(4, test_device::FREEZE_FAILS_ONCE)?)
         .context("PRESERVE_FD")?;
-    abi::preserve_fd(&second, test_file(5, 0)?, 5).context("PRESERVE_FD")?;
+    second.preserve(5.into(), test_file(5, 0)?).context("PRESERVE_FD")?;
 
     let mut log = Log::begin()?;
     let trace = (stage.kernel == Kernel::Rust).then(|| Trace::begin(ALL_EVENTS)).transpose()?;
     let error = (stage.leave)()?;
-    ensure!(error == failure(), "reboot(2) says {error:?}, not {:?}", failure());
+    ensure!(error.errno() == failure(), "reboot(2) says {error:?}, not {:?}", failure());
     if trace.is_some() {
         let events = Trace::seen()?;
         let [event] = &events[..] else { bail!("the events are {events:?}") };
@@ -63,7 +65,7 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     }
 
     // Everything is usable again.
-    abi::preserve_fd(&first, memfd("after the failure")?, 6).context("PRESERVE_FD afterwards")?;
+    first.preserve(6.into(), memfd("after the failure")?).context("PRESERVE_FD afterwards")?;
     stage.keep(first);
     stage.keep(second);
     Ok(())
@@ -71,11 +73,11 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
     let (first, second) = (retrieve("refreeze-1")?, retrieve("refreeze-2")?);
-    for (session, tokens) in [(&first, 1..=2), (&second, 3..=5)] {
+    for (session, tokens) in [(&first, 1..=2_u32), (&second, 3..=5)] {
         for token in tokens {
-            let file = abi::retrieve_fd(session, token).context("RETRIEVE_FD")?;
+            let file = session.retrieve(token.into()).context("RETRIEVE_FD")?;
             let number = number_of(&file)?;
-            ensure!(u64::try_from(number) == Ok(token), "token {token} is file {number}");
+            ensure!(u32::try_from(number) == Ok(token), "token {token} is file {number}");
             // The second attempt froze every file again, also those that the first one froze, and
             // what freeze said last is what came.
             let times = abi::number(file, test_device::TIMES_FROZEN, 0).context("ask it")?;
@@ -83,9 +85,9 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
             ensure!(times == expected, "token {token} was frozen {times} times");
         }
     }
-    check_memfd(abi::retrieve_fd(&first, 6).context("RETRIEVE_FD")?, "after the failure")?;
-    abi::finish(&first).context("FINISH")?;
-    abi::finish(&second).context("FINISH")
+    check_memfd(first.retrieve(6.into()).context("RETRIEVE_FD")?, "after the failure")?;
+    finish(first)?;
+    finish(second).map(drop)
 }
 
 /// Holds the reboot behind the point of no return, until it is told to go on.
@@ -103,8 +105,8 @@ const EVENTS: usize = 512;
 /// its way to the next kernel already. The reboot is held meanwhile.
 fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     let (session, file) = (create("late")?, memfd(NOT_SEEN)?);
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
-    abi::preserve_fd(&session, test_file(80, 0)?, 2).context("PRESERVE_FD")?;
+    session.preserve(1.into(), &file).context("PRESERVE_FD")?;
+    session.preserve(2.into(), test_file(80, 0)?).context("PRESERVE_FD")?;
     stage.keep(create("late-incoming")?);
     if stage.kernel == Kernel::C {
         // C blocks for ever.
@@ -114,9 +116,10 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     std::fs::write(HOLD, "1").context("hold the reboot")?;
     // From the second hop on there is an incoming session too, which nobody has finished.
     let incoming = (stage.hop > 1).then(|| retrieve("late-incoming")).transpose()?;
+    let incoming = incoming.map(IncomingSession::into_custody);
     // With room for what is written into it when it is on its way.
     let events = memfd(&" ".repeat(EVENTS))?;
-    abi::preserve_fd(&session, &events, 4).context("PRESERVE_FD")?;
+    session.preserve(4.into(), &events).context("PRESERVE_FD")?;
     let freeze = Trace::begin("events/liveupdate/luo_freeze")?;
     let serialize = Trace::begin("events/liveupdate/luo_serialize")?;
     std::thread::spawn(move || {
@@ -161,12 +164,12 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("late")?;
-    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     let seen = if stage.hop > 2 { SEEN_WITH_INCOMING } else { SEEN };
     let expected = stage.last.context("no last kernel")?.pick(NOT_SEEN, seen);
     check_memfd(&file, expected)?;
     if stage.last == Some(Kernel::Rust) {
-        let file = abi::retrieve_fd(&session, 4).context("RETRIEVE_FD")?;
+        let file = session.retrieve(4.into()).context("RETRIEVE_FD")?;
         let mut text = vec![0; EVENTS];
         rustix::io::pread(file, &mut text, 0).context("read the events")?;
         let text = String::from_utf8(text).context("the events are no text")?;
@@ -176,12 +179,12 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
         check_event(serialize, "serialize: sessions=", 0)?;
     }
     // The session was closed after the handover, and lost nothing by that.
-    let file = abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?;
+    let file = session.retrieve(2.into()).context("RETRIEVE_FD")?;
     ensure!(number_of(file)? == 80, "another file came back");
     if stage.kernel == Kernel::C || stage.hop == stage.hops {
-        abi::finish(retrieve("late-incoming")?).context("FINISH")?;
+        finish(retrieve("late-incoming")?)?;
     }
-    abi::finish(&session).context("FINISH")
+    finish(session).map(drop)
 }
 
 /// A file that is being preserved for as long as this kernel runs.
@@ -192,10 +195,10 @@ fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
     }
     let device = test_device()?;
     let session = create("slow-late")?;
-    abi::preserve_fd(&session, memfd("beside")?, 2).context("PRESERVE_FD")?;
+    session.preserve(2.into(), memfd("beside")?).context("PRESERVE_FD")?;
     let slow = test_file(81, test_device::PRESERVE_IS_SLOW)?;
-    let asked = session.try_clone().context("dup")?;
-    let work = std::thread::spawn(move || abi::preserve_fd(&asked, &slow, 1));
+    let asked = OutgoingSession::from_fd(dup(&session)?, &"slow-late".parse()?)?;
+    let work = std::thread::spawn(move || asked.preserve(1.into(), &slow));
     wait_for_slow(&device, || work.is_finished())?;
     stage.keep(session);
     Ok(())
@@ -206,8 +209,8 @@ fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
         return Ok(());
     }
     let session = retrieve("slow-late")?;
-    check_memfd(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?, "beside")?;
-    let slow = abi::retrieve_fd(&session, 1).map(drop);
-    super::stage::fails("the slow file", slow, Errno::NOENT)?;
-    abi::finish(&session).context("FINISH")
+    check_memfd(session.retrieve(2.into()).context("RETRIEVE_FD")?, "beside")?;
+    let slow = session.retrieve(1.into()).map(drop);
+    fails("the slow file", slow, Errno::NOENT)?;
+    finish(session).map(drop)
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Scenario;
 use super::stage::{Log, Stage, ask, check_callbacks, create, fails, test_file};
-use crate::{abi, test_device};
+use crate::test_device;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_handler_may_leave_and_come_back", handler),
@@ -32,12 +32,12 @@ fn handler(_: &mut Stage<'_>) -> Result<()> {
     let _come_back = ComeBack;
     fails("a handler twice", ask(test_device::HANDLER, 1), Errno::EXIST)?;
     ask(test_device::HANDLER, 0).context("unregister the handler")?;
-    fails("without a handler", abi::preserve_fd(&session, &file, 1), Errno::NOENT)?;
+    fails("without a handler", session.preserve(1.into(), &file), Errno::NOENT)?;
     ask(test_device::HANDLER, 1).context("register the handler again")?;
 
     // Its objects left with it.
     let mut log = Log::begin()?;
-    abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), &file).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["preserve 1"])?;
     drop(session);
     check_callbacks(&mut log, &["unpreserve 1 true"])
@@ -60,14 +60,14 @@ fn object(_: &mut Stage<'_>) -> Result<()> {
     fails("an object twice", ask(test_device::DEPENDENCE, 1), Errno::EXIST)?;
     ask(test_device::DEPENDENCE, 0).context("unregister the object")?;
     let mut log = Log::begin()?;
-    abi::preserve_fd(&session, test_file(1, 0)?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["preserve 1"])?;
     drop(session);
     check_callbacks(&mut log, &["unpreserve 1 true"])?;
 
     ask(test_device::DEPENDENCE, 1).context("register the object again")?;
     let session = create("dependence")?;
-    abi::preserve_fd(&session, test_file(2, 0)?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     drop(session);
     let expected = ["object preserve", "preserve 2", "unpreserve 2 true", "object unpreserve true"];
     check_callbacks(&mut log, &expected)

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use liblu::{Error, IncomingSession, OutgoingSession};
 use liveupdate_uapi::{Command, Finish};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use zerocopy::IntoBytes;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, memfd, number_of,
-    retrieve, test_device, test_file, wait_for_slow,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
+    retrieve, test_device, test_file, try_create, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -39,8 +40,9 @@ pub(super) const ALL: &[Scenario] = &[
 /// Preserves a session with numbered files of these behaviours, under their numbers.
 fn preserve(stage: &mut Stage<'_>, name: &str, behaviours: &[u64]) -> Result<()> {
     let session = create(name)?;
-    for (number, behaviour) in (1..).zip(behaviours) {
-        abi::preserve_fd(&session, test_file(number, *behaviour)?, number)
+    for (number, behaviour) in (1_u32..).zip(behaviours) {
+        session
+            .preserve(number.into(), test_file(number.into(), *behaviour)?)
             .context("PRESERVE_FD")?;
     }
     stage.keep(session);
@@ -49,8 +51,8 @@ fn preserve(stage: &mut Stage<'_>, name: &str, behaviours: &[u64]) -> Result<()>
 
 fn order_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("order")?;
-    for token in 1..=5 {
-        abi::preserve_fd(&session, memfd(&token.to_string())?, token).context("PRESERVE_FD")?;
+    for token in 1..=5_u32 {
+        session.preserve(token.into(), memfd(&token.to_string())?).context("PRESERVE_FD")?;
     }
     stage.keep(session);
     Ok(())
@@ -58,20 +60,20 @@ fn order_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn order_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("order")?;
-    for token in [3, 1, 5, 2, 4] {
-        let file = abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?;
+    for token in [3_u32, 1, 5, 2, 4] {
+        let file = session.retrieve(token.into()).context("RETRIEVE_FD")?;
         check_memfd(&file, &token.to_string())?;
         let flags = fcntl_getfd(&file).context("F_GETFD")?;
         ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
-        let again = abi::retrieve_fd(&session, token).context("RETRIEVE_FD again")?;
+        let again = session.retrieve(token.into()).context("RETRIEVE_FD again")?;
         // One open file: what one descriptor seeks, the other sees.
         let seek = |file: &OwnedFd, to| File::from(file.as_fd().try_clone_to_owned()?).seek(to);
         seek(&file, SeekFrom::Start(7)).context("seek")?;
         let at = seek(&again, SeekFrom::Current(0)).context("seek")?;
         ensure!(at == 7, "token {token} came back as two files: at {at}");
     }
-    fails("an unknown token", abi::retrieve_fd(&session, 6), Errno::NOENT)?;
-    abi::finish(&session).context("FINISH")
+    fails("an unknown token", session.retrieve(6.into()), Errno::NOENT)?;
+    finish(session).map(drop)
 }
 
 fn failed_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -81,13 +83,15 @@ fn failed_before(stage: &mut Stage<'_>) -> Result<()> {
 fn failed_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("failed")?;
     let mut log = Log::begin()?;
-    for _ in 0..3 {
-        fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), failure())?;
+    fails("RETRIEVE_FD", session.retrieve(1.into()), failure())?;
+    for _ in 0..2 {
+        // liblu would remember, and not ask the kernel again.
+        fails("RETRIEVE_FD again", abi::retrieve_fd(&session, 1), failure())?;
     }
     check_callbacks(&mut log, &["retrieve 1"])?;
-    let file = abi::retrieve_fd(&session, 2).context("the other file")?;
+    let file = session.retrieve(2.into()).context("the other file")?;
     ensure!(number_of(&file)? == 2, "another file came back");
-    abi::finish(&session).context("FINISH")?;
+    let _finished = finish(session)?;
     let said = log.callbacks()?;
     let expected = ["retrieve 2", "finish 2 retrieved", "finish 1 failed"];
     ensure!(said.get(..3).is_some_and(|said| said == expected), "{said:?}");
@@ -98,21 +102,34 @@ fn wrong_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("wrong")?;
     fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
     fails("FINISH", abi::finish(&session), Errno::INVAL)?;
-    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
+    session.preserve(1.into(), memfd("x")?).context("PRESERVE_FD")?;
     fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
-    stage.keep(session);
+    // By this, liblu knows one kind from the other.
+    let taken = IncomingSession::try_from(OwnedFd::from(session));
+    let refused = taken.err().context("liblu takes it for an incoming session")?;
+    check_direction(&refused.source)?;
+    stage.keep(OutgoingSession::try_from(refused.fd)?);
+    Ok(())
+}
+
+fn check_direction(error: &Error) -> Result<()> {
+    ensure!(matches!(error, Error::WrongDirection { .. }), "liblu says {error:?}");
     Ok(())
 }
 
 fn wrong_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("wrong")?;
     fails("PRESERVE_FD", abi::preserve_fd(&session, memfd("y")?, 2), Errno::INVAL)?;
-    let mut finish = Finish::new();
-    finish.reserved = 1;
-    let result = abi::raw(&session, Finish::OPCODE, finish.as_bytes()).map(|_| ());
+    let taken = OutgoingSession::try_from(OwnedFd::from(session));
+    let refused = taken.err().context("liblu takes it for an outgoing session")?;
+    check_direction(&refused.source)?;
+    let session = IncomingSession::try_from(refused.fd)?;
+    let mut argument = Finish::new();
+    argument.reserved = 1;
+    let result = abi::raw(&session, Finish::OPCODE, argument.as_bytes()).map(|_| ());
     fails("FINISH with a reserved field", result, Errno::INVAL)?;
-    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, "x")?;
-    abi::finish(&session).context("FINISH")
+    check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD")?, "x")?;
+    finish(session).map(drop)
 }
 
 fn busy_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -125,15 +142,17 @@ fn busy_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("busy")?;
     may_finish(0)?;
     let mut log = Log::begin()?;
-    let first = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
-    fails("FINISH", abi::finish(&session), Errno::BUSY)?;
+    let first = session.retrieve(1.into()).context("RETRIEVE_FD")?;
+    let refused = session.finish().err().context("FINISH: succeeded, and it may not")?;
+    fails("FINISH", Err::<(), _>(refused.source), Errno::BUSY)?;
     // Nothing has changed.
+    let session = refused.session;
     check_callbacks(&mut log, &["retrieve 1"])?;
-    let third = abi::retrieve_fd(&session, 3).context("RETRIEVE_FD after FINISH")?;
+    let third = session.retrieve(3.into()).context("RETRIEVE_FD after FINISH")?;
     ensure!((number_of(&first)?, number_of(&third)?) == (1, 3), "other files came back");
     check_callbacks(&mut log, &["retrieve 3"])?;
     may_finish(1)?;
-    abi::finish(&session).context("FINISH when it may")?;
+    let _finished = finish(session).context("when it may")?;
     let said = log.callbacks()?;
     let expected = ["finish 3 retrieved", "finish 2 not-tried", "finish 1 retrieved"];
     let finished: Vec<_> = said.iter().filter(|line| line.starts_with("finish")).collect();
@@ -148,8 +167,8 @@ fn lifo_before(stage: &mut Stage<'_>) -> Result<()> {
 fn lifo_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("lifo")?;
     let mut log = Log::begin()?;
-    drop(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?);
-    abi::finish(&session).context("FINISH")?;
+    drop(session.retrieve(2.into()).context("RETRIEVE_FD")?);
+    let _finished = finish(session)?;
     let said = log.callbacks()?;
     let files: Vec<_> = said.iter().filter(|line| !line.starts_with("object")).collect();
     let expected = [
@@ -171,12 +190,12 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
     let session = retrieve("slow-retrieve")?;
     thread::scope(|scope| {
-        let work = scope.spawn(|| abi::retrieve_fd(&session, 1));
+        let work = scope.spawn(|| session.retrieve(1.into()));
         let go = Go(&device);
         wait_for_slow(&device, || work.is_finished())?;
         // C holds the lock of the session meanwhile.
         if stage.kernel == Kernel::Rust {
-            let other = abi::retrieve_fd(&session, 2).context("beside a slow one")?;
+            let other = session.retrieve(2.into()).context("beside a slow one")?;
             ensure!(number_of(other)? == 2, "another file came back");
         }
         create("beside-a-slow-retrieve")?;
@@ -185,7 +204,7 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
         ensure!(number_of(file.context("the slow one")?)? == 1, "another file came back");
         Ok(())
     })?;
-    abi::finish(&session).context("FINISH")
+    finish(session).map(drop)
 }
 
 fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -196,21 +215,21 @@ fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
     let session = retrieve("slow-finish")?;
     thread::scope(|scope| {
-        let work = scope.spawn(|| abi::finish(&session));
+        let number = session.as_fd().as_raw_fd();
+        let work = scope.spawn(|| finish(session));
         let go = Go(&device);
         wait_for_slow(&device, || work.is_finished())?;
         if stage.kernel == Kernel::Rust {
             // Whoever looks is told what is going on.
-            let path = format!("/proc/self/fdinfo/{}", session.as_raw_fd());
+            let path = format!("/proc/self/fdinfo/{number}");
             let text = fs::read_to_string(path).context("read fdinfo")?;
             ensure!(text.contains("\"slow-finish\" state=finishing"), "fdinfo says {text}");
         }
         // Others are created and found.
         create("beside-a-slow-finish")?;
-        fails("another", abi::retrieve(super::stage::device()?, "nobody"), Errno::NOENT)?;
+        fails("another", try_retrieve("nobody"), Errno::NOENT)?;
         drop(go);
-        let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
-        done.context("FINISH")
+        work.join().map_err(|_| anyhow!("the thread panicked"))?.map(drop)
     })
 }
 
@@ -220,20 +239,17 @@ fn reuse_before(stage: &mut Stage<'_>) -> Result<()> {
     if stage.hop > 1 && stage.kernel == Kernel::Rust {
         return Ok(());
     }
-    let session = create("reuse")?;
-    abi::preserve_fd(&session, memfd("by a new session")?, 1).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
+    stage.hand_over("reuse", memfd("by a new session")?)
 }
 
 fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("reuse")?;
     let reused = stage.hop > 2 && stage.last == Some(Kernel::Rust);
     let text = if reused { "by a finished session" } else { "by a new session" };
-    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, text)?;
-    abi::finish(&session).context("FINISH")?;
+    check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD")?, text)?;
+    let session = finish(session)?;
     let file = memfd("by a finished session")?;
-    let again = abi::preserve_fd(&session, &file, 1);
+    let again = session.preserve(1.into(), &file);
     if stage.kernel == Kernel::C {
         // C leaves it dead.
         abi::finish(&session).context("FINISH after FINISH")?;
@@ -241,7 +257,7 @@ fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
         return fails("PRESERVE_FD after FINISH", again, Errno::INVAL);
     }
     again.context("PRESERVE_FD after FINISH")?;
-    fails("its name", abi::create(super::stage::device()?, "reuse"), Errno::EXIST)?;
+    fails("its name", try_create("reuse"), Errno::EXIST)?;
     fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
     fails("FINISH after FINISH", abi::finish(&session), Errno::INVAL)?;
     let name = abi::name_of(&session).context("GET_NAME")?;
@@ -257,19 +273,19 @@ fn taken_before(stage: &mut Stage<'_>) -> Result<()> {
 fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
     let incoming = retrieve("taken")?;
     let outgoing = create("taken").context("of the same name")?;
-    abi::finish(&incoming).context("FINISH")?;
+    let finished = finish(incoming)?;
     let errno = stage.kernel.pick(Errno::INVAL, Errno::EXIST);
-    fails("PRESERVE_FD", abi::preserve_fd(&incoming, memfd("x")?, 1), errno)?;
-    abi::preserve_fd(&outgoing, memfd("y")?, 1).context("PRESERVE_FD on the other")?;
-    drop(incoming);
+    fails("PRESERVE_FD", finished.preserve(1.into(), memfd("x")?), errno)?;
+    outgoing.preserve(1.into(), memfd("y")?).context("PRESERVE_FD on the other")?;
+    drop(finished);
     // The one that is closed takes nothing along.
-    abi::preserve_fd(&outgoing, memfd("z")?, 2).context("PRESERVE_FD on the other, later")
+    outgoing.preserve(2.into(), memfd("z")?).context("PRESERVE_FD on the other, later")
 }
 
 fn hold_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("hold")?;
-    abi::preserve_fd(&session, memfd("x")?, 1).context("PRESERVE_FD")?;
-    abi::preserve_fd(&session, test_file(78, 0)?, 2).context("PRESERVE_FD")?;
+    session.preserve(1.into(), memfd("x")?).context("PRESERVE_FD")?;
+    session.preserve(2.into(), test_file(78, 0)?).context("PRESERVE_FD")?;
     stage.keep(session);
     Ok(())
 }
@@ -279,13 +295,13 @@ fn hold_after(_: &mut Stage<'_>) -> Result<()> {
     let mut log = Log::begin()?;
     for _ in 0..2 {
         // The only descriptor is closed each time, so the file lives by the session alone.
-        drop(abi::retrieve_fd(&session, 2).context("RETRIEVE_FD")?);
+        drop(session.retrieve(2.into()).context("RETRIEVE_FD")?);
     }
     ensure!(log.drops(78)? == 0, "the file is gone before FINISH");
-    let file = abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?;
+    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     let next = create("hold-next")?;
-    fails("before FINISH", abi::preserve_fd(&next, &file, 1), Errno::BUSY)?;
-    abi::finish(&session).context("FINISH")?;
+    fails("before FINISH", next.preserve(1.into(), &file), Errno::BUSY)?;
+    let _finished = finish(session)?;
     ensure!(log.drops(78)? == 1, "the file is not gone after FINISH, or more than once");
-    abi::preserve_fd(&next, &file, 1).context("after FINISH")
+    next.preserve(1.into(), &file).context("after FINISH")
 }

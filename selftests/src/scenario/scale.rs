@@ -3,10 +3,10 @@
 //! Many sessions and many files.
 
 use anyhow::{Context, Result};
+use liblu::Token;
 
 use super::Scenario;
-use super::stage::{Stage, check_memfd, create, device, memfd, retrieve};
-use crate::abi;
+use super::stage::{Stage, check_memfd, create, finish, memfd, retrieve};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("ten_thousand_sessions_cross", sessions_before, sessions_after),
@@ -20,29 +20,28 @@ fn name(number: usize) -> String {
 }
 
 fn sessions_before(stage: &mut Stage<'_>) -> Result<()> {
-    let device = device()?;
     for number in 0..stage.many(MANY) {
-        let session = abi::create(&device, name(number));
-        stage.keep(session.with_context(|| format!("CREATE_SESSION number {number}"))?);
+        stage.keep(create(name(number))?);
     }
     Ok(())
 }
 
 fn sessions_after(stage: &mut Stage<'_>) -> Result<()> {
-    let device = device()?;
     for number in 0..stage.many(MANY) {
-        let session = abi::retrieve(&device, name(number))
-            .with_context(|| format!("RETRIEVE_SESSION number {number}"))?;
-        abi::finish(&session).with_context(|| format!("FINISH number {number}"))?;
+        finish(retrieve(name(number))?).with_context(|| format!("number {number}"))?;
     }
     Ok(())
+}
+
+fn token(number: usize) -> Result<Token> {
+    Ok(u32::try_from(number).context("token")?.into())
 }
 
 fn files_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("many-files")?;
     for number in 0..stage.many(MANY) {
-        let token = u64::try_from(number).context("token")?;
-        abi::preserve_fd(&session, memfd(&number.to_string())?, token)
+        session
+            .preserve(token(number)?, memfd(&number.to_string())?)
             .with_context(|| format!("PRESERVE_FD number {number}"))?;
     }
     stage.keep(session);
@@ -52,10 +51,10 @@ fn files_before(stage: &mut Stage<'_>) -> Result<()> {
 fn files_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("many-files")?;
     for number in (0..stage.many(MANY)).rev() {
-        let token = u64::try_from(number).context("token")?;
-        let file = abi::retrieve_fd(&session, token)
+        let file = session
+            .retrieve(token(number)?)
             .with_context(|| format!("RETRIEVE_FD number {number}"))?;
         check_memfd(file, &number.to_string())?;
     }
-    abi::finish(&session).context("FINISH")
+    finish(session).map(drop)
 }

@@ -3,11 +3,14 @@
 //! Names of sessions, and who has them.
 
 use anyhow::{Context, Result, ensure};
+use liblu::IncomingSession;
 use liveupdate_uapi::{Command, CreateSession, RetrieveSession, SESSION_NAME_LENGTH};
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use super::stage::{Stage, check_descriptor, create, device, fails, retrieve};
+use super::stage::{
+    Stage, check_descriptor, create, device, dup, fails, finish, retrieve, try_create, try_retrieve,
+};
 use super::{Kernel, Scenario};
 use crate::abi;
 
@@ -37,14 +40,15 @@ fn name_errors(_: &mut Stage<'_>) -> Result<()> {
         let result = abi::raw(&device, CreateSession::OPCODE, argument.as_bytes());
         fails("a bad name", result.map(|_| ()), Errno::INVAL)?;
     }
-    abi::create(&device, [b'x'; 63]).context("63 bytes")?;
-    abi::create(&device, "x").context("1 byte")?;
+    drop(device);
+    create([b'x'; 63]).context("63 bytes")?;
+    create("x").context("1 byte")?;
     Ok(())
 }
 
 fn exist(_: &mut Stage<'_>) -> Result<()> {
     let session = create("exist")?;
-    fails("the same name", abi::create(device()?, "exist"), Errno::EXIST)?;
+    fails("the same name", try_create("exist"), Errno::EXIST)?;
     let longer = create("exists")?;
     drop(session);
     create("exist").context("after the first was closed")?;
@@ -59,13 +63,15 @@ fn get_name(_: &mut Stage<'_>) -> Result<()> {
         let there = abi::name_of(&session).context("GET_NAME")?;
         let (text, rest) = there.split_at(name.len());
         ensure!(text == name && rest.iter().all(|byte| *byte == 0), "GET_NAME says {there:?}");
+        let there = session.name().context("its name")?;
+        ensure!(there.as_bytes() == name, "liblu says {there:?}");
     }
     Ok(())
 }
 
 fn unknown(_: &mut Stage<'_>) -> Result<()> {
+    fails("no such session", try_retrieve("nobody"), Errno::NOENT)?;
     let device = device()?;
-    fails("no such session", abi::retrieve(&device, "nobody"), Errno::NOENT)?;
     for name in [[0; SESSION_NAME_LENGTH], [b'x'; SESSION_NAME_LENGTH]] {
         let argument = RetrieveSession::new(name);
         let result = abi::raw(&device, RetrieveSession::OPCODE, argument.as_bytes());
@@ -87,7 +93,9 @@ fn odd_after(_: &mut Stage<'_>) -> Result<()> {
         let session = retrieve(name)?;
         let there = abi::name_of(&session).context("GET_NAME")?;
         ensure!(there.starts_with(name), "GET_NAME says {there:?}");
-        abi::finish(&session).context("FINISH")?;
+        let there = session.name().context("its name")?;
+        ensure!(there.as_bytes() == name, "liblu says {there:?}");
+        finish(session)?;
     }
     Ok(())
 }
@@ -100,16 +108,16 @@ fn holder_before(stage: &mut Stage<'_>) -> Result<()> {
 fn holder_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("holder")?;
     check_descriptor(&session, "holder")?;
-    fails("while it is held", abi::retrieve(device()?, "holder"), Errno::INVAL)?;
-    let copy = session.try_clone().context("dup")?;
-    drop(session);
-    fails("while a copy holds it", abi::retrieve(device()?, "holder"), Errno::INVAL)?;
-    abi::finish(&copy).context("FINISH")?;
+    fails("while it is held", try_retrieve("holder"), Errno::INVAL)?;
+    let copy = IncomingSession::from_fd(dup(&session)?, &"holder".parse()?)?;
+    drop(session.into_custody());
+    fails("while a copy holds it", try_retrieve("holder"), Errno::INVAL)?;
+    let finished = finish(copy)?;
     // C keeps the name until the descriptor is closed, ours has nothing of it any more.
     let errno = stage.kernel.pick(Errno::INVAL, Errno::NOENT);
-    fails("after FINISH", abi::retrieve(device()?, "holder"), errno)?;
-    drop(copy);
-    fails("after FINISH and close", abi::retrieve(device()?, "holder"), Errno::NOENT)
+    fails("after FINISH", try_retrieve("holder"), errno)?;
+    drop(finished);
+    fails("after FINISH and close", try_retrieve("holder"), Errno::NOENT)
 }
 
 fn share_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -121,8 +129,8 @@ fn share_after(_: &mut Stage<'_>) -> Result<()> {
     let outgoing = create("share").context("beside an incoming session")?;
     let incoming = retrieve("share")?;
     fails("RETRIEVE_FD on the outgoing", abi::retrieve_fd(&outgoing, 1), Errno::INVAL)?;
-    fails("RETRIEVE_FD on the incoming", abi::retrieve_fd(&incoming, 1), Errno::NOENT)?;
-    abi::finish(&incoming).context("FINISH")
+    fails("RETRIEVE_FD on the incoming", incoming.retrieve(1.into()), Errno::NOENT)?;
+    finish(incoming).map(drop)
 }
 
 /// A session that nobody finishes. It has no files: objects that they depend on would not be finished
@@ -139,7 +147,7 @@ fn gone_after(stage: &mut Stage<'_>) -> Result<()> {
         drop(retrieve(format!("gone-{}", stage.hop - 1))?);
     }
     for earlier in 1..stage.hop - 1 {
-        let result = abi::retrieve(device()?, format!("gone-{earlier}"));
+        let result = try_retrieve(format!("gone-{earlier}"));
         fails("a session of an earlier update", result, Errno::NOENT)?;
     }
     Ok(())

@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use liblu::kexec::KexecError;
+use liblu::{Backoff, IncomingSession, LiveUpdate, OutgoingSession, SessionName};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 
@@ -58,13 +60,21 @@ pub struct Stage<'a> {
     /// Files that stay open until the kernel is left.
     pub kept: &'a mut Vec<OwnedFd>,
     /// Loads the next kernel and calls `reboot(KEXEC)`; returns its error.
-    pub leave: &'a dyn Fn() -> Result<Errno>,
+    pub leave: &'a dyn Fn() -> Result<KexecError>,
 }
 
 impl Stage<'_> {
     /// Keeps a session until the kernel is left.
-    pub fn keep(&mut self, session: OwnedFd) {
-        self.kept.push(session);
+    pub fn keep(&mut self, session: impl Into<OwnedFd>) {
+        self.kept.push(session.into());
+    }
+
+    /// Keeps a new session with `file` under token 1.
+    pub fn hand_over(&mut self, name: impl AsRef<[u8]>, file: impl AsFd) -> Result<()> {
+        let session = create(name)?;
+        session.preserve(1.into(), file).context("PRESERVE_FD")?;
+        self.keep(session);
+        Ok(())
     }
 
     /// A number of things that takes long enough to be noticed, and not too long.
@@ -73,23 +83,47 @@ impl Stage<'_> {
     }
 }
 
-/// Opens the device.
+/// Opens the device, for raw commands. Nobody else can have it meanwhile, liblu neither.
 pub(super) fn device() -> Result<File> {
     abi::open().context("open /dev/liveupdate")
 }
 
-/// A new outgoing session.
-pub(super) fn create(name: impl AsRef<[u8]>) -> Result<OwnedFd> {
-    let name = name.as_ref();
-    abi::create(device()?, name)
-        .with_context(|| format!("CREATE_SESSION of `{}`", name.escape_ascii()))
+/// The device, through liblu. Nobody else has it while a scenario is played, so it is not waited for.
+pub(super) fn live_update() -> LiveUpdate {
+    LiveUpdate::new().with_backoff(Backoff::NONE)
 }
 
-/// An incoming session.
-pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<OwnedFd> {
+/// Creates a session; the error is liblu's.
+pub(super) fn try_create(name: impl AsRef<[u8]>) -> liblu::Result<OutgoingSession> {
+    live_update().create(&SessionName::new(name)?)
+}
+
+/// Retrieves a session; the error is liblu's.
+pub(super) fn try_retrieve(name: impl AsRef<[u8]>) -> liblu::Result<IncomingSession> {
+    live_update().retrieve(&SessionName::new(name)?)
+}
+
+/// A new outgoing session.
+pub(super) fn create(name: impl AsRef<[u8]>) -> Result<OutgoingSession> {
     let name = name.as_ref();
-    abi::retrieve(device()?, name)
-        .with_context(|| format!("RETRIEVE_SESSION of `{}`", name.escape_ascii()))
+    try_create(name).with_context(|| format!("CREATE_SESSION of `{}`", name.escape_ascii()))
+}
+
+/// An incoming session. liblu is loud if it is dropped unfinished on C: what a scenario closes on
+/// purpose, or finishes by a raw command, goes [into custody](IncomingSession::into_custody) first.
+pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<IncomingSession> {
+    let name = name.as_ref();
+    try_retrieve(name).with_context(|| format!("RETRIEVE_SESSION of `{}`", name.escape_ascii()))
+}
+
+/// Finishes a session, which stays open: what close does must not pass for what FINISH does.
+pub(super) fn finish(session: IncomingSession) -> Result<OutgoingSession> {
+    session.finish().context("FINISH")
+}
+
+/// Another descriptor of a session or file.
+pub(super) fn dup(of: impl AsFd) -> Result<OwnedFd> {
+    of.as_fd().try_clone_to_owned().context("dup")
 }
 
 /// A memfd that holds `text`.
@@ -120,14 +154,32 @@ pub(super) fn check_descriptor(session: impl AsFd, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// An error that the kernel has a number for.
+pub(super) trait Numbered: Debug {
+    /// The number.
+    fn number(&self) -> Errno;
+}
+
+impl Numbered for Errno {
+    fn number(&self) -> Errno {
+        *self
+    }
+}
+
+impl Numbered for liblu::Error {
+    fn number(&self) -> Errno {
+        self.errno()
+    }
+}
+
 /// Checks that something failed with `errno`.
-pub(super) fn fails<T: Debug>(
+pub(super) fn fails<T: Debug, E: Numbered>(
     what: &str,
-    result: rustix::io::Result<T>,
+    result: Result<T, E>,
     errno: Errno,
 ) -> Result<()> {
     match result {
-        Err(error) if error == errno => Ok(()),
+        Err(error) if error.number() == errno => Ok(()),
         Err(error) => bail!("{what}: {error:?}, not {errno:?}"),
         Ok(value) => bail!("{what}: succeeded with {value:?}, not {errno:?}"),
     }

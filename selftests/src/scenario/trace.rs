@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::stage::{Stage, create, memfd, retrieve};
+use super::stage::{Stage, create, finish, memfd, retrieve};
 use super::{Kernel, Scenario};
-use crate::abi;
 
 pub(super) const ALL: &[Scenario] =
     &[Scenario::across("tracepoints_say_what_was_done_and_how_long_it_took", before, after)];
@@ -79,7 +78,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     let mut kept = None;
     check(&["create: session=traced", "preserve: session=traced token=0x7"], || {
         let session = create("traced")?;
-        abi::preserve_fd(&session, memfd("x")?, 7).context("PRESERVE_FD")?;
+        session.preserve(7.into(), memfd("x")?).context("PRESERVE_FD")?;
         kept = Some(session);
         Ok(())
     })?;
@@ -88,7 +87,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn after(stage: &mut Stage<'_>) -> Result<()> {
     if stage.kernel == Kernel::C || stage.last == Some(Kernel::C) {
-        return abi::finish(retrieve("traced")?).context("FINISH");
+        return finish(retrieve("traced")?).map(drop);
     }
     let expected = [
         "retrieve_session: session=traced",
@@ -97,7 +96,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     ];
     check(&expected, || {
         let session = retrieve("traced")?;
-        abi::retrieve_fd(&session, 7).context("RETRIEVE_FD")?;
-        abi::finish(&session).context("FINISH")
+        session.retrieve(7.into()).context("RETRIEVE_FD")?;
+        finish(session).map(drop)
     })
 }

@@ -7,11 +7,10 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, ensure};
+use liblu::{Backoff, Error, LiveUpdate, OutgoingSession, SessionName, Token};
 use rustix::fs::{MemfdFlags, memfd_create};
-use selftests::abi;
 use selftests::event::Event;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +18,7 @@ use crate::system::Guest;
 
 /// Name of the session, and token of its only file.
 const SESSION: &str = "vm-test";
-const TOKEN: u64 = 0x7069_6431;
+const TOKEN: u32 = 0x7069_6431;
 
 /// What one hop tells the next.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -37,21 +36,31 @@ impl State {
     }
 }
 
+/// The device: when PID 1 wants it, nobody else has it.
+fn device() -> LiveUpdate {
+    LiveUpdate::new().with_backoff(Backoff::NONE)
+}
+
+fn name() -> Result<SessionName> {
+    SessionName::new(SESSION).context("the name of the session")
+}
+
 /// Retrieves, checks and finishes what the last hop gave; in the first hop there must be nothing.
 pub(crate) fn take(guest: &Guest) -> Result<()> {
-    let device = abi::open().context("open /dev/liveupdate")?;
+    let device = device();
+    device.check().context("open /dev/liveupdate")?;
     guest.control.event(&Event::DeviceOpened);
-    let session = abi::retrieve(&device, SESSION);
+    let session = device.retrieve(&name()?);
     if guest.number == 1 {
         ensure!(
-            matches!(session, Err(rustix::io::Errno::NOENT)),
+            matches!(session, Err(Error::NoSession(_))),
             "a fresh kernel answered {session:?} to RETRIEVE_SESSION, not ENOENT"
         );
         return Ok(());
     }
 
     let session = session.context("RETRIEVE_SESSION")?;
-    let file = abi::retrieve_fd(&session, TOKEN).context("RETRIEVE_FD")?;
+    let file = session.retrieve(Token::from(TOKEN)).context("RETRIEVE_FD")?;
     let mut file = File::from(file);
     file.rewind().context("rewind the memfd")?;
     let mut json = String::new();
@@ -65,19 +74,18 @@ pub(crate) fn take(guest: &Guest) -> Result<()> {
     expected.path.pop();
     ensure!(state == expected, "the last hop left {state:?}, expected {expected:?}");
 
-    abi::finish(&session).context("FINISH")?;
+    session.finish().context("FINISH")?;
     guest.control.event(&Event::Finished);
     Ok(())
 }
 
 /// Preserves the state for the next hop, which lasts as long as the session is held.
-pub(crate) fn give(guest: &Guest) -> Result<OwnedFd> {
-    let device = abi::open().context("open /dev/liveupdate")?;
-    let session = abi::create(&device, SESSION).context("CREATE_SESSION")?;
+pub(crate) fn give(guest: &Guest) -> Result<OutgoingSession> {
+    let session = device().create(&name()?).context("CREATE_SESSION")?;
     let file = memfd_create(SESSION, MemfdFlags::CLOEXEC).context("memfd_create")?;
     let mut file = File::from(file);
     serde_json::to_writer(&mut file, &State::of(guest)).context("write the state")?;
     file.flush().context("write the state")?;
-    abi::preserve_fd(&session, &file, TOKEN).context("PRESERVE_FD")?;
+    session.preserve(Token::from(TOKEN), &file).context("PRESERVE_FD")?;
     Ok(session)
 }

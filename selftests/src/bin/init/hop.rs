@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
+use liblu::kexec;
 use rustix::system::uname;
 use selftests::event::Event;
 use selftests::measure;
@@ -96,7 +97,7 @@ fn leave(guest: &Guest) -> Result<()> {
     guest.control.drain();
     // The kernel's own clock says from when on it was left.
     system::note(LEAVING);
-    let error = system::leave()?;
+    let error = kexec::reboot();
     drop(held);
-    Err(anyhow!("reboot(KEXEC): {error}"))
+    Err(error).context("reboot(KEXEC)")
 }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use liblu::kexec;
 use selftests::scenario::{self, Kernel, Side, Stage};
 
 use crate::hop::Verdict;
@@ -34,7 +35,7 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
         let leave = || {
             let next = next.as_ref().context("this is the last kernel")?;
             system::load(next, hop + 1)?;
-            system::leave()
+            Ok(kexec::reboot())
         };
         let mut stage =
             Stage { hop, hops, kernel: this, last, is_debug, kept: &mut kept, leave: &leave };

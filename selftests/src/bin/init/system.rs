@@ -5,17 +5,17 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rustix::io::Errno;
+use anyhow::{Context, Result};
+use liblu::kexec::Kernel;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
+use selftests::payload;
 use selftests::plan::{HOP_PARAMETER, Hop, INITRAMFS_FILE, PAYLOAD_DEVICE, PLAN_FILE, Plan};
-use selftests::{kexec, payload};
 
 use crate::control::Control;
 
@@ -83,14 +83,13 @@ pub(crate) fn set_up() -> Result<Guest> {
     Ok(Guest { control, plan, number: hop_number(&cmdline)?, kept: Vec::new() })
 }
 
-/// Loads the kernel of `hop`, number `number`, for [`leave`].
+/// Loads the kernel of `hop`, number `number`, for [`liblu::kexec::reboot`].
 pub(crate) fn load(hop: &Hop, number: usize) -> Result<()> {
     let kernel = unpack(&hop.kernel, "/run/kernel")?;
     let initramfs = unpack(INITRAMFS_FILE, "/run/initramfs")?;
     let cmdline = format!("{} {HOP_PARAMETER}={number}", hop.cmdline);
-    let cmdline = CString::new(cmdline).context("the command line has a NUL")?;
-    kexec::load(kernel.as_fd(), initramfs.as_fd(), &cmdline)
-        .with_context(|| format!("kexec_file_load of `{}`", hop.kernel))?;
+    let next = Kernel::new(&kernel).initrd(&initramfs).cmdline(cmdline);
+    next.load().with_context(|| format!("kexec_file_load of `{}`", hop.kernel))?;
     // The loaded kernel is a copy; the memory is better used by the tests.
     let _ = fs::remove_file("/run/kernel");
     let _ = fs::remove_file("/run/initramfs");
@@ -114,14 +113,6 @@ pub(crate) fn scan_for_leaks(since: Instant) -> Result<()> {
         note(&format!("kmemleak: {line}"));
     }
     Ok(())
-}
-
-/// Calls `reboot(KEXEC)`, and returns its error: it does not come back otherwise.
-pub(crate) fn leave() -> Result<Errno> {
-    match reboot(RebootCommand::Kexec) {
-        Ok(()) => bail!("reboot(KEXEC) came back without an error"),
-        Err(error) => Ok(error),
-    }
 }
 
 /// Ends the virtual machine: QEMU runs with `-no-reboot`.

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Programs that are linked with liblu, as a user would start them.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Scenario;
+use super::stage::Stage;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::across("a_cache_keeps_its_data", in_rust_before, in_rust_after),
+    Scenario::across("a_cache_in_c_keeps_its_data", in_c_before, in_c_after),
+    Scenario::across("a_cache_of_rust_is_taken_over_by_one_in_c", mixed_before, mixed_after),
+    Scenario::across("a_client_without_rights_needs_only_its_session", hand_before, hand_after),
+    Scenario::across("a_vmm_in_c_keeps_its_guest", guest_before, guest_after),
+    Scenario::here("a_cache_may_change_its_mind", changes_its_mind),
+];
+
+/// The examples of liblu.
+const IN_RUST: &str = "/bin/cache";
+const IN_C: &str = "/bin/cache-c";
+const HANDOFF: &str = "/bin/handoff";
+const VMM: &str = "/bin/vmm";
+
+/// Keys of a cache.
+const KEYS: usize = 40;
+
+/// How long a program may take to begin.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A cache that runs, and a line to it.
+struct Cache {
+    child: Child,
+    line: BufReader<UnixStream>,
+}
+
+impl Cache {
+    fn start(program: &str, name: &str) -> Result<Self> {
+        let socket = format!("/run/{name}");
+        let _ = std::fs::remove_file(&socket);
+        let mut child = Command::new(program)
+            .args([name, &socket])
+            .spawn()
+            .with_context(|| format!("start {program}"))?;
+        let begin = Instant::now();
+        let line = loop {
+            match UnixStream::connect(&socket) {
+                Ok(line) => break BufReader::new(line),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                    ) => {}
+                Err(error) => return Err(error).context("connect to the cache"),
+            }
+            if let Some(status) = child.try_wait().context("wait for the cache")? {
+                bail!("{program} ended with {status}");
+            }
+            ensure!(begin.elapsed() < PATIENCE, "{program} does not listen");
+            thread::sleep(Duration::from_millis(5));
+        };
+        Ok(Self { child, line })
+    }
+
+    fn ask(&mut self, request: &str) -> Result<String> {
+        writeln!(self.line.get_mut(), "{request}").context("write to the cache")?;
+        let mut answer = String::new();
+        self.line.read_line(&mut answer).context("read from the cache")?;
+        Ok(answer.trim_end_matches('\n').to_owned())
+    }
+
+    fn expect(&mut self, request: &str, expected: &str) -> Result<()> {
+        let answer = self.ask(request)?;
+        ensure!(answer == expected, "`{request}` is answered with `{answer}`, not `{expected}`");
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        self.expect("count", "count 0")?;
+        for key in 0..KEYS {
+            self.expect(&format!("set key-{key} a value that is replaced"), "ok")?;
+            self.expect(&format!("set key-{key} value {key}"), "ok")?;
+        }
+        self.expect("get no-such-key", "none")?;
+        self.expect("set", "error no such request")
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.expect("count", &format!("count {KEYS}"))?;
+        for key in 0..KEYS {
+            self.expect(&format!("get key-{key}"), &format!("value value {key}"))?;
+        }
+        // It goes on as if nothing had been.
+        self.expect("set one-more x", "ok")?;
+        self.expect("get one-more", "value x")
+    }
+
+    /// As a crash ends it.
+    fn kill(mut self) -> Result<()> {
+        self.child.kill().context("kill the cache")?;
+        self.child.wait().context("wait for the cache").map(drop)
+    }
+}
+
+/// Starts a cache, fills it and makes it ready; it runs until the kernel is left.
+fn before(program: &str, name: &str) -> Result<()> {
+    let mut cache = Cache::start(program, name)?;
+    cache.fill()?;
+    cache.expect("preserve", "ok")?;
+    cache.expect("set too late", "busy")?;
+    cache.expect("get key-7", "value value 7")
+}
+
+fn after(program: &str, name: &str) -> Result<()> {
+    let mut cache = Cache::start(program, name)?;
+    cache.check()?;
+    cache.kill()
+}
+
+fn in_rust_before(_: &mut Stage<'_>) -> Result<()> {
+    before(IN_RUST, "cache")
+}
+
+fn in_rust_after(_: &mut Stage<'_>) -> Result<()> {
+    after(IN_RUST, "cache")
+}
+
+fn in_c_before(_: &mut Stage<'_>) -> Result<()> {
+    before(IN_C, "cache-c")
+}
+
+fn in_c_after(_: &mut Stage<'_>) -> Result<()> {
+    after(IN_C, "cache-c")
+}
+
+fn mixed_before(_: &mut Stage<'_>) -> Result<()> {
+    before(IN_RUST, "cache-mixed")
+}
+
+fn mixed_after(_: &mut Stage<'_>) -> Result<()> {
+    after(IN_C, "cache-mixed")
+}
+
+/// A cache that was to be updated and is not; and one that crashes, whose data is gone as ever.
+fn changes_its_mind(_: &mut Stage<'_>) -> Result<()> {
+    for program in [IN_RUST, IN_C] {
+        let mut cache = Cache::start(program, "cache-mind")?;
+        cache.fill()?;
+        for _ in 0..2 {
+            cache.expect("preserve", "ok")?;
+            cache.expect("set x y", "busy")?;
+            cache.expect("cancel", "ok")?;
+            cache.expect("set x y", "ok")?;
+        }
+        cache.expect("preserve", "ok")?;
+        cache.kill()?;
+        let mut cache = Cache::start(program, "cache-mind")?;
+        cache.expect("count", "count 0")?;
+        cache.expect("preserve", "ok")?;
+        cache.kill()?;
+    }
+    Ok(())
+}
+
+/// Starts one side of a program, and returns what it says first.
+fn start(program: &str, side: &str) -> Result<(Child, BufReader<ChildStdout>, String)> {
+    let mut child = Command::new(program)
+        .arg(side)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {program}"))?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let mut said = String::new();
+    output.read_line(&mut said).context("read its output")?;
+    Ok((child, output, said.trim_end().to_owned()))
+}
+
+/// The side before the update.
+fn start_before(program: &str) -> Result<()> {
+    let (_child, output, said) = start(program, "before")?;
+    ensure!(said == "ready", "it says `{said}`");
+    // It runs until the kernel is left, and must not find its output closed.
+    std::mem::forget(output);
+    Ok(())
+}
+
+/// The side after it.
+fn start_after(program: &str) -> Result<()> {
+    let (mut child, _output, said) = start(program, "after")?;
+    let status = child.wait().context("wait for it")?;
+    ensure!(said == "done" && status.success(), "it says `{said}` and ends with {status}");
+    Ok(())
+}
+
+fn hand_before(_: &mut Stage<'_>) -> Result<()> {
+    start_before(HANDOFF)
+}
+
+fn hand_after(_: &mut Stage<'_>) -> Result<()> {
+    start_after(HANDOFF)
+}
+
+fn guest_before(_: &mut Stage<'_>) -> Result<()> {
+    start_before(VMM)
+}
+
+fn guest_after(_: &mut Stage<'_>) -> Result<()> {
+    start_after(VMM)?;
+    // Now there is nothing, and it says so.
+    let (mut child, _output, said) = start(VMM, "after")?;
+    let status = child.wait().context("wait for it")?;
+    ensure!(said == "cold" && status.code() == Some(3), "it says `{said}` and ends with {status}");
+    Ok(())
+}
