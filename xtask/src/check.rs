@@ -4,13 +4,17 @@
 //!
 //! All checks run, whatever the others found, so that one run tells all there is to correct.
 
+mod api;
 mod clippy;
 mod deny;
+mod difference;
 mod docs;
 mod files;
 mod fmt;
+mod header;
 mod inventory;
-mod invocation;
+pub(crate) mod invocation;
+mod package;
 mod report;
 #[cfg(test)]
 mod sample;
@@ -34,8 +38,11 @@ const ALL: &[&dyn Check] = &[
     &size::Size,
     &style::Style,
     &inventory::Inventory,
+    &header::Header,
     &clippy::Clippy,
     &docs::Docs,
+    &api::PublicApi,
+    &package::PACKAGE,
     &deny::Deny,
 ];
 

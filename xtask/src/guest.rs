@@ -27,14 +27,21 @@ const SECTOR: u64 = 512;
 
 /// Builds PID 1 of the guest, static, with the host's cargo.
 pub(crate) fn build_init(cache: &Cache, project: &Project) -> Result<PathBuf> {
+    let folder = build_static(cache, project, &["--package", "selftests", "--bin", "init"])?;
+    Ok(folder.join("init"))
+}
+
+/// Builds programs for the guest, static, with the host's cargo, and returns the folder where they
+/// are.
+pub(crate) fn build_static(cache: &Cache, project: &Project, what: &[&str]) -> Result<PathBuf> {
     let target = project.folder.join("target/guest");
     let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release", "--package", "selftests"]);
-    command.args(["--bin", "init", "--target", TARGET, "--target-dir"]).arg(&target);
+    command.args(["build", "--quiet", "--locked", "--release"]).args(what);
+    command.args(["--target", TARGET, "--target-dir"]).arg(&target);
     command.current_dir(&project.folder);
     command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     build(command, cache)?;
-    Ok(target.join(TARGET).join("release/init"))
+    Ok(target.join(TARGET).join("release"))
 }
 
 fn build(command: Command, cache: &Cache) -> Result<()> {

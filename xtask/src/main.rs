@@ -6,10 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod cache;
 mod check;
+mod clients;
+mod dist;
 mod failure;
 mod guest;
+mod header;
 mod interrupt;
 mod judge;
 mod kernel;
@@ -43,7 +47,8 @@ enum Task {
     /// Kernels for people who work on them
     #[command(subcommand)]
     Kernel(task::kernel::Command),
-    /// Formatting, lints, style, sizes, `unsafe`, licences, dependencies, docs: all that needs no kernel
+    /// Formatting, lints, style, sizes, `unsafe`, licences, dependencies, docs, APIs, packages: all
+    /// that needs no kernel
     Check {
         /// Only these checks
         names: Vec<String>,
@@ -55,6 +60,12 @@ enum Task {
     Test,
     /// See that guests that go wrong on purpose are reported as exactly that
     SelfTest(Box<task::self_test::Options>),
+    /// Install liblu for C programs: library, header, pkg-config file, manual pages
+    Dist(task::dist::Options),
+    /// Write the public API of the libraries as text
+    Api,
+    /// Write the C header of liblu
+    Header,
     /// See that the crate of the user-space ABI and the kernel's header say the same
     HeaderCheck(task::header_check::Options),
     /// What is there, what is missing, what would be done
@@ -80,6 +91,9 @@ fn main() -> ExitCode {
         Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),
         Task::SelfTest(options) => task::self_test::run(options),
+        Task::Dist(options) => task::dist::run(options),
+        Task::Api => task::api::run(),
+        Task::Header => task::header::run(),
         Task::HeaderCheck(options) => task::header_check::run(options),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::cache::{Cache, Lock};
+use crate::clients::Clients;
 use crate::failure::Failure;
 use crate::guest;
 use crate::kernel::{Builder, Image, Implementation, Profile, Recipe};
@@ -71,6 +72,8 @@ pub(crate) struct Ready {
     pub(crate) programs: Programs,
     /// PID 1 of the guest.
     pub(crate) init: PathBuf,
+    /// Examples of liblu.
+    pub(crate) clients: Clients,
 }
 
 impl Workshop {
@@ -169,6 +172,7 @@ impl Ready {
         if !programs.exist() {
             programs.prepare(cache, root, &workshop.tree(&lock)?, &lock)?;
         }
-        Ok(Self { workshop, images, programs, init })
+        let clients = Clients::build(cache, &workshop.project, root)?;
+        Ok(Self { workshop, images, programs, init, clients })
     }
 }

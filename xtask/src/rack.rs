@@ -126,7 +126,8 @@ impl<'a> Rack<'a> {
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
         let file = |name: &str| folder.join(name);
-        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, self.ready.programs.all())?;
+        let programs = self.ready.programs.all().chain(self.ready.clients.all());
+        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, programs)?;
         let kernels = self.ready.images.iter();
         let kernels: Vec<_> =
             kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();

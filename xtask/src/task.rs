@@ -2,9 +2,12 @@
 
 //! The tasks of `cargo xtask`, one file each.
 
+pub(crate) mod api;
 pub(crate) mod bench;
 pub(crate) mod clean;
+pub(crate) mod dist;
 pub(crate) mod doctor;
+pub(crate) mod header;
 pub(crate) mod header_check;
 pub(crate) mod kernel;
 pub(crate) mod self_test;

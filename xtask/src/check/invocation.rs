@@ -22,7 +22,7 @@ const NOT_FOUND: i32 = 127;
 const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
 
 /// A command with its arguments and the part of its environment that matters.
-pub(super) struct Invocation {
+pub(crate) struct Invocation {
     env: Vec<(&'static str, &'static str)>,
     quiet: bool,
     words: Vec<OsString>,
@@ -30,7 +30,7 @@ pub(super) struct Invocation {
 
 impl Invocation {
     /// A command of these words, of which the first names the program.
-    pub(super) fn new<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Self {
+    pub(crate) fn new<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Self {
         Self {
             env: Vec::new(),
             quiet: false,
@@ -39,25 +39,25 @@ impl Invocation {
     }
 
     /// Adds arguments.
-    pub(super) fn args<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+    pub(crate) fn args<W: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
         self.words.extend(words.into_iter().map(|w| w.as_ref().into()));
         self
     }
 
     /// Sets an environment variable.
-    pub(super) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.env.push((name, value));
         self
     }
 
     /// Keeps cargo from listing the crates it compiles, which only hides what is wrong.
-    pub(super) fn quiet(mut self) -> Self {
+    pub(crate) fn quiet(mut self) -> Self {
         self.quiet = true;
         self
     }
 
     /// Runs it in `folder` and gives back all that it wrote.
-    pub(super) fn output(&self, folder: &Path) -> Result<Output> {
+    pub(crate) fn output(&self, folder: &Path) -> Result<Output> {
         let (program, args) = self.words.split_first().context("a command of no words")?;
         let mut command = bound(program);
         command.args(args).envs(self.env.iter().copied());
@@ -112,7 +112,7 @@ impl Display for Invocation {
 }
 
 /// All that a command said, or else how it ended.
-pub(super) fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     let parts = [stdout.trim(), stderr.trim()];

@@ -50,6 +50,8 @@ const COMMENTS: &[(&[&str], &[Comment])] = &[
     (&["h", "S", "lds"], &[("/* ", " */"), ("// ", "")]),
     (&["md", "html", "xml", "svg"], &[("<!-- ", " -->")]),
     (&["rst"], &[(".. ", "")]),
+    // Manual pages.
+    (&["3", "7"], &[(".\\\" ", "")]),
 ];
 
 /// Comments of all other files.

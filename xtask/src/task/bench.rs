@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use selftests::event::Event;
-use selftests::measure::{Load, Measurement};
+use selftests::measure::{BY_IOCTL, BY_LIBLU, Load, Measurement};
 use selftests::plan::{Action, Hop, LEAVING, Plan, Step};
 use selftests::scenario::Side;
 
@@ -48,6 +48,7 @@ const LOADS: &[(Load, usize)] = &[
     (Load::Sessions, 10_000),
     (Load::Files, 1_000),
     (Load::Files, 10_000),
+    (Load::Library, 1_000),
 ];
 
 /// Memory of a machine, in MiB.
@@ -131,7 +132,48 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "ten times as many take more than {MOST_GROWTH} times the instructions: {}",
         quadratic.join(", ")
     );
+    let costs: Vec<_> = columns.iter().flat_map(through_liblu).collect();
+    let lines: Vec<_> = costs.iter().map(Cost::line).collect();
+    say(&format!("{}\n", lines.join("\n")))?;
+    let dear: Vec<_> =
+        costs.iter().filter(|cost| cost.more > MOST_OF_LIBLU).map(Cost::line).collect();
+    ensure!(
+        dear.is_empty(),
+        "liblu costs more than {MOST_OF_LIBLU} instructions a call: {}",
+        dear.join(", ")
+    );
     Ok(())
+}
+
+/// Instructions that a call through liblu may take beyond those of the raw ioctl.
+const MOST_OF_LIBLU: i64 = 200;
+
+/// What a call through liblu takes beyond the raw ioctl.
+#[derive(Debug, PartialEq)]
+struct Cost<'a> {
+    name: &'a str,
+    hops: &'a str,
+    /// Instructions.
+    more: i64,
+}
+
+impl Cost<'_> {
+    fn line(&self) -> String {
+        format!("liblu, {} ({}): {:+} instructions a call", self.name, self.hops, self.more)
+    }
+}
+
+fn through_liblu(column: &Column) -> Vec<Cost<'_>> {
+    let pairs = column.figures.iter().filter_map(|through| {
+        let name = through.name.strip_suffix(BY_LIBLU)?;
+        let is_raw = |it: &&Figure| it.name.strip_suffix(BY_IOCTL) == Some(name);
+        let raw = column.figures.iter().find(is_raw)?;
+        let whole = |figure: &Figure| i64::try_from(figure.instructions).unwrap_or(i64::MAX);
+        let count = i64::try_from(through.count.max(1)).unwrap_or(i64::MAX);
+        let more = whole(through).saturating_sub(whole(raw)) / count;
+        Some(Cost { name, hops: &column.hops, more })
+    });
+    pairs.collect()
 }
 
 /// What is neither linear nor n log n: ten times as many take so many times more.
@@ -193,6 +235,7 @@ fn measure(
         Load::Pairs => LEAVE_PAIRS,
         Load::Sessions => "freeze and write many sessions",
         Load::Files => "freeze and write many files",
+        Load::Library => return Ok(figures),
     };
     figures.push(Figure { name: name.into(), count, instructions: leave });
     Ok(figures)
@@ -282,6 +325,21 @@ mod tests {
         fn no_line_makes_the_parser_panic(line in "\\[?.*\\]?.*") {
             let _ = stamp(&line);
         }
+    }
+
+    #[test]
+    fn a_call_through_liblu_is_compared_with_the_raw_one() {
+        let figure =
+            |name: &str, count, instructions| Figure { name: name.into(), count, instructions };
+        let figures = vec![
+            figure("PRESERVE_FD", 16, 9_999),
+            figure("PRESERVE_FD by ioctl", 1_000, 5_000_000),
+            figure("PRESERVE_FD by liblu", 1_000, 5_040_000),
+        ];
+        let column = Column { hops: "rust,rust".into(), figures };
+        let costs = through_liblu(&column);
+        assert_eq!(costs, [Cost { name: "PRESERVE_FD", hops: "rust,rust", more: 40 }]);
+        assert_eq!(costs[0].line(), "liblu, PRESERVE_FD (rust,rust): +40 instructions a call");
     }
 
     #[test]

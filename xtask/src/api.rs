@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The public API of the libraries as text, in a file of each: what changes there, programs see.
+
+pub(crate) mod compatibility;
+mod rustdoc;
+pub(crate) mod tag;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use semver::Version;
+use serde::Deserialize;
+
+use crate::check::invocation::{Invocation, said};
+
+/// A crate that others link.
+pub(crate) struct Library {
+    /// What cargo calls it.
+    pub(crate) name: &'static str,
+    /// Where it lies in the project.
+    pub(crate) folder: &'static str,
+}
+
+/// All of them, each after those that it needs. None has features, so each has one API.
+pub(crate) const LIBRARIES: [Library; 2] = [
+    Library { name: "liveupdate_uapi", folder: "uapi" },
+    Library { name: "liblu", folder: "liblu" },
+];
+
+impl Library {
+    /// The file with its API, in the project.
+    pub(crate) fn file(&self) -> String {
+        format!("{}/api.txt", self.folder)
+    }
+}
+
+/// A library as it is now.
+pub(crate) struct Api {
+    /// Which one.
+    pub(crate) library: &'static Library,
+    /// What it would be released as.
+    pub(crate) version: Version,
+    /// What its file should contain.
+    pub(crate) text: String,
+}
+
+/// What cargo says of the workspace.
+#[derive(Deserialize)]
+struct Workspace {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+/// What cargo says of a crate.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    license: Option<String>,
+}
+
+/// The libraries of `project` as they are now.
+pub(crate) fn make(project: &Path) -> Result<Vec<Api>> {
+    let Workspace { packages, target_directory } = workspace(project)?;
+    let make = |library: &'static Library| {
+        let Library { name, folder } = library;
+        let package = packages.iter().find(|package| package.name == *name);
+        let package = package.with_context(|| format!("cargo knows no {name} in {folder}/"))?;
+        let version = Version::parse(&package.version);
+        let version = version.with_context(|| format!("the version of {name}"))?;
+        let items = rustdoc::items(project, &target_directory, name)?;
+        let text = text(package.license.as_deref().unwrap_or_default(), &items);
+        Ok(Api { library, version, text })
+    };
+    LIBRARIES.iter().map(make).collect()
+}
+
+fn workspace(project: &Path) -> Result<Workspace> {
+    let metadata = Invocation::new(["cargo", "metadata", "--no-deps", "--format-version", "1"]);
+    let output = metadata.output(project)?;
+    ensure!(output.status.success(), "`{metadata}` said: {}", said(&output));
+    serde_json::from_slice(&output.stdout).with_context(|| format!("read what `{metadata}` said"))
+}
+
+/// The file of a library under `licence` with these items.
+fn text(licence: &str, items: &[String]) -> String {
+    let mut text = format!("# SPDX-License-Identifier: {licence}\n");
+    text += "# The public API, written by `cargo xtask api`.\n";
+    for item in items {
+        text += item;
+        text += "\n";
+    }
+    text
+}
+
+/// The items in the file of a library.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with("# "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let lines = ["#[non_exhaustive] pub enum a::B", "pub a::B::C"].map(str::to_owned);
+        let text = text("MIT", &lines);
+        assert!(text.starts_with("# SPDX-License-Identifier: MIT\n"), "{text}");
+        assert!(items(&text).eq(lines));
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Programs that are linked with liblu: its examples, which are run over a kexec.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use crate::cache::Cache;
+use crate::dist::{self, Place};
+use crate::failure::NextStep;
+use crate::guest;
+use crate::process::Job;
+use crate::project::Project;
+use crate::toolchain::Root;
+
+/// Those in Rust: examples of the crate `liblu`.
+const IN_RUST: &[&str] = &["cache", "handoff"];
+
+/// Those in C: names in the guest, and sources in `liblu/capi/examples`.
+const IN_C: &[(&str, &str)] = &[("cache-c", "cache.c"), ("vmm", "vmm.c")];
+
+/// Compiles a program, static: there is no C library in the guest.
+///
+/// Arguments: where liblu is installed, the source, the program.
+const COMPILE: &str = r#"
+dist=$1 source=$2 program=$3
+cc -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -o "$program.new" "$source" \
+    -I"$dist/usr/include" -L"$dist/usr/lib" -llu
+mv "$program.new" "$program"
+"#;
+
+/// The programs, built.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients(Vec<(&'static str, PathBuf)>);
+
+impl Clients {
+    /// Builds what has changed.
+    pub(crate) fn build(cache: &Cache, project: &Project, root: &Root) -> Result<Self> {
+        let folder = guest::build_static(cache, project, &["--package", "liblu", "--examples"])?;
+        let mut all: Vec<_> =
+            IN_RUST.iter().map(|name| (*name, folder.join("examples").join(name))).collect();
+        all.extend(in_c(cache, project, root)?);
+        Ok(Self(all))
+    }
+
+    /// Name and path of each.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        self.0.iter().cloned()
+    }
+}
+
+fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static str, PathBuf)>> {
+    let folder = project.folder.join("target/guest/c");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let log = cache.path("logs", "clients.log");
+    let place = Place { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
+    let library = dist::build(&project.folder, &log)?;
+    let header = crate::header::path(&project.folder);
+    let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
+    let mut programs = Vec::new();
+    for (name, source) in IN_C {
+        let source = project.folder.join("liblu/capi/examples").join(source);
+        let program = folder.join(name);
+        if modified(&program) <= modified(&source).max(liblu.flatten()) {
+            dist::install(&project.folder, &library, &place)?;
+            let mut command = root.command("sh", &folder, &[&project.folder]);
+            command.args(["-ec", COMPILE, "compile"]).args([&place.destdir, &source, &program]);
+            Job::new(command, &log).run().or_advise(|| {
+                let next =
+                    format!("mend the error above; the whole output is in {}", log.display());
+                (format!("{} does not build", source.display()), next)
+            })?;
+        }
+        programs.push((*name, program));
+    }
+    Ok(programs)
+}
+
+/// When a file was written; `None`, which is less than any time, if it is not there.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|there| there.modified()).ok()
+}

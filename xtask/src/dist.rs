@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! liblu as C programs find it: library, header, pkg-config file, manual pages.
+
+mod man;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::header;
+use crate::process::{Job, bound};
+
+/// The crate, in the project.
+const CRATE: &str = "liblu/capi";
+
+/// What a version of liblu is called in the names of files.
+pub(crate) struct Version(String);
+
+impl Version {
+    /// The one of this checkout.
+    pub(crate) fn this() -> Self {
+        Self(env!("CARGO_PKG_VERSION").into())
+    }
+
+    /// The part that changes when old programs do not run any more: before 1.0, that is the minor
+    /// version. `liblu/capi/build.rs` agrees.
+    fn of_abi(&self) -> String {
+        let mut parts = self.0.split('.');
+        let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
+        if major == "0" { format!("0.{minor}") } else { major.into() }
+    }
+}
+
+/// Where it goes.
+pub(crate) struct Place {
+    /// Stands before all paths, and is not part of them: the folder that a package is made in.
+    pub(crate) destdir: PathBuf,
+    /// Below this, absolute: `/usr/local`.
+    pub(crate) prefix: PathBuf,
+    /// Folder of libraries, absolute or below the prefix.
+    pub(crate) libdir: PathBuf,
+}
+
+impl Place {
+    fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = self.prefix.join(path);
+        let inner = path.components().filter(|part| !matches!(part, Component::RootDir));
+        if self.destdir.as_os_str().is_empty() {
+            path
+        } else {
+            self.destdir.join(inner.collect::<PathBuf>())
+        }
+    }
+}
+
+/// Builds the libraries, and returns the folder where they are.
+pub(crate) fn build(project: &Path, log: &Path) -> Result<PathBuf> {
+    let target = project.join("target/dist");
+    let mut command = bound("cargo");
+    command.args(["build", "--quiet", "--locked", "--release", "--package", "liblu-capi"]);
+    command.arg("--target-dir").arg(&target).current_dir(project);
+    Job::new(command, log).run().context("build liblu")?;
+    Ok(target.join("release"))
+}
+
+/// Installs everything; the libraries are in the folder `built`. Returns what was written.
+pub(crate) fn install(project: &Path, built: &Path, place: &Place) -> Result<Vec<PathBuf>> {
+    let version = Version::this();
+    let mut writer = Writer { place, written: Vec::new() };
+    let libdir = &place.libdir;
+    let shared = format!("liblu.so.{}", version.0);
+    let soname = format!("liblu.so.{}", version.of_abi());
+    writer.copy(&built.join("liblu.so"), &libdir.join(&shared), 0o755)?;
+    if soname != shared {
+        writer.link(&shared, &libdir.join(&soname))?;
+    }
+    writer.link(&soname, &libdir.join("liblu.so"))?;
+    writer.copy(&built.join("liblu.a"), &libdir.join("liblu.a"), 0o644)?;
+
+    let text = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let header = text(header::path(project))?;
+    writer.write("include/liblu.h", &header)?;
+    let fill = |text: &str, values: &[(&str, &str)]| {
+        values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    };
+    let absolute = place.prefix.join(libdir);
+    let settings = [
+        ("@PREFIX@", &*place.prefix.to_string_lossy()),
+        ("@LIBDIR@", &*absolute.to_string_lossy()),
+        ("@VERSION@", &version.0),
+    ];
+    let pc = fill(&text(project.join(CRATE).join("liblu.pc.in"))?, &settings);
+    writer.write(libdir.join("pkgconfig/liblu.pc"), &pc)?;
+
+    let functions = man::functions(&header);
+    for function in &functions {
+        let path = format!("share/man/man3/{}.3", function.name);
+        writer.write(path, &function.page(&version.0))?;
+    }
+    let overview = text(project.join(CRATE).join("man/liblu.7"))?;
+    let (rules, list) = (man::rules(&header), man::list(&functions));
+    let values = [("@VERSION@", &*version.0), ("@RULES@", &*rules), ("@FUNCTIONS@", &*list)];
+    writer.write("share/man/man7/liblu.7", &fill(&overview, &values))?;
+    Ok(writer.written)
+}
+
+/// Writes files so that each name stands for all of it or for what was there before.
+struct Writer<'a> {
+    place: &'a Place,
+    written: Vec<PathBuf>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        self.put(path.as_ref(), |to| {
+            fs::write(to, text)?;
+            fs::set_permissions(to, fs::Permissions::from_mode(0o644))
+        })
+    }
+
+    fn copy(&mut self, from: &Path, path: &Path, mode: u32) -> Result<()> {
+        self.put(path, |to| {
+            fs::copy(from, to)?;
+            fs::set_permissions(to, fs::Permissions::from_mode(mode))
+        })
+    }
+
+    fn link(&mut self, target: &str, path: &Path) -> Result<()> {
+        self.put(path, |to| symlink(target, to))
+    }
+
+    fn put(&mut self, path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+        let path = self.place.at(path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let scratch = path.with_file_name(format!(".{name}.new"));
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder)
+            .and_then(|()| match fs::remove_file(&scratch) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => make(&scratch),
+            })
+            .and_then(|()| fs::rename(&scratch, &path))
+            .with_context(|| format!("install {}", path.display()))?;
+        self.written.push(path);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destdir_stands_before_everything() {
+        let place = |destdir: &str| Place {
+            destdir: destdir.into(),
+            prefix: "/usr".into(),
+            libdir: "lib/x86_64-linux-gnu".into(),
+        };
+        assert_eq!(place("/tmp/x").at("include/liblu.h"), Path::new("/tmp/x/usr/include/liblu.h"));
+        assert_eq!(place("/tmp/x").at("/opt/lib/a"), Path::new("/tmp/x/opt/lib/a"));
+        assert_eq!(place("").at("include/liblu.h"), Path::new("/usr/include/liblu.h"));
+    }
+
+    #[test]
+    fn before_1_0_every_minor_version_has_its_own_name() {
+        let abi = |version: &str| Version(version.into()).of_abi();
+        assert_eq!([abi("0.1.7"), abi("1.2.3"), abi("2.0.0")], ["0.1", "1", "2"]);
+    }
+}

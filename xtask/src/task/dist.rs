@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask dist`: installs liblu for C programs.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cache::Cache;
+use crate::dist::{self, Place};
+use crate::failure::Failure;
+use crate::project::Project;
+use crate::say;
+
+/// Where things go; `DESTDIR` and `PREFIX` in the environment mean the same.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Folder that stands before all paths, to make a package in
+    #[arg(long, env = "DESTDIR", value_name = "DIR", default_value = "")]
+    destdir: PathBuf,
+    /// Folder below which everything is installed
+    #[arg(long, env = "PREFIX", value_name = "DIR", default_value = "/usr/local")]
+    prefix: PathBuf,
+    /// Folder of libraries, below the prefix or absolute
+    #[arg(long, value_name = "DIR", default_value = "lib")]
+    libdir: PathBuf,
+}
+
+/// Runs the task.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let Options { destdir, prefix, libdir } = options.clone();
+    if !prefix.is_absolute() {
+        let what = format!("the prefix {} is no absolute path", prefix.display());
+        return Err(Failure::new(what, "give one such as /usr; --destdir may be any folder").into());
+    }
+    let project = Project::open()?.folder;
+    let log = Cache::of_user()?.path("logs", "dist.log");
+    let built = dist::build(&project, &log)?;
+    let written = dist::install(&project, &built, &Place { destdir, prefix, libdir })?;
+    let lines: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
+    say(&(lines.join("\n") + "\n"))
+}
