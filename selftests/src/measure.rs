@@ -209,6 +209,12 @@ pub const BY_LIBLU: &str = " by liblu";
 fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
     let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;
     let device = abi::open().context("open the device")?;
+    // The first time, the kernel's caches are filled for all.
+    let session = abi::create(&device, "library").context("CREATE_SESSION")?;
+    for (number, file) in files.iter().enumerate() {
+        abi::preserve_fd(&session, file, token(number)).context("PRESERVE_FD")?;
+    }
+    drop(session);
     let session = abi::create(&device, "library").context("CREATE_SESSION")?;
     let (preserved, raw) = Meter::all("PRESERVE_FD by ioctl", count, || {
         let one = |(number, file)| abi::preserve_fd(&session, file, token(number));
