@@ -22,13 +22,17 @@ const IN_RUST: &[&str] = &["cache", "handoff"];
 /// Those in C: names in the guest, and sources in `liblu/capi/examples`.
 const IN_C: &[(&str, &str)] = &[("cache-c", "cache.c"), ("vmm", "vmm.c")];
 
-/// Compiles a program, static: there is no C library in the guest.
+/// Compiles a program as its author would, but for the place of liblu, and static: there is no C
+/// library in the guest.
 ///
 /// Arguments: where liblu is installed, the source, the program.
 const COMPILE: &str = r#"
 dist=$1 source=$2 program=$3
-cc -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -o "$program.new" "$source" \
-    -I"$dist/usr/include" -L"$dist/usr/lib" -llu
+export PKG_CONFIG_SYSROOT_DIR="$dist" PKG_CONFIG_LIBDIR="$dist/usr/lib/pkgconfig"
+# pkg-config would leave out /usr/include and /usr/lib, where compilers look anyway: not in here.
+export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+flags=$(pkg-config --static --cflags --libs liblu)
+cc -std=gnu11 -Wall -Wextra -Werror -O2 -static -s -o "$program.new" "$source" $flags
 mv "$program.new" "$program"
 "#;
 
