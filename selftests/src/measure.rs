@@ -112,6 +112,20 @@ pub fn run(
     }
 }
 
+fn preserve_all(session: &OwnedFd, files: &[OwnedFd]) -> rustix::io::Result<()> {
+    let one = |(number, file)| abi::preserve_fd(session, file, token(number));
+    files.iter().enumerate().try_for_each(one)
+}
+
+fn retrieve_all(
+    session: &OwnedFd,
+    files: &mut Vec<OwnedFd>,
+    count: usize,
+) -> rustix::io::Result<()> {
+    let mut one = |number| abi::retrieve_fd(session, token(number)).map(|it| files.push(it));
+    (0..count).try_for_each(&mut one)
+}
+
 fn pairs_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
     let device = abi::open().context("open the device")?;
     let mut meters = [Meter::new("CREATE_SESSION"), Meter::new("PRESERVE_FD"), Meter::new("close")];
@@ -177,10 +191,7 @@ fn files_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement
     let device = abi::open().context("open the device")?;
     let session = abi::create(&device, "files").context("CREATE_SESSION")?;
     let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;
-    let (preserved, cost) = Meter::all("preserve files", count, || {
-        let one = |(number, file)| abi::preserve_fd(&session, file, token(number));
-        files.iter().enumerate().try_for_each(one)
-    });
+    let (preserved, cost) = Meter::all("preserve files", count, || preserve_all(&session, &files));
     preserved.context("PRESERVE_FD")?;
     kept.push(session);
     Ok(vec![cost])
@@ -191,10 +202,8 @@ fn files_after(count: usize) -> Result<Vec<Measurement>> {
     let session = abi::retrieve(device.context("open the device")?, "files");
     let session = session.context("RETRIEVE_SESSION")?;
     let mut files = Vec::with_capacity(count);
-    let (retrieved, retrieve) = Meter::all("retrieve files", count, || {
-        let mut one = |number| abi::retrieve_fd(&session, token(number)).map(|it| files.push(it));
-        (0..count).try_for_each(&mut one)
-    });
+    let (retrieved, retrieve) =
+        Meter::all("retrieve files", count, || retrieve_all(&session, &mut files, count));
     retrieved.context("RETRIEVE_FD")?;
     let (finished, finish) = Meter::all("finish files", count, || abi::finish(&session));
     finished.context("FINISH")?;
@@ -211,15 +220,11 @@ fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measureme
     let device = abi::open().context("open the device")?;
     // The first time, the kernel's caches are filled for all.
     let session = abi::create(&device, "library").context("CREATE_SESSION")?;
-    for (number, file) in files.iter().enumerate() {
-        abi::preserve_fd(&session, file, token(number)).context("PRESERVE_FD")?;
-    }
+    preserve_all(&session, &files).context("PRESERVE_FD")?;
     drop(session);
     let session = abi::create(&device, "library").context("CREATE_SESSION")?;
-    let (preserved, raw) = Meter::all("PRESERVE_FD by ioctl", count, || {
-        let one = |(number, file)| abi::preserve_fd(&session, file, token(number));
-        files.iter().enumerate().try_for_each(one)
-    });
+    let (preserved, raw) =
+        Meter::all("PRESERVE_FD by ioctl", count, || preserve_all(&session, &files));
     preserved.context("PRESERVE_FD")?;
     drop(session);
     let session = abi::create(device, "library").context("CREATE_SESSION")?;
@@ -239,13 +244,10 @@ fn library_after(count: usize) -> Result<Vec<Measurement>> {
     let mut numbers = 0..u32::try_from(count).context("too many files")?;
     let mut files = Vec::with_capacity(count);
     // The first time, the file's handler does much more.
-    for number in 0..count {
-        drop(abi::retrieve_fd(&session, token(number)).context("RETRIEVE_FD")?);
-    }
-    let (retrieved, raw) = Meter::all("RETRIEVE_FD by ioctl", count, || {
-        let mut one = |number| abi::retrieve_fd(&session, token(number)).map(|it| files.push(it));
-        (0..count).try_for_each(&mut one)
-    });
+    retrieve_all(&session, &mut files, count).context("RETRIEVE_FD")?;
+    files.clear();
+    let (retrieved, raw) =
+        Meter::all("RETRIEVE_FD by ioctl", count, || retrieve_all(&session, &mut files, count));
     retrieved.context("RETRIEVE_FD")?;
     files.clear();
     let session = IncomingSession::try_from(session).context("a session of liblu")?;

@@ -64,23 +64,25 @@ fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static s
     let library = dist::build(&project.folder, &log)?;
     let header = crate::header::path(&project.folder);
     let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
-    let mut programs = Vec::new();
-    for (name, source) in IN_C {
-        let source = project.folder.join("liblu/capi/examples").join(source);
-        let program = folder.join(name);
-        if modified(&program) <= modified(&source).max(liblu.flatten()) {
-            dist::install(&project.folder, &library, &place)?;
-            let mut command = root.command("sh", &folder, &[&project.folder]);
-            command.args(["-ec", COMPILE, "compile"]).args([&place.destdir, &source, &program]);
-            Job::new(command, &log).run().or_advise(|| {
-                let next =
-                    format!("mend the error above; the whole output is in {}", log.display());
-                (format!("{} does not build", source.display()), next)
-            })?;
-        }
-        programs.push((*name, program));
+    let all = IN_C.iter().map(|(name, source)| {
+        (*name, project.folder.join("liblu/capi/examples").join(source), folder.join(name))
+    });
+    let all: Vec<_> = all.collect();
+    let is_old =
+        |source: &Path, program: &Path| modified(program) <= modified(source).max(liblu.flatten());
+    let old: Vec<_> = all.iter().filter(|(_, source, program)| is_old(source, program)).collect();
+    if !old.is_empty() {
+        dist::install(&project.folder, &library, &place)?;
     }
-    Ok(programs)
+    for (_, source, program) in old {
+        let mut command = root.command("sh", &folder, &[&project.folder]);
+        command.args(["-ec", COMPILE, "compile"]).args([&place.destdir, source, program]);
+        Job::new(command, &log).run().or_advise(|| {
+            let next = format!("mend the error above; the whole output is in {}", log.display());
+            (format!("{} does not build", source.display()), next)
+        })?;
+    }
+    Ok(all.into_iter().map(|(name, _, program)| (name, program)).collect())
 }
 
 /// When a file was written; `None`, which is less than any time, if it is not there.

@@ -36,12 +36,8 @@ impl Failure {
         let mut words = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
-            let text = error.to_string();
-            // Some errors say what their source says.
-            if !words.ends_with(&text) {
-                words.push_str(": ");
-                words.push_str(&text);
-            }
+            words.push_str(": ");
+            words.push_str(&error.to_string());
             source = error.source();
         }
         Self { errno, words }
@@ -194,14 +190,19 @@ pub(crate) unsafe fn taken(fd: c_int) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Writes to the caller's room what there is room for.
+pub(crate) fn fill<T>(to: &mut [MaybeUninit<T>], from: impl IntoIterator<Item = T>) {
+    for (to, from) in to.iter_mut().zip(from) {
+        to.write(from);
+    }
+}
+
 /// Writes text with a NUL at its end into the caller's room, and returns its length without.
 pub(crate) fn write_text(to: &mut [MaybeUninit<c_char>], bytes: &[u8]) -> Outcome<c_int> {
     let length = bytes.len();
     let too_small = || Failure::room(&format!("{} bytes are needed", length + 1));
     let room = to.get_mut(..=length).ok_or_else(too_small)?;
-    for (to, from) in room.iter_mut().zip(bytes.iter().chain(&[0])) {
-        to.write(c_char::from_ne_bytes([*from]));
-    }
+    fill(room, bytes.iter().chain(&[0]).map(|byte| c_char::from_ne_bytes([*byte])));
     c_int::try_from(length).map_err(|_| too_small())
 }
 
@@ -210,11 +211,8 @@ pub(crate) fn handle<T>(handle: Option<T>) -> Outcome<T> {
     handle.ok_or_else(|| Failure::argument("the handle is null"))
 }
 
-/// Where a result goes.
-pub(crate) type Place<'a, T> = Option<&'a mut MaybeUninit<T>>;
-
 /// A place for a handle, which is null until there is one.
-pub(crate) fn place<T>(place: Place<'_, Option<T>>) -> Outcome<&mut Option<T>> {
+pub(crate) fn place<T>(place: Option<&mut MaybeUninit<Option<T>>>) -> Outcome<&mut Option<T>> {
     let place = place.ok_or_else(|| Failure::argument("there is no place for the result"))?;
     Ok(place.write(None))
 }

@@ -201,9 +201,7 @@ pub unsafe extern "C" fn lu_manifest_state(
         let too_small = || Failure::room(&format!("{} bytes are needed", bytes.len()));
         if room > 0 {
             let to = to.get_mut(..bytes.len()).ok_or_else(too_small)?;
-            for (to, from) in to.iter_mut().zip(bytes) {
-                to.write(*from);
-            }
+            border::fill(to, bytes.iter().copied());
         }
         c_int::try_from(bytes.len()).map_err(|_| too_small())
     })

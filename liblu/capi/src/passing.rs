@@ -3,7 +3,7 @@
 //! Sending descriptors over Unix sockets.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 
 use liblu::passing;
 
@@ -75,13 +75,9 @@ pub unsafe extern "C" fn lu_receive(
         }
         let length = c_int::try_from(message.bytes.len())
             .map_err(|_| Failure::room("the message is too long for an int"))?;
-        for (to, from) in to.iter_mut().zip(&message.bytes) {
-            to.write(*from);
-        }
+        border::fill(to, message.bytes);
         *count = message.fds.len();
-        for (to, fd) in fds.iter_mut().zip(message.fds) {
-            to.write(fd.into_raw_fd());
-        }
+        border::fill(fds, message.fds.into_iter().map(OwnedFd::into_raw_fd));
         Ok(length)
     })
 }

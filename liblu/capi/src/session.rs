@@ -4,10 +4,11 @@
 
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 use liblu::{
-    IncomingSession, LiveUpdate, OutgoingSession, SessionName, Support, Token, probe_session,
+    FromFdError, IncomingSession, LiveUpdate, OutgoingSession, SessionName, Support, Token,
+    probe_session,
 };
 
 use crate::border::{self, Failure, Outcome, enter, handle, place};
@@ -26,6 +27,29 @@ pub struct LuIncoming(pub(crate) IncomingSession);
 unsafe fn name(name: *const c_char) -> Outcome<SessionName> {
     // SAFETY: The caller promises the same.
     Ok(SessionName::new(unsafe { border::bytes(name, "the name") }?)?)
+}
+
+/// A session of a descriptor that C gives up if this succeeds; a null name is not checked.
+///
+/// # Safety
+///
+/// `fd` must be open and nobody else's; `name` must be null or NUL-terminated.
+unsafe fn taken<S: TryFrom<OwnedFd, Error = FromFdError>>(
+    fd: c_int,
+    name: *const c_char,
+    of_name: impl FnOnce(OwnedFd, &SessionName) -> Result<S, FromFdError>,
+) -> Outcome<S> {
+    // SAFETY: The caller promises that it is open during the call.
+    let copy = unsafe { border::copy(fd) }?;
+    let session = if name.is_null() {
+        S::try_from(copy)
+    } else {
+        // SAFETY: The caller promises the same.
+        of_name(copy, &unsafe { self::name(name) }?)
+    }?;
+    // SAFETY: The caller gives it up, and the session has a copy.
+    drop(unsafe { border::taken(fd) });
+    Ok(session)
 }
 
 pub(crate) fn token(number: u64) -> Outcome<Token> {
@@ -106,17 +130,9 @@ pub unsafe extern "C" fn lu_outgoing_from_fd(
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
-        // SAFETY: The caller promises that it is open during the call.
-        let copy = unsafe { border::copy(fd) }?;
-        let there = if name.is_null() {
-            OutgoingSession::try_from(copy)
-        } else {
-            // SAFETY: The caller promises the same.
-            OutgoingSession::from_fd(copy, &unsafe { self::name(name) }?)
-        }?;
+        // SAFETY: The caller promises the same.
+        let there = unsafe { taken(fd, name, OutgoingSession::from_fd) }?;
         *session = Some(Box::new(LuOutgoing(there)));
-        // SAFETY: The caller gives it up, and the session has a copy.
-        drop(unsafe { border::taken(fd) });
         Ok(0)
     })
 }
@@ -138,17 +154,9 @@ pub unsafe extern "C" fn lu_incoming_from_fd(
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
-        // SAFETY: The caller promises that it is open during the call.
-        let copy = unsafe { border::copy(fd) }?;
-        let there = if name.is_null() {
-            IncomingSession::try_from(copy)
-        } else {
-            // SAFETY: The caller promises the same.
-            IncomingSession::from_fd(copy, &unsafe { self::name(name) }?)
-        }?;
+        // SAFETY: The caller promises the same.
+        let there = unsafe { taken(fd, name, IncomingSession::from_fd) }?;
         *session = Some(Box::new(LuIncoming(there)));
-        // SAFETY: The caller gives it up, and the session has a copy.
-        drop(unsafe { border::taken(fd) });
         Ok(0)
     })
 }

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FsWord, fstat, fstatfs};
+use rustix::io::Errno;
 
 use super::running_is_before;
 
@@ -22,22 +23,20 @@ impl Once {
         running_is_before(7, 1).then(Self::default)
     }
 
-    /// Preserves a file with `preserve`; `None` if that was done before.
-    pub(super) fn preserve<T, E>(
+    /// Preserves a file with `preserve`; as later kernels, [`Errno::BUSY`] if that was done before.
+    pub(super) fn preserve(
         &self,
         file: BorrowedFd<'_>,
-        preserve: impl FnOnce() -> Result<T, E>,
-    ) -> Option<Result<T, E>> {
-        let Some(identity) = identity(file) else { return Some(preserve()) };
+        preserve: impl FnOnce() -> rustix::io::Result<()>,
+    ) -> rustix::io::Result<()> {
+        let Some(identity) = identity(file) else { return preserve() };
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.contains(&identity) {
-            return None;
+            return Err(Errno::BUSY);
         }
-        let result = preserve();
-        if result.is_ok() {
-            seen.push(identity);
-        }
-        Some(result)
+        preserve()?;
+        seen.push(identity);
+        Ok(())
     }
 }
 

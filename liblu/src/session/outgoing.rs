@@ -78,12 +78,9 @@ impl OutgoingSession {
         let preserve = || sys::preserve_fd(self.fd.as_fd(), file, token.get());
         let result = match &self.once {
             None => preserve(),
-            Some(once) => once.preserve(file, preserve).unwrap_or(Err(Errno::BUSY)),
+            Some(once) => once.preserve(file, preserve),
         };
-        match result {
-            Ok(()) => Ok(()),
-            Err(errno) => Err(preserve_error(token, errno)),
-        }
+        result.map_err(|errno| preserve_error(token, errno))
     }
 
     /// The name of the session.

@@ -287,6 +287,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn figure(name: &str, count: usize, instructions: u64) -> Figure {
+        Figure { name: name.into(), count, instructions }
+    }
+
     #[test]
     fn a_line_of_the_log_has_a_time() {
         assert_eq!(stamp("[    1.234567] kexec_core: Starting new kernel"), Some(1_234_567_000));
@@ -296,12 +300,10 @@ mod tests {
 
     #[test]
     fn what_leaving_costs_anyway_is_taken_off() {
-        let figure =
-            |name: &str, instructions| Figure { name: name.into(), count: 1, instructions };
         let figures = vec![
-            figure(LEAVE_PAIRS, 60),
-            figure("freeze and write many files", 1000),
-            figure("FINISH", 5),
+            figure(LEAVE_PAIRS, 1, 60),
+            figure("freeze and write many files", 1, 1000),
+            figure("FINISH", 1, 5),
         ];
         let left: Vec<u64> = without_shutdown(figures).iter().map(|it| it.instructions).collect();
         assert_eq!(left, [60, 940, 5]);
@@ -329,8 +331,6 @@ mod tests {
 
     #[test]
     fn a_call_through_liblu_is_compared_with_the_raw_one() {
-        let figure =
-            |name: &str, count, instructions| Figure { name: name.into(), count, instructions };
         let figures = vec![
             figure("PRESERVE_FD", 16, 9_999),
             figure("PRESERVE_FD by ioctl", 1_000, 5_000_000),
@@ -344,8 +344,6 @@ mod tests {
 
     #[test]
     fn what_grows_out_of_proportion_is_named() {
-        let figure =
-            |name: &str, count, instructions| Figure { name: name.to_owned(), count, instructions };
         let figures = vec![
             figure("linear", 1_000, 500),
             figure("linear", 10_000, 9_000),
