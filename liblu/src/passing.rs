@@ -212,6 +212,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
     fn files_arrive_in_order_and_close_on_exec() {
         let (here, there) = packets();
         let files = [File::open("/dev/null").unwrap(), File::open("/dev/zero").unwrap()];
@@ -229,6 +230,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
     fn a_full_message_has_253_files() {
         let (here, there) = UnixStream::pair().unwrap();
         let file = File::open("/dev/null").unwrap();
@@ -240,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
     fn what_does_not_fit_is_refused() {
         let (here, there) = packets();
         let file = File::open("/dev/null").unwrap();
@@ -250,6 +253,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
     fn a_long_message_goes_over_a_stream() {
         let (here, there) = UnixStream::pair().unwrap();
         let long = vec![7; 4 << 20];
@@ -270,6 +274,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
     fn who_has_hung_up_is_no_signal() {
         let (here, there) = UnixStream::pair().unwrap();
         drop(there);

@@ -37,7 +37,8 @@ unsafe impl<C: Command> Ioctl for Call<'_, C> {
     const IS_MUTATING: bool = true;
 
     fn opcode(&self) -> Opcode {
-        C::OPCODE
+        // Wider where rustix goes through libc.
+        Opcode::from(C::OPCODE)
     }
 
     fn as_ptr(&mut self) -> *mut c_void {

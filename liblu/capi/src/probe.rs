@@ -46,8 +46,9 @@ pub struct LuFeatures {
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_probe(features: Option<&mut MaybeUninit<LuFeatures>>) -> c_int {
     enter(|| {
+        let features = handle(features)?;
         let found = liblu::probe().features;
-        handle(features)?.write(LuFeatures {
+        features.write(LuFeatures {
             get_name: found.get_name.into(),
             reuse_after_finish: found.reuse_after_finish.into(),
             retrieve_after_close: found.retrieve_after_close.into(),

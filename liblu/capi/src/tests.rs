@@ -134,6 +134,7 @@ fn an_empty_record_has_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri sends no descriptors")]
 fn bytes_and_descriptors_cross_a_socket() {
     let (here, there) = UnixStream::pair().unwrap();
     let fds = [here.as_raw_fd(); 2];
@@ -169,6 +170,7 @@ fn bytes_and_descriptors_cross_a_socket() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri does not know the system call")]
 fn what_is_no_kernel_is_not_loaded() {
     // SAFETY: Negative is what is tried.
     assert_eq!(unsafe { lu_kexec_load(-1, -1, null()) }, -9);
@@ -181,6 +183,7 @@ fn what_is_no_kernel_is_not_loaded() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
 fn what_this_kernel_offers_is_text() {
     let mut features = MaybeUninit::uninit();
     assert_eq!(lu_probe(Some(&mut features)), 0);

@@ -16,6 +16,7 @@ fn memfd(size: u64) -> OwnedFd {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn files_are_found_by_label_in_the_next_kernel() {
     let _fake = fake::install(Fake::default());
     let device = LiveUpdate::at(fake::DEVICE);
@@ -42,6 +43,7 @@ fn files_are_found_by_label_in_the_next_kernel() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_file_that_cannot_be_preserved_is_not_written_down() {
     let _fake = fake::install(Fake::default());
     let session = LiveUpdate::at(fake::DEVICE).create(&"x".parse().unwrap()).unwrap();
@@ -65,6 +67,7 @@ fn a_file_that_cannot_be_preserved_is_not_written_down() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_session_without_a_manifest_says_so() {
     let _fake = fake::install(Fake::default());
     let device = LiveUpdate::at(fake::DEVICE);
@@ -80,6 +83,7 @@ fn a_session_without_a_manifest_says_so() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn the_record_is_sealed() {
     let record = record(b"{}").unwrap();
     let seals = fcntl_get_seals(&record).unwrap();

@@ -47,6 +47,7 @@ fn open_files() -> usize {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_file_goes_from_kernel_to_kernel() {
     let _fake = fake::install(Fake::default());
     let session = incoming();
@@ -60,6 +61,7 @@ fn a_file_goes_from_kernel_to_kernel() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_busy_device_is_waited_for() {
     let _fake = fake::install(Fake { busy: 5, ..Fake::default() });
     device().check().unwrap();
@@ -70,6 +72,7 @@ fn a_busy_device_is_waited_for() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_device_that_cannot_be_opened_is_explained() {
     let _fake = fake::install(Fake::default());
     let opened = |errno| {
@@ -87,6 +90,7 @@ fn a_device_that_cannot_be_opened_is_explained() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn errors_of_the_device_are_named() {
     let _fake = fake::install(Fake::default());
     let session = device().create(&name()).unwrap();
@@ -103,6 +107,7 @@ fn errors_of_the_device_are_named() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn errors_of_preserve_are_named() {
     let _fake = fake::install(Fake::default());
     let session = device().create(&name()).unwrap();
@@ -118,6 +123,7 @@ fn errors_of_preserve_are_named() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
     let _fake = fake::install(Fake { release: Some("7.0.9"), ..Fake::default() });
     let session = incoming();
@@ -138,6 +144,7 @@ fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn other_kernels_know_themselves_what_failed() {
     let _fake = fake::install(Fake::default());
     let session = incoming();
@@ -158,6 +165,7 @@ fn other_kernels_know_themselves_what_failed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_name_may_be_too_long_for_the_link() {
     let fake = Fake { has_short_links: true, ..Fake::default() };
     let fake = fake::install(fake);
@@ -181,6 +189,7 @@ fn a_name_may_be_too_long_for_the_link() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn an_error_that_hands_something_back_says_its_reason_once() {
     let _fake = fake::install(Fake::default());
     let session = incoming();
@@ -193,6 +202,7 @@ fn an_error_that_hands_something_back_says_its_reason_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_session_that_cannot_be_finished_comes_back() {
     let _fake = fake::install(Fake::default());
     let session = incoming();
@@ -204,6 +214,7 @@ fn a_session_that_cannot_be_finished_comes_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn descriptors_are_checked_for_direction_and_name() {
     let _fake = fake::install(Fake::default());
     let outgoing = OwnedFd::from(device().create(&name()).unwrap());
@@ -227,6 +238,7 @@ fn descriptors_are_checked_for_direction_and_name() {
 
 /// They would warn, and a machine that panics on warnings would be lost.
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn old_kernels_are_not_asked_for_the_direction() {
     let _fake = fake::install(Fake { release: Some("7.1.9"), ..Fake::default() });
     let session = OwnedFd::from(device().create(&name()).unwrap());
@@ -236,6 +248,7 @@ fn old_kernels_are_not_asked_for_the_direction() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn kernels_that_take_a_file_twice_are_not_given_it_twice() {
     let _fake = fake::install(Fake { release: Some("7.0.9"), ..Fake::default() });
     let session = device().create(&name()).unwrap();
@@ -250,6 +263,7 @@ fn kernels_that_take_a_file_twice_are_not_given_it_twice() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn preserving_and_retrieving_allocate_nothing() {
     let fake = Fake { is_idle: true, ..Fake::default() };
     let _fake = fake::install(fake);
@@ -265,6 +279,7 @@ fn preserving_and_retrieving_allocate_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn without_get_name_the_link_has_it() {
     let _fake = fake::install(Fake { is_old: true, ..Fake::default() });
     let session = device().create(&name()).unwrap();
@@ -276,6 +291,7 @@ fn without_get_name_the_link_has_it() {
 
 /// The only test that sets the hook, which belongs to the process.
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn a_session_that_is_dropped_unfinished_is_loud_where_that_destroys_it() {
     static LOST: AtomicUsize = AtomicUsize::new(0);
     let expected = |count| assert_eq!(LOST.load(Ordering::SeqCst), count);
@@ -311,6 +327,7 @@ fn a_session_that_is_dropped_unfinished_is_loud_where_that_destroys_it() {
 
 /// Runs alone: other tests open files too.
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn no_failure_leaks_a_descriptor() {
     if std::env::var_os("LIBLU_TEST_ALONE").is_none() {
         let this = std::env::current_exe().unwrap();
