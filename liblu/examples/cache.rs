@@ -181,6 +181,9 @@ impl Store {
             store.memory.read_exact_at(&mut text, store.end + 8)?;
             store.note(String::from_utf8(text)?, value);
         }
+        if store.end != length {
+            return Err("the last record is cut off".into());
+        }
         Ok(store)
     }
 

@@ -35,6 +35,26 @@ pub struct Defect {
     affected: &'static [(Version, Version)],
 }
 
+/// What makes this library remember which files could not be restored.
+pub(crate) const RETRIEVE_RETRY: Defect = Defect {
+    id: "retrieve-retry",
+    cve: Some("CVE-2026-43489"),
+    what: "after a file could not be restored, asking for it again, finishing its session, or closing \
+           it, works on memory that was given back",
+    advice: "this library neither asks again nor finishes there; keep such a session open until the \
+             next boot",
+    affected: &[((6, 19, 0), (6, 19, 9))],
+};
+
+/// What makes this library remember which files it has preserved.
+pub(crate) const DOUBLE_PRESERVE: Defect = Defect {
+    id: "double-preserve",
+    cve: None,
+    what: "one memfd can be preserved under two tokens, and the next kernel restores its pages twice",
+    advice: "preserve each file once",
+    affected: &[((6, 19, 0), (7, 1, 0))],
+};
+
 /// All of them, the worst first.
 const DEFECTS: &[Defect] = &[
     Defect {
@@ -45,22 +65,8 @@ const DEFECTS: &[Defect] = &[
         advice: "update to 6.19.9, 7.0 or later before you rely on it",
         affected: &[((6, 19, 0), (6, 19, 9))],
     },
-    Defect {
-        id: "retrieve-retry",
-        cve: Some("CVE-2026-43489"),
-        what: "asking again for a file that could not be restored works on memory that was given \
-               back",
-        advice: "never ask twice; this library does not, other programs may",
-        affected: &[((6, 19, 0), (7, 1, 0))],
-    },
-    Defect {
-        id: "double-preserve",
-        cve: None,
-        what: "one memfd can be preserved under two tokens, and the next kernel restores its pages \
-               twice",
-        advice: "preserve each file once",
-        affected: &[((6, 19, 0), (7, 1, 0))],
-    },
+    RETRIEVE_RETRY,
+    DOUBLE_PRESERVE,
     Defect {
         id: "changes-during-reboot",
         cve: None,
@@ -69,12 +75,20 @@ const DEFECTS: &[Defect] = &[
         affected: &[((6, 19, 0), (7, 2, 0))],
     },
     Defect {
-        id: "wrong-direction-warns",
+        id: "wrong-direction",
         cve: None,
-        what: "a command for a session of the other direction makes the kernel warn, and a machine \
-               that panics on warnings dies",
-        advice: "do not guess the direction of a session; this library does not",
+        what: "sessions do not know their direction: files preserved in one of the last kernel do not \
+               reach the next, and other wrong commands make the kernel warn, so that a machine that \
+               panics on warnings dies",
+        advice: "know the direction of a session that somebody sends, for it cannot be checked",
         affected: &[((6, 19, 0), (7, 2, 0))],
+    },
+    Defect {
+        id: "no-seals",
+        cve: None,
+        what: "the seals of a memfd do not survive",
+        advice: "seal it again when it is retrieved",
+        affected: &[((6, 19, 0), (7, 0, 0))],
     },
     Defect {
         id: "few-files",
@@ -102,11 +116,13 @@ impl Defect {
     /// }
     /// ```
     pub fn of(release: &Release) -> Vec<Self> {
+        DEFECTS.iter().filter(|defect| defect.is_in(release)).copied().collect()
+    }
+
+    /// Whether a release has it.
+    pub(crate) fn is_in(&self, release: &Release) -> bool {
         let version = release.numbers();
-        let has = |defect: &&Self| {
-            defect.affected.iter().any(|(first, mended)| (*first..*mended).contains(&version))
-        };
-        DEFECTS.iter().filter(has).copied().collect()
+        self.affected.iter().any(|(first, mended)| (*first..*mended).contains(&version))
     }
 }
 
@@ -130,10 +146,12 @@ mod tests {
         assert!(ids("6.19.8").contains(&"memfd-dirty"));
         assert!(!ids("6.19.9").contains(&"memfd-dirty"));
         assert!(!ids("7.0.0").contains(&"memfd-dirty"));
-        assert!(ids("7.0.5").contains(&"retrieve-retry"));
+        assert!(ids("6.19.8").contains(&"retrieve-retry"));
+        assert!(!ids("6.19.9").contains(&"retrieve-retry"));
+        assert!(ids("7.0.5").contains(&"double-preserve") && !ids("7.0.5").contains(&"no-seals"));
         assert_eq!(
             ids("7.1.2"),
-            ["changes-during-reboot", "wrong-direction-warns", "few-files", "no-deferred-init"]
+            ["changes-during-reboot", "wrong-direction", "few-files", "no-deferred-init"]
         );
         assert!(ids("7.3.4").is_empty() && ids("6.18.0").is_empty());
     }

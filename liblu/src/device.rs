@@ -21,7 +21,7 @@ use crate::{
 /// ```no_run
 /// use liblu::{LiveUpdate, Token};
 ///
-/// let memory = std::fs::File::open("/dev/null")?;
+/// let memory = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC)?;
 /// let session = LiveUpdate::new().create(&"vm-17".parse()?)?;
 /// session.preserve(Token::from(1), &memory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

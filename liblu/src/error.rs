@@ -62,8 +62,7 @@ pub enum Error {
     #[error("the session has no file with token {0}")]
     NoFile(Token),
     /// The file could not be restored. It never can: asking again gives the same answer, which this
-    /// library remembers, because kernels before 7.1 corrupt memory when they are asked again
-    /// (CVE-2026-43489).
+    /// library remembers where the kernel does not (CVE-2026-43489).
     #[error("the file with token {token} could not be restored, and never will be")]
     RetrieveFailed {
         /// The file.
@@ -129,4 +128,11 @@ impl Error {
 }
 
 /// What most functions of this crate return.
+///
+/// ```
+/// fn is_ready() -> liblu::Result<()> {
+///     liblu::LiveUpdate::new().check()
+/// }
+/// # let _ = is_ready();
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;

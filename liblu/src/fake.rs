@@ -187,9 +187,14 @@ impl Fake {
             PreserveFd::NR => {
                 let argument: PreserveFd = read_as(bytes);
                 let release = self.release.and_then(|text| text.parse::<Release>().ok());
-                let accepts_twice = release.is_some_and(|release| release.is_before(7, 1));
+                let is_before =
+                    |minor| release.as_ref().is_some_and(|release| release.is_before(7, minor));
                 let session = self.sessions.get_mut(&id).ok_or(Errno::NOTTY)?;
-                session.preserve(&argument, accepts_twice)?;
+                // The next kernel never sees it.
+                if session.is_incoming && !is_before(2) {
+                    return Err(Errno::INVAL);
+                }
+                session.preserve(&argument, is_before(1))?;
             }
             RetrieveFd::NR => {
                 let mut argument: RetrieveFd = read_as(bytes);
@@ -203,7 +208,8 @@ impl Fake {
                 if !session.is_incoming {
                     return Err(Errno::INVAL);
                 }
-                session.is_incoming = false;
+                // With the implementation in C it stays what it was.
+                session.is_incoming = !self.is_rust;
                 session.files.clear();
             }
             GetName::NR if !self.is_old => {
@@ -241,9 +247,6 @@ impl Fake {
 
 impl Session {
     fn preserve(&mut self, argument: &PreserveFd, accepts_twice: bool) -> Result<()> {
-        if self.is_incoming {
-            return Err(Errno::INVAL);
-        }
         if self.files.contains_key(&argument.token) {
             return Err(Errno::EXIST);
         }

@@ -52,11 +52,11 @@ pub enum KexecError {
     /// This process may not.
     #[error("only root may load a kernel, and only where lockdown and policy let it")]
     NoPermission,
-    /// The image is no kernel for this machine, or the command line is too long.
+    /// The image is no kernel for this machine, or no regular file, or the command line is too long.
     #[error("the image is no kernel that can be loaded, or the command line is too long")]
     NoKernel(#[source] Errno),
     /// The image or the initrd is open for writing.
-    #[error("the image or the initrd is open for writing, or no regular file")]
+    #[error("the image or the initrd is open for writing")]
     BeingWritten(#[source] Errno),
     /// A signature is missing or wrong.
     #[error("the kernel accepts signed images only, and this one is not, or by a stranger")]
@@ -195,7 +195,12 @@ fn load_error(errno: Errno) -> KexecError {
         Errno::PERM | Errno::ACCESS => KexecError::NoPermission,
         Errno::NOEXEC | Errno::INVAL => KexecError::NoKernel(errno),
         Errno::TXTBSY => KexecError::BeingWritten(errno),
-        Errno::KEYREJECTED | Errno::BADMSG | Errno::NODATA => KexecError::Signature(errno),
+        Errno::KEYREJECTED
+        | Errno::BADMSG
+        | Errno::NODATA
+        | Errno::NOKEY
+        | Errno::NOPKG
+        | Errno::LIBBAD => KexecError::Signature(errno),
         Errno::BUSY => KexecError::Busy,
         source => KexecError::System { doing: "load a kernel", source },
     }
@@ -296,6 +301,7 @@ mod tests {
         assert!(matches!(load_error(Errno::PERM), KexecError::NoPermission));
         assert!(matches!(load_error(Errno::NOEXEC), KexecError::NoKernel(Errno::NOEXEC)));
         assert_eq!(load_error(Errno::TXTBSY).errno(), Errno::TXTBSY);
+        assert!(matches!(load_error(Errno::NOKEY), KexecError::Signature(Errno::NOKEY)));
         assert_eq!(load_error(Errno::NOMEM).to_string(), "cannot load a kernel");
     }
 }

@@ -23,13 +23,18 @@
 //! let memory = match device.retrieve(&name) {
 //!     // An update lies behind us.
 //!     Ok(session) => {
-//!         let memory = Manifest::of(&session)?.retrieve(&session, "memory")?;
+//!         let found = Manifest::of(&session).and_then(|it| it.retrieve(&session, "memory"));
+//!         let Ok(memory) = found else {
+//!             // Nothing more is lost while somebody has the session open.
+//!             keep(session.into_custody());
+//!             return Err(found.unwrap_err().into());
+//!         };
 //!         // Everything that is needed is there: only now.
 //!         session.finish()?;
 //!         memory
 //!     }
-//!     // It is the first start.
-//!     Err(Error::NoSession(_)) => {
+//!     // It is the first start, or there are no live updates here.
+//!     Err(Error::NoSession(_) | Error::Unavailable(_)) => {
 //!         rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC)?
 //!     }
 //!     Err(error) => return Err(error.into()),
@@ -42,6 +47,7 @@
 //! manifest.seal(&session)?;
 //! // Now it must stay open until reboot(2): whoever ends here takes it along.
 //! # std::mem::forget(session);
+//! # fn keep(session: std::os::fd::OwnedFd) {}
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -60,8 +66,8 @@
 //! | [`Error::Held`] | somebody else has taken the session over | ask them for it |
 //! | [`Error::NotPreservable`] | this kernel cannot preserve such a file | do without that file, on purpose: no file is skipped in silence |
 //! | [`Error::AlreadyPreserved`] | the file is in a session already | preserve each file once |
-//! | [`Error::RetrieveFailed`] | the file is lost, for ever | use the others, finish the session, start this part from nothing |
-//! | [`FinishError`] | a device waits for more files | retrieve them, and finish again; the session comes back |
+//! | [`Error::RetrieveFailed`] | the file is lost, for ever | use the others, finish the session, start this part from nothing; but see `retrieve-retry` among the [`Defect`]s |
+//! | [`FinishError`] | a device waits for more files, or the kernel is being left | retrieve them, and finish again; the session comes back |
 //! | `reboot(2)` fails ([`kexec::reboot`]) | a file could not be frozen | everything is as before; see the log, and try again |
 //!
 //! # Traps

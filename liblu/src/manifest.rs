@@ -44,6 +44,8 @@ pub struct Manifest {
     /// Where each label is.
     labels: HashMap<String, usize>,
     tokens: BTreeSet<Token>,
+    /// Bytes of all entries in the record.
+    size: u64,
 }
 
 /// What a manifest says about a file.
@@ -60,9 +62,12 @@ impl Entry {
     /// What the client calls the file.
     ///
     /// ```
-    /// # fn show(entry: &liblu::Entry) {
-    /// println!("{}", entry.label());
-    /// # }
+    /// # let json = br#"{"format":"liblu-manifest","version":1,"files":[
+    /// #     {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"QUI="}]}"#;
+    /// # let manifest = liblu::Manifest::from_json(json)?;
+    /// # let entry = manifest.entry("memory").unwrap();
+    /// assert_eq!(entry.label(), "memory");
+    /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn label(&self) -> &str {
         &self.label
@@ -71,9 +76,12 @@ impl Entry {
     /// What the kernel calls it.
     ///
     /// ```
-    /// # fn show(entry: &liblu::Entry) {
-    /// println!("{}", entry.token());
-    /// # }
+    /// # let json = br#"{"format":"liblu-manifest","version":1,"files":[
+    /// #     {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"QUI="}]}"#;
+    /// # let manifest = liblu::Manifest::from_json(json)?;
+    /// # let entry = manifest.entry("memory").unwrap();
+    /// assert_eq!(entry.token().get(), 1);
+    /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn token(&self) -> Token {
         self.token
@@ -83,9 +91,12 @@ impl Entry {
     /// `anon_inode:kvm-vm`.
     ///
     /// ```
-    /// # fn show(entry: &liblu::Entry) {
-    /// println!("{}", entry.kind());
-    /// # }
+    /// # let json = br#"{"format":"liblu-manifest","version":1,"files":[
+    /// #     {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"QUI="}]}"#;
+    /// # let manifest = liblu::Manifest::from_json(json)?;
+    /// # let entry = manifest.entry("memory").unwrap();
+    /// assert_eq!(entry.kind(), "memfd");
+    /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn kind(&self) -> &str {
         &self.kind
@@ -94,9 +105,12 @@ impl Entry {
     /// Its size in bytes when it was preserved; 0 if it has none.
     ///
     /// ```
-    /// # fn show(entry: &liblu::Entry) {
-    /// println!("{} bytes", entry.size());
-    /// # }
+    /// # let json = br#"{"format":"liblu-manifest","version":1,"files":[
+    /// #     {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"QUI="}]}"#;
+    /// # let manifest = liblu::Manifest::from_json(json)?;
+    /// # let entry = manifest.entry("memory").unwrap();
+    /// assert_eq!(entry.size(), 4096);
+    /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn size(&self) -> u64 {
         self.size
@@ -105,9 +119,12 @@ impl Entry {
     /// The client's own bytes about it.
     ///
     /// ```
-    /// # fn show(entry: &liblu::Entry) {
-    /// println!("{}", entry.state().escape_ascii());
-    /// # }
+    /// # let json = br#"{"format":"liblu-manifest","version":1,"files":[
+    /// #     {"label":"memory","token":"0x1","kind":"memfd","size":4096,"state":"QUI="}]}"#;
+    /// # let manifest = liblu::Manifest::from_json(json)?;
+    /// # let entry = manifest.entry("memory").unwrap();
+    /// assert_eq!(entry.state(), b"AB");
+    /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn state(&self) -> &[u8] {
         &self.state
@@ -212,7 +229,7 @@ impl Manifest {
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"cache".parse()?)?;
-    /// # let memory = std::fs::File::open("/dev/null")?;
+    /// # let memory = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC)?;
     /// let token = liblu::Manifest::new().preserve(&session, "memory", &memory, b"")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -224,7 +241,7 @@ impl Manifest {
         state: &[u8],
     ) -> Result<Token, ManifestError> {
         let last = self.tokens.last().map_or(0, |token| token.get());
-        let token = Token::new(last + 1).ok_or(ManifestError::NoToken)?;
+        let token = last.checked_add(1).and_then(Token::new).ok_or(ManifestError::NoToken)?;
         self.preserve_as(session, token, label, file, state)?;
         Ok(token)
     }
@@ -237,7 +254,7 @@ impl Manifest {
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;
-    /// # let memory = std::fs::File::open("/dev/null")?;
+    /// # let memory = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC)?;
     /// let token = liblu::Token::from(0x1000);
     /// liblu::Manifest::new().preserve_as(&session, token, "memory", &memory, b"")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -252,20 +269,16 @@ impl Manifest {
     ) -> Result<(), ManifestError> {
         let file = file.as_fd();
         let size = fstat(file).map(|stat| stat.st_size).unwrap_or_default();
-        self.add(Entry {
+        let entry = Entry {
             label: label.to_owned(),
             token,
             kind: kind(file),
             size: u64::try_from(size).unwrap_or_default(),
             state: state.to_vec(),
-        })?;
-        if let Err(error) = session.preserve(token, file) {
-            if let Some(entry) = self.entries.pop() {
-                self.labels.remove(&entry.label);
-                self.tokens.remove(&entry.token);
-            }
-            return Err(error.into());
-        }
+        };
+        let size = self.check(&entry)?;
+        session.preserve(token, file)?;
+        self.add(entry, size);
         Ok(())
     }
 
@@ -273,7 +286,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError::TooLarge`], and those of [`OutgoingSession::preserve`].
+    /// Those of [`OutgoingSession::preserve`], and what the system says if there is no memory.
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"cache".parse()?)?;
@@ -282,7 +295,6 @@ impl Manifest {
     /// ```
     pub fn seal(&self, session: &OutgoingSession) -> Result<(), ManifestError> {
         let json = self.to_json();
-        check_size(json.len())?;
         let record = record(&json)
             .map_err(|source| Error::System { doing: "make the manifest's memfd", source })?;
         Ok(session.preserve(Token::MANIFEST, record)?)
@@ -303,9 +315,8 @@ impl Manifest {
         let record = session.retrieve(Token::MANIFEST)?;
         let failed = |source| Error::System { doing: "read the manifest", source };
         let size = fstat(&record).map_err(failed)?.st_size;
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        check_size(size)?;
-        let mut json = vec![0; size];
+        check_size(u64::try_from(size).unwrap_or(u64::MAX))?;
+        let mut json = vec![0; usize::try_from(size).unwrap_or_default()];
         let mut there = 0;
         while let Some(rest) = json.get_mut(there..).filter(|rest| !rest.is_empty()) {
             match pread(&record, rest, u64::try_from(there).unwrap_or(u64::MAX)) {
@@ -358,27 +369,33 @@ impl Manifest {
         self.labels.get(label).and_then(|at| self.entries.get(*at))
     }
 
-    /// Adds an entry that keeps the rules.
-    fn add(&mut self, entry: Entry) -> Result<(), ManifestError> {
+    /// Whether an entry keeps the rules; how many bytes the record's entries are with it.
+    fn check(&self, entry: &Entry) -> Result<u64, ManifestError> {
         if entry.label.is_empty() || entry.label.len() > Self::MAX_LABEL {
             return Err(ManifestError::Label(entry.label.len()));
         }
         if self.entry(&entry.label).is_some() {
-            return Err(ManifestError::LabelTaken(entry.label));
+            return Err(ManifestError::LabelTaken(entry.label.clone()));
         }
-        if self.tokens.contains(&entry.token) {
+        // The record itself has this one.
+        if entry.token == Token::MANIFEST || self.tokens.contains(&entry.token) {
             return Err(ManifestError::TokenTaken(entry.token));
         }
-        check_size(entry.state.len())?;
+        let size = self.size.saturating_add(format::size_of(entry));
+        check_size(size.saturating_add(format::MOST_AROUND))?;
+        Ok(size)
+    }
+
+    /// Adds an entry that was checked.
+    fn add(&mut self, entry: Entry, size: u64) {
         self.labels.insert(entry.label.clone(), self.entries.len());
         self.tokens.insert(entry.token);
         self.entries.push(entry);
-        Ok(())
+        self.size = size;
     }
 }
 
-fn check_size(size: usize) -> Result<(), ManifestError> {
-    let size = u64::try_from(size).unwrap_or(u64::MAX);
+fn check_size(size: u64) -> Result<(), ManifestError> {
     if size <= Manifest::MAX_SIZE { Ok(()) } else { Err(ManifestError::TooLarge(size)) }
 }
 

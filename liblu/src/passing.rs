@@ -32,6 +32,10 @@ use rustix::net::{
 };
 
 /// Descriptors in one message at most: what Linux allows (`SCM_MAX_FD`).
+///
+/// ```
+/// assert_eq!(liblu::passing::MAX_FDS, 253);
+/// ```
 pub const MAX_FDS: usize = 253;
 
 /// Room for that many descriptors, and for what a socket with `SO_PASSCRED` and the like adds.
@@ -154,7 +158,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 }
 
 /// Receives what has come over a connected Unix socket, up to `room` bytes; `None` if the other side
-/// has hung up.
+/// has hung up. The socket must not have `SO_PASSPIDFD` or `SO_PASSSEC`: of what these add, descriptors
+/// too, nothing is taken.
 ///
 /// # Errors
 ///

@@ -4,10 +4,11 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
-use crate::session::survives_close;
+use crate::session::{is_session, survives_close};
 use crate::{Defect, Error, LiveUpdate, Release, Result, SessionName, sys};
 
 /// Whether a kernel can do something.
@@ -89,6 +90,9 @@ pub struct Probe {
     pub defects: Vec<Defect>,
 }
 
+/// Each gets a session of its own.
+static PROBES: AtomicU32 = AtomicU32::new(0);
+
 /// Looks at what this kernel offers.
 ///
 /// If the device can be opened, a session is created, looked at and closed. Without rights, ask
@@ -113,16 +117,20 @@ pub fn probe() -> Probe {
 pub fn probe_at(device: &LiveUpdate) -> Probe {
     let release = Release::running();
     let defects = Defect::of(&release);
-    let name = SessionName::new(format!("liblu-probe-{}", std::process::id()));
+    let number = PROBES.fetch_add(1, Ordering::Relaxed);
+    let name = SessionName::new(format!("liblu-probe-{}-{number}", std::process::id()));
     let session = name.map_err(Error::from).and_then(|name| device.create(&name));
     let (device, features) = match session {
         Ok(session) => (Ok(()), probe_session(&session)),
+        // A process of another PID namespace does the same: there are live updates.
+        Err(Error::NameTaken(_)) => (Ok(()), Features::UNKNOWN),
         Err(error) => (Err(error), Features::UNKNOWN),
     };
     Probe { release, device, features, defects }
 }
 
-/// Looks at what the kernel of a session offers, by the session alone.
+/// Looks at what the kernel of a session offers, by the session alone. Of what is no session, nothing
+/// is known.
 ///
 /// ```no_run
 /// # let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;
@@ -131,6 +139,10 @@ pub fn probe_at(device: &LiveUpdate) -> Probe {
 /// ```
 pub fn probe_session(session: impl AsFd) -> Features {
     let session: BorrowedFd<'_> = session.as_fd();
+    // Anything else may take these numbers for something of its own.
+    if !is_session(session) {
+        return Features::UNKNOWN;
+    }
     let get_name = match sys::get_name(session) {
         Ok(_) => Support::Yes,
         Err(Errno::NOTTY | Errno::INVAL) => Support::No,
@@ -159,6 +171,8 @@ impl fmt::Display for Probe {
 
 #[cfg(test)]
 mod tests {
+    use liveupdate_uapi::Command;
+
     use super::*;
     use crate::fake::{self, Fake};
 
@@ -178,6 +192,25 @@ mod tests {
         assert_eq!(of(features(Fake::default())), [yes, no, no]);
         assert_eq!(of(features(Fake { is_old: true, ..Fake::default() })), [no, no, no]);
         assert_eq!(of(features(Fake { is_rust: true, ..Fake::default() })), [yes, yes, yes]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
+    fn a_name_that_is_taken_means_that_there_are_live_updates() {
+        let exists = (liveupdate_uapi::CreateSession::NR, Errno::EXIST);
+        let _fake = fake::install(Fake { fails: vec![exists], ..Fake::default() });
+        let probe = probe_at(&LiveUpdate::at(fake::DEVICE));
+        assert!(probe.device.is_ok());
+        assert_eq!(probe.features, Features::UNKNOWN);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
+    fn what_is_no_session_is_asked_nothing() {
+        let _fake = fake::install(Fake::default());
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(probe_session(&file), Features::UNKNOWN);
+        assert!(fake::with(|fake| fake.asked.is_empty()));
     }
 
     #[test]

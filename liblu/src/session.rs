@@ -77,13 +77,13 @@ impl Direction {
     /// Whether a session may be one of this direction.
     ///
     /// PRESERVE_FD of no file changes nothing: an outgoing session says that there is no such file,
-    /// an incoming one that this is the wrong direction. Kernels before 7.2 warn about that, so they
-    /// are not asked, and the name alone is what shows that it is a session.
+    /// an incoming one that this is the wrong direction. Kernels before 7.2 do not look at that, and
+    /// nothing else shows it: there the caller's word is taken.
     fn may_be_of(self, session: BorrowedFd<'_>) -> bool {
-        if running_is_before(7, 2) {
+        if of_running(|release| release.is_before(7, 2)) {
             return true;
         }
-        match sys::preserve_nothing(session, Token::MANIFEST.get()) {
+        match sys::preserve_nothing(session, Token::PROBE.get()) {
             // The token is taken; or the session is finished, but its name was taken.
             Errno::BADF | Errno::EXIST => self == Self::Outgoing,
             Errno::INVAL => self == Self::Incoming,
@@ -94,16 +94,20 @@ impl Direction {
     }
 }
 
-/// Checks that a descriptor is a session of this direction.
-fn check(session: BorrowedFd<'_>, direction: Direction) -> Result<()> {
-    // What is no session may take such a number for something else: its name comes first.
-    let is_session = match link(session.as_raw_fd()) {
+/// Whether a descriptor is a session, by its name: what is none may take the number of a command for
+/// something else.
+pub(crate) fn is_session(fd: BorrowedFd<'_>) -> bool {
+    match link(fd.as_raw_fd()) {
         Link::Session(_) => true,
         // Kernels without GET_NAME refuse it as a wrong argument, other files as no command at all.
-        Link::Long => matches!(sys::get_name(session), Ok(_) | Err(Errno::INVAL)),
+        Link::Long => matches!(sys::get_name(fd), Ok(_) | Err(Errno::INVAL)),
         Link::Other => false,
-    };
-    let is_right = is_session && direction.may_be_of(session);
+    }
+}
+
+/// Checks that a descriptor is a session of this direction.
+fn check(session: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+    let is_right = is_session(session) && direction.may_be_of(session);
     if is_right { Ok(()) } else { Err(Error::WrongDirection { expected: direction.name() }) }
 }
 
@@ -118,13 +122,13 @@ fn check_name(session: BorrowedFd<'_>, expected: &SessionName) -> Result<()> {
 
 static RUNNING: OnceLock<Release> = OnceLock::new();
 
-/// Whether the running kernel is older than a release.
-fn running_is_before(major: u32, minor: u32) -> bool {
+/// Asks about the running kernel.
+fn of_running(question: impl FnOnce(&Release) -> bool) -> bool {
     #[cfg(test)]
     if let Some(release) = crate::fake::release() {
-        return release.is_before(major, minor);
+        return question(&release);
     }
-    RUNNING.get_or_init(Release::running).is_before(major, minor)
+    question(RUNNING.get_or_init(Release::running))
 }
 
 /// The name of a session, by GET_NAME, or by the text of its link on kernels without.

@@ -30,6 +30,9 @@ impl Token {
     /// ```
     pub const MANIFEST: Self = Self(u64::MAX);
 
+    /// Where nothing ever lies: what asks a session for its direction must take no token of a client's.
+    pub(crate) const PROBE: Self = Self(u64::MAX - 1);
+
     /// The token of this number; `None` for the 256 highest, which are reserved.
     ///
     /// ```

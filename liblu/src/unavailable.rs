@@ -73,11 +73,14 @@ struct Facts {
 impl Facts {
     fn gather() -> Self {
         let release = Release::running();
-        let config = fs::read_to_string(format!("/boot/config-{}", release.text()));
+        let places = [("/boot/config-", ""), ("/lib/modules/", "/config")];
+        let config = places.iter().find_map(|(before, after)| {
+            fs::read_to_string(format!("{before}{}{after}", release.text())).ok()
+        });
         Self {
             misc: fs::read_to_string("/proc/misc").unwrap_or_default(),
             cmdline: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
-            config: config.ok(),
+            config,
             release: Some(release),
         }
     }

@@ -60,6 +60,12 @@ static struct place *find(struct cache *cache, char *key)
 	return found ? *found : NULL;
 }
 
+static void free_place(void *place)
+{
+	free(((struct place *)place)->key);
+	free(place);
+}
+
 /* Remembers the record at the end. */
 static int note(struct cache *cache, char *key, const struct record *record)
 {
@@ -67,13 +73,14 @@ static int note(struct cache *cache, char *key, const struct record *record)
 	struct place *place = find(cache, key);
 
 	if (!place) {
-		place = malloc(sizeof(*place));
-		key = strdup(key);
-		if (!place || !key)
+		place = calloc(1, sizeof(*place));
+		if (!place)
 			return -ENOMEM;
-		place->key = key;
-		if (!tsearch(place, &cache->places, by_key))
+		place->key = strdup(key);
+		if (!place->key || !tsearch(place, &cache->places, by_key)) {
+			free_place(place);
 			return -ENOMEM;
+		}
 		cache->count++;
 	}
 	place->at = at;
@@ -110,6 +117,17 @@ static int read_store(struct cache *cache)
 	return cache->end == (uint64_t)stat.st_size ? 0 : -EBADMSG;
 }
 
+/* Forgets a store that cannot be used. */
+static void forget_store(struct cache *cache)
+{
+	tdestroy(cache->places, free_place);
+	cache->places = NULL;
+	cache->count = 0;
+	if (cache->memory >= 0)
+		close(cache->memory);
+	cache->memory = -1;
+}
+
 static int new_store(struct cache *cache)
 {
 	cache->memory = memfd_create("cache", MFD_CLOEXEC);
@@ -120,34 +138,41 @@ static int new_store(struct cache *cache)
 	return read_store(cache);
 }
 
-/* Takes over what the last kernel has left; -ENOENT is a cold start. */
+/* Takes over what the last kernel has left, if there is something that can be used. */
 static int take_over(struct cache *cache)
 {
 	struct lu_incoming *session;
 	struct lu_manifest *manifest = NULL;
+	const char *why;
 	int err;
 
 	err = lu_retrieve(cache->name, &session);
-	if (err)
+	if (err) {
+		if (err != -ENOENT)
+			fprintf(stderr, "cache: goes on without live updates: %s\n", lu_error());
 		return err;
+	}
 	err = lu_manifest_read(session, &manifest);
 	if (!err)
 		err = lu_manifest_retrieve(manifest, session, LABEL);
+	why = lu_error();
 	lu_manifest_free(manifest);
 	if (err < 0)
 		goto lost;
 	cache->memory = err;
 	err = read_store(cache);
+	why = strerror(-err);
 	if (err)
 		goto lost;
 	/* Only now: all that is needed is there, and known to be good. */
 	err = lu_incoming_finish(&session, NULL);
+	why = lu_error();
 	if (!err)
 		return 0;
 lost:
 	/* A cache can be filled again; other programs might rather stop here. */
-	if (cache->memory >= 0)
-		close(cache->memory);
+	fprintf(stderr, "cache: what came is lost: %s\n", why);
+	forget_store(cache);
 	lu_incoming_close(session);
 	return err;
 }
@@ -271,9 +296,7 @@ int main(int argc, char **argv)
 	err = take_over(&cache);
 	if (!err)
 		fprintf(stderr, "cache: %u keys came from the last kernel\n", cache.count);
-	else if (err != -ENOENT)
-		fprintf(stderr, "cache: starts with nothing: %s\n", lu_error());
-	if (err)
+	else
 		err = new_store(&cache);
 	if (err) {
 		fprintf(stderr, "cache: no memory: %s\n", strerror(-err));

@@ -18,7 +18,8 @@
  * - Handles may be used by several threads at once, but while one changes or gives back a handle, no
  *   other may use it. Records are changed by `lu_manifest_preserve()` alone.
  * - A forked child has the descriptors too: what is said of the last descriptor counts its as well.
- * - Calls that open the device wait for it up to ten seconds if another process has it open.
+ * - Calls that open the device wait for it if another process has it open: ten seconds, unless
+ *   `lu_set_wait()` says otherwise.
  * - No function unwinds into C.
  *
  * Linux has two implementations of live updates, one in C and one in Rust. Where they differ, this
@@ -32,21 +33,39 @@
 #include <stdint.h>
 
 /**
+ * Something that not all kernels can do. Later versions may know more.
+ */
+enum lu_feature {
+  /**
+   * The kernel says what a session is called.
+   */
+  LU_FEATURE_GET_NAME = 0,
+  /**
+   * A finished session can be used for the next update.
+   */
+  LU_FEATURE_REUSE_AFTER_FINISH = 1,
+  /**
+   * A session that was closed unfinished can be retrieved again.
+   */
+  LU_FEATURE_RETRIEVE_AFTER_CLOSE = 2,
+};
+
+/**
  * Whether a kernel can do something.
  */
 enum lu_support {
   /**
    * It cannot.
    */
-  LU_SUPPORT_NO,
+  LU_SUPPORT_NO = 0,
   /**
    * It can.
    */
-  LU_SUPPORT_YES,
+  LU_SUPPORT_YES = 1,
   /**
    * Nobody knows.
    */
-  LU_SUPPORT_UNKNOWN,
+  LU_SUPPORT_UNKNOWN = 2,
 };
 
 /**
@@ -64,24 +83,6 @@ struct lu_manifest;
  */
 struct lu_outgoing;
 
-/**
- * What sessions of this kernel can do.
- */
-struct lu_features {
-  /**
-   * The kernel says what a session is called.
-   */
-  enum lu_support get_name;
-  /**
-   * A finished session can be used for the next update.
-   */
-  enum lu_support reuse_after_finish;
-  /**
-   * A session that was closed unfinished can be retrieved again.
-   */
-  enum lu_support retrieve_after_close;
-};
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -98,7 +99,8 @@ const char *lu_error(void);
  * of the running kernel if it is null. The descriptors stay the caller's.
  *
  * -EPERM: not root, or lockdown. -ENOEXEC, -EINVAL: this is no kernel. -ETXTBSY: a file is open for
- * writing. -EKEYREJECTED, -ENODATA, -EBADMSG: signatures.
+ * writing. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
+ * -EKEYREJECTED, -ENOKEY, -ENOPKG, -ENODATA, -EBADMSG, -ELIBBAD: signatures.
  *
  * Needed:
  *
@@ -114,13 +116,18 @@ int lu_kexec_load(int image, int initrd, const char *cmdline);
 int lu_kexec_is_loaded(void);
 
 /**
- * Forgets the kernel that is loaded.
+ * Forgets the kernel that is loaded, if one is.
+ *
+ * -EPERM: not root. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
  */
 int lu_kexec_unload(void);
 
 /**
  * Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
  * if that failed, and everything is as it was.
+ *
+ * -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what the
+ * handler of a file says that could not be frozen.
  */
 int lu_kexec_reboot(void);
 
@@ -244,6 +251,9 @@ void lu_manifest_free(struct lu_manifest *manifest);
  * Sends bytes, one at least, and up to 253 descriptors over a connected Unix socket. The descriptors
  * stay the caller's. It raises no SIGPIPE.
  *
+ * -EINVAL: there is no byte. -E2BIG: more than 253 descriptors. -EBADF: one is negative. Or what the
+ * socket says.
+ *
  * Needed:
  *
  * `socket` and the `count` descriptors at `fds` must be open; `bytes` valid for `size` bytes.
@@ -259,7 +269,7 @@ int lu_send(int socket,
  * other side has hung up; `*count` is how many descriptors came, close-on-exec, the caller's.
  *
  * -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost. -ERANGE: more came
- * than `fds` has room for. None is left open in any of these cases.
+ * than `fds` has room for. None is left open in any of these cases. Or what the socket says.
  *
  * Needed:
  *
@@ -272,10 +282,12 @@ int lu_receive(int socket,
                size_t *count);
 
 /**
- * Looks at what this kernel offers. If there are no live updates, or none for this process, all is
- * unknown, and this still returns 0: `lu_check()` tells.
+ * Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there are
+ * no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+ *
+ * -EINVAL: this version does not know the feature.
  */
-int lu_probe(struct lu_features *features);
+int lu_probe(uint32_t feature);
 
 /**
  * Writes what this kernel offers and what is known to be wrong with it, for people, NUL-terminated,
@@ -294,16 +306,21 @@ int lu_probe_text(char *text, size_t size);
  * sessions from an agent may have -EACCES here and take part all the same.
  *
  * -ENODEV: there are no live updates; the words say what is missing. -EACCES: the device is for
- * others. -EBUSY: another process has had the device for ten seconds. -EIO: the kernel could not read
+ * others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the kernel could not read
  * what the last one handed over.
  */
 int lu_check(void);
 
 /**
+ * Says how long calls of this process wait for the device while another process has it: so many
+ * milliseconds at most, 0 not at all. Without this, it is ten seconds.
+ */
+void lu_set_wait(uint32_t milliseconds);
+
+/**
  * Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
  *
- * -EEXIST: there is one of this name. -EBUSY: another process has had the device for ten seconds.
- * -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
+ * -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
  * 63 bytes.
  *
  * Needed:
@@ -318,7 +335,7 @@ int lu_create(const char *name,
  * `lu_incoming_into_custody()`, or, if all is lost, `lu_incoming_close()`.
  *
  * -ENOENT: none of this name came, or it is finished: a start from nothing. -EBUSY: somebody else
- * holds it, or has had the device for ten seconds. The rest as `lu_create()`.
+ * holds it, or has had the device for too long. The rest as `lu_create()`.
  *
  * Needed:
  *
@@ -330,27 +347,35 @@ int lu_retrieve(const char *name, struct lu_incoming **session);
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open.
+ * -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is no
+ * descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
+ * has: there, whoever sends it must be right.
  *
  * Needed:
  *
  * `fd` must be open and nobody else's; `name` must be null or NUL-terminated; `session` valid for a
  * write.
  */
-int lu_outgoing_from_fd(int fd, const char *name, struct lu_outgoing **session);
+int lu_outgoing_from_fd(int fd,
+                        const char *name,
+                        struct lu_outgoing **session);
 
 /**
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open.
+ * -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is no
+ * descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
+ * has: there, whoever sends it must be right.
  *
  * Needed:
  *
  * `fd` must be open and nobody else's; `name` must be null or NUL-terminated; `session` valid for a
  * write.
  */
-int lu_incoming_from_fd(int fd, const char *name, struct lu_incoming **session);
+int lu_incoming_from_fd(int fd,
+                        const char *name,
+                        struct lu_incoming **session);
 
 /**
  * Preserves an open file under a token. It stays open, and the caller's.
@@ -371,8 +396,8 @@ int lu_outgoing_preserve(const struct lu_outgoing *session,
  * Retrieves a file: a new descriptor of it each time.
  *
  * -ENOENT: no file has the token. -ENODATA: the file could not be restored, and never will be; the
- * words say why. -EMFILE, -ENFILE: there is no descriptor; try again. -EBUSY: the kernel is being
- * left. -EINVAL: the token is reserved, or somebody else has finished the session.
+ * words say why. -EMFILE: this process has as many descriptors as it may; try again. -EBUSY: the
+ * kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
  */
 int lu_incoming_retrieve(const struct lu_incoming *session, uint64_t token);
 
@@ -383,7 +408,9 @@ int lu_incoming_retrieve(const struct lu_incoming *session, uint64_t token);
  * `next`, the name is free when nobody else has the session open. If this fails, `*session` is as it
  * was.
  *
- * -EBUSY: a device waits for more of its files; there is none of those among memfds.
+ * -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
+ * is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
+ * session open until the next boot (6.19 to 6.19.8).
  */
 int lu_incoming_finish(struct lu_incoming **session,
                        struct lu_outgoing **next);

@@ -94,7 +94,8 @@ pub(crate) fn enter(work: impl FnOnce() -> Outcome<c_int>) -> c_int {
     });
     done.unwrap_or_else(|failure| {
         let words = failure.words.replace('\0', " ");
-        LAST.with_borrow_mut(|last| *last = CString::new(words).unwrap_or_default());
+        // A thread that ends has no place for words any more.
+        let _ = LAST.try_with(|last| *last.borrow_mut() = CString::new(words).unwrap_or_default());
         failure.errno.raw_os_error().wrapping_neg()
     })
 }
@@ -104,7 +105,7 @@ pub(crate) fn enter(work: impl FnOnce() -> Outcome<c_int>) -> c_int {
 /// that give something back, leave it alone.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_error() -> *const c_char {
-    LAST.with_borrow(|last| last.as_ptr())
+    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// Bytes of text that C has passed.

@@ -12,7 +12,8 @@ use crate::border::{self, enter};
 /// of the running kernel if it is null. The descriptors stay the caller's.
 ///
 /// -EPERM: not root, or lockdown. -ENOEXEC, -EINVAL: this is no kernel. -ETXTBSY: a file is open for
-/// writing. -EKEYREJECTED, -ENODATA, -EBADMSG: signatures.
+/// writing. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
+/// -EKEYREJECTED, -ENOKEY, -ENOPKG, -ENODATA, -EBADMSG, -ELIBBAD: signatures.
 ///
 /// # Safety
 ///
@@ -50,7 +51,9 @@ pub extern "C" fn lu_kexec_is_loaded() -> c_int {
     enter(|| Ok(kexec::is_loaded()?.into()))
 }
 
-/// Forgets the kernel that is loaded.
+/// Forgets the kernel that is loaded, if one is.
+///
+/// -EPERM: not root. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_kexec_unload() -> c_int {
     enter(|| Ok(kexec::unload().map(|()| 0)?))
@@ -58,6 +61,9 @@ pub extern "C" fn lu_kexec_unload() -> c_int {
 
 /// Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
 /// if that failed, and everything is as it was.
+///
+/// -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what the
+/// handler of a file says that could not be frozen.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_kexec_reboot() -> c_int {
     enter(|| Err(kexec::reboot().into()))

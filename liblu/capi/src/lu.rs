@@ -16,7 +16,8 @@
 //! - Handles may be used by several threads at once, but while one changes or gives back a handle, no
 //!   other may use it. Records are changed by `lu_manifest_preserve()` alone.
 //! - A forked child has the descriptors too: what is said of the last descriptor counts its as well.
-//! - Calls that open the device wait for it up to ten seconds if another process has it open.
+//! - Calls that open the device wait for it if another process has it open: ten seconds, unless
+//!   `lu_set_wait()` says otherwise.
 //! - No function unwinds into C.
 //!
 //! Linux has two implementations of live updates, one in C and one in Rust. Where they differ, this

@@ -12,6 +12,9 @@ use crate::border::{self, Failure, Outcome, enter, handle};
 /// Sends bytes, one at least, and up to 253 descriptors over a connected Unix socket. The descriptors
 /// stay the caller's. It raises no SIGPIPE.
 ///
+/// -EINVAL: there is no byte. -E2BIG: more than 253 descriptors. -EBADF: one is negative. Or what the
+/// socket says.
+///
 /// # Safety
 ///
 /// `socket` and the `count` descriptors at `fds` must be open; `bytes` valid for `size` bytes.
@@ -41,7 +44,7 @@ pub unsafe extern "C" fn lu_send(
 /// other side has hung up; `*count` is how many descriptors came, close-on-exec, the caller's.
 ///
 /// -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost. -ERANGE: more came
-/// than `fds` has room for. None is left open in any of these cases.
+/// than `fds` has room for. None is left open in any of these cases. Or what the socket says.
 ///
 /// # Safety
 ///

@@ -3,21 +3,21 @@
 //! What this kernel offers.
 
 use std::ffi::{c_char, c_int};
-use std::mem::MaybeUninit;
 
-use liblu::Support;
+use liblu::{Features, Support};
 
-use crate::border::{self, enter, handle};
+use crate::border::{self, Failure, enter};
+use crate::session::device;
 
 /// Whether a kernel can do something.
 #[repr(C)]
 pub enum LuSupport {
     /// It cannot.
-    No,
+    No = 0,
     /// It can.
-    Yes,
+    Yes = 1,
     /// Nobody knows.
-    Unknown,
+    Unknown = 2,
 }
 
 impl From<Support> for LuSupport {
@@ -30,30 +30,32 @@ impl From<Support> for LuSupport {
     }
 }
 
-/// What sessions of this kernel can do.
+/// Something that not all kernels can do. Later versions may know more.
 #[repr(C)]
-pub struct LuFeatures {
+#[derive(Clone, Copy)]
+pub enum LuFeature {
     /// The kernel says what a session is called.
-    pub get_name: LuSupport,
+    GetName = 0,
     /// A finished session can be used for the next update.
-    pub reuse_after_finish: LuSupport,
+    ReuseAfterFinish = 1,
     /// A session that was closed unfinished can be retrieved again.
-    pub retrieve_after_close: LuSupport,
+    RetrieveAfterClose = 2,
 }
 
-/// Looks at what this kernel offers. If there are no live updates, or none for this process, all is
-/// unknown, and this still returns 0: `lu_check()` tells.
+/// Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there are
+/// no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+///
+/// -EINVAL: this version does not know the feature.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_probe(features: Option<&mut MaybeUninit<LuFeatures>>) -> c_int {
+pub extern "C" fn lu_probe(feature: u32) -> c_int {
     enter(|| {
-        let features = handle(features)?;
-        let found = liblu::probe().features;
-        features.write(LuFeatures {
-            get_name: found.get_name.into(),
-            reuse_after_finish: found.reuse_after_finish.into(),
-            retrieve_after_close: found.retrieve_after_close.into(),
-        });
-        Ok(0)
+        let of: fn(&Features) -> Support = match feature {
+            it if it == LuFeature::GetName as u32 => |found| found.get_name,
+            it if it == LuFeature::ReuseAfterFinish as u32 => |found| found.reuse_after_finish,
+            it if it == LuFeature::RetrieveAfterClose as u32 => |found| found.retrieve_after_close,
+            _ => return Err(Failure::argument("this version does not know the feature")),
+        };
+        Ok(LuSupport::from(of(&liblu::probe_at(&device()).features)) as c_int)
     })
 }
 
@@ -70,6 +72,6 @@ pub unsafe extern "C" fn lu_probe_text(text: *mut c_char, size: usize) -> c_int 
     enter(|| {
         // SAFETY: The caller promises the same.
         let to = unsafe { border::room(text, size) };
-        border::write_text(to, liblu::probe().to_string().as_bytes())
+        border::write_text(to, liblu::probe_at(&device()).to_string().as_bytes())
     })
 }

@@ -5,10 +5,11 @@
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use liblu::{
-    FromFdError, IncomingSession, LiveUpdate, OutgoingSession, SessionName, Support, Token,
-    probe_session,
+    Backoff, FromFdError, IncomingSession, LiveUpdate, OutgoingSession, SessionName, Token,
 };
 
 use crate::border::{self, Failure, Outcome, enter, handle, place};
@@ -60,17 +61,31 @@ pub(crate) fn token(number: u64) -> Outcome<Token> {
 /// sessions from an agent may have -EACCES here and take part all the same.
 ///
 /// -ENODEV: there are no live updates; the words say what is missing. -EACCES: the device is for
-/// others. -EBUSY: another process has had the device for ten seconds. -EIO: the kernel could not read
+/// others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the kernel could not read
 /// what the last one handed over.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_check() -> c_int {
-    enter(|| Ok(LiveUpdate::new().check().map(|()| 0)?))
+    enter(|| Ok(device().check().map(|()| 0)?))
+}
+
+static WAIT: AtomicU32 = AtomicU32::new(10_000);
+
+/// Says how long calls of this process wait for the device while another process has it: so many
+/// milliseconds at most, 0 not at all. Without this, it is ten seconds.
+#[unsafe(no_mangle)]
+pub extern "C" fn lu_set_wait(milliseconds: u32) {
+    WAIT.store(milliseconds, Ordering::Relaxed);
+}
+
+/// The device, waited for as was said.
+pub(crate) fn device() -> LiveUpdate {
+    let total = Duration::from_millis(WAIT.load(Ordering::Relaxed).into());
+    LiveUpdate::new().with_backoff(Backoff { total, ..Backoff::default() })
 }
 
 /// Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
 ///
-/// -EEXIST: there is one of this name. -EBUSY: another process has had the device for ten seconds.
-/// -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
+/// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
 /// 63 bytes.
 ///
 /// # Safety
@@ -84,7 +99,7 @@ pub unsafe extern "C" fn lu_create(
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
-        let created = LiveUpdate::new().create(&unsafe { self::name(name) }?)?;
+        let created = device().create(&unsafe { self::name(name) }?)?;
         *session = Some(Box::new(LuOutgoing(created)));
         Ok(0)
     })
@@ -94,7 +109,7 @@ pub unsafe extern "C" fn lu_create(
 /// `lu_incoming_into_custody()`, or, if all is lost, `lu_incoming_close()`.
 ///
 /// -ENOENT: none of this name came, or it is finished: a start from nothing. -EBUSY: somebody else
-/// holds it, or has had the device for ten seconds. The rest as `lu_create()`.
+/// holds it, or has had the device for too long. The rest as `lu_create()`.
 ///
 /// # Safety
 ///
@@ -107,7 +122,7 @@ pub unsafe extern "C" fn lu_retrieve(
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
-        let retrieved = LiveUpdate::new().retrieve(&unsafe { self::name(name) }?)?;
+        let retrieved = device().retrieve(&unsafe { self::name(name) }?)?;
         *session = Some(Box::new(LuIncoming(retrieved)));
         Ok(0)
     })
@@ -116,7 +131,9 @@ pub unsafe extern "C" fn lu_retrieve(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open.
+/// -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is no
+/// descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
+/// has: there, whoever sends it must be right.
 ///
 /// # Safety
 ///
@@ -140,7 +157,9 @@ pub unsafe extern "C" fn lu_outgoing_from_fd(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open.
+/// -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is no
+/// descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
+/// has: there, whoever sends it must be right.
 ///
 /// # Safety
 ///
@@ -187,8 +206,8 @@ pub unsafe extern "C" fn lu_outgoing_preserve(
 /// Retrieves a file: a new descriptor of it each time.
 ///
 /// -ENOENT: no file has the token. -ENODATA: the file could not be restored, and never will be; the
-/// words say why. -EMFILE, -ENFILE: there is no descriptor; try again. -EBUSY: the kernel is being
-/// left. -EINVAL: the token is reserved, or somebody else has finished the session.
+/// words say why. -EMFILE: this process has as many descriptors as it may; try again. -EBUSY: the
+/// kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64) -> c_int {
     enter(|| Ok(handle(session)?.0.retrieve(self::token(token)?)?.into_raw_fd()))
@@ -200,7 +219,9 @@ pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64)
 /// `next`, the name is free when nobody else has the session open. If this fails, `*session` is as it
 /// was.
 ///
-/// -EBUSY: a device waits for more of its files; there is none of those among memfds.
+/// -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
+/// is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
+/// session open until the next boot (6.19 to 6.19.8).
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_finish(
     session: Option<&mut Option<Box<LuIncoming>>>,
@@ -212,9 +233,8 @@ pub extern "C" fn lu_incoming_finish(
         let LuIncoming(session) = *handle(place.take())?;
         match session.finish() {
             Ok(outgoing) => {
-                let can_be_used = || probe_session(&outgoing).reuse_after_finish != Support::No;
-                if let Some(next) = next.filter(|_| can_be_used()) {
-                    *next = Some(Box::new(LuOutgoing(outgoing)));
+                if let Some(next) = next {
+                    *next = outgoing.map(|outgoing| Box::new(LuOutgoing(outgoing)));
                 }
                 Ok(0)
             }

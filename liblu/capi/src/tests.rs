@@ -45,6 +45,28 @@ fn every_thread_has_its_own_words() {
     assert_eq!(words(), "mine");
 }
 
+/// As a program does that calls from `atexit()`.
+#[test]
+fn a_thread_that_ends_may_still_fail() {
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert_eq!(lu_manifest_new(None), EINVAL);
+            assert_eq!(words(), "");
+        }
+    }
+    thread_local! {
+        static LATE: Late = const { Late };
+    }
+    let thread = std::thread::spawn(|| {
+        // What is made first goes last.
+        LATE.with(|_| ());
+        assert_eq!(enter(|| Err(Failure::argument("x"))), EINVAL);
+        assert_eq!(words(), "x");
+    });
+    thread.join().unwrap();
+}
+
 #[test]
 fn null_handles_are_refused_or_nothing_at_all() {
     lu_outgoing_close(None);
@@ -59,7 +81,6 @@ fn null_handles_are_refused_or_nothing_at_all() {
     assert_eq!(lu_incoming_finish(Some(&mut None), None), EINVAL);
     assert_eq!(lu_incoming_into_custody(None), EINVAL);
     assert_eq!(lu_outgoing_fd(None), EINVAL);
-    assert_eq!(lu_probe(None), EINVAL);
     // SAFETY: Null is what is tried; the descriptor is open.
     assert_eq!(unsafe { lu_outgoing_preserve(None, 1, 0) }, EINVAL);
     let mut session = MaybeUninit::uninit();
@@ -155,7 +176,7 @@ fn bytes_and_descriptors_cross_a_socket() {
         assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
     }
     // One more than there is room for: none is left open.
-    let (mut end, pipe) = std::io::pipe().unwrap();
+    let (mut end, pipe) = UnixStream::pair().unwrap();
     let fds = [pipe.as_raw_fd(); 5];
     // SAFETY: As above.
     unsafe { lu_send(here.as_raw_fd(), b"x".as_ptr().cast(), 1, fds.as_ptr(), 5) };
@@ -185,8 +206,10 @@ fn what_is_no_kernel_is_not_loaded() {
 #[test]
 #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
 fn what_this_kernel_offers_is_text() {
-    let mut features = MaybeUninit::uninit();
-    assert_eq!(lu_probe(Some(&mut features)), 0);
+    for feature in 0..3 {
+        assert!((0..3).contains(&lu_probe(feature)));
+    }
+    assert_eq!(lu_probe(3), EINVAL);
     let mut to = [0; 4096];
     // SAFETY: The room is as said.
     let length = unsafe { lu_probe_text(to.as_mut_ptr(), to.len()) };

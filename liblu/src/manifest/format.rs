@@ -53,13 +53,7 @@ impl Manifest {
     /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
-        let files = self.entries.iter().map(|entry| FileRecord {
-            label: entry.label.clone(),
-            token: entry.token.to_string(),
-            kind: entry.kind.clone(),
-            size: entry.size,
-            state: BASE64.encode(&entry.state),
-        });
+        let files = self.entries.iter().map(FileRecord::from);
         let record =
             Record { format: FORMAT.into(), version: VERSION, files: files.collect::<Vec<_>>() };
         // Text and numbers always become JSON.
@@ -81,7 +75,7 @@ impl Manifest {
     /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
-        check_size(json.len())?;
+        check_size(u64::try_from(json.len()).unwrap_or(u64::MAX))?;
         let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
         // A later version may have other files: its number comes first.
         let head: Record<serde::de::IgnoredAny> =
@@ -96,9 +90,32 @@ impl Manifest {
         let record: Record<Vec<FileRecord>> = serde_json::from_slice(json).map_err(malformed)?;
         let mut manifest = Self::new();
         for file in record.files {
-            manifest.add(file.try_into()?)?;
+            let entry = file.try_into()?;
+            let size = manifest.check(&entry)?;
+            manifest.add(entry, size);
         }
         Ok(manifest)
+    }
+}
+
+/// More than the record has around its entries.
+pub(super) const MOST_AROUND: u64 = 64;
+
+/// Bytes of an entry in the record, and of the comma behind it.
+pub(super) fn size_of(entry: &Entry) -> u64 {
+    let json = serde_json::to_vec(&FileRecord::from(entry)).unwrap_or_default();
+    u64::try_from(json.len()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+impl From<&Entry> for FileRecord {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            label: entry.label.clone(),
+            token: entry.token.to_string(),
+            kind: entry.kind.clone(),
+            size: entry.size,
+            state: BASE64.encode(&entry.state),
+        }
     }
 }
 

@@ -61,9 +61,35 @@ fn a_file_that_cannot_be_preserved_is_not_written_down() {
     }
     let same = manifest.preserve_as(&session, Token::from(1), "other", memfd(1), b"");
     assert!(matches!(same, Err(ManifestError::TokenTaken(_))));
-    let many = vec![0; usize::try_from(Manifest::MAX_SIZE).unwrap() + 1];
-    let large = manifest.preserve(&session, "large", memfd(1), &many);
-    assert!(matches!(large, Err(ManifestError::TooLarge(_))));
+    let reserved = manifest.preserve_as(&session, Token::MANIFEST, "other", memfd(1), b"");
+    assert!(matches!(reserved, Err(ManifestError::TokenTaken(Token::MANIFEST))));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn what_would_not_be_sealed_is_not_preserved() {
+    let _fake = fake::install(Fake::default());
+    let session = LiveUpdate::at(fake::DEVICE).create(&"x".parse().unwrap()).unwrap();
+    let mut manifest = Manifest::new();
+    let half = vec![0; usize::try_from(Manifest::MAX_SIZE).unwrap() / 2];
+    manifest.preserve(&session, "one", memfd(1), &half).unwrap();
+    let large = manifest.preserve(&session, "two", memfd(1), &half).unwrap_err();
+    assert!(matches!(large, ManifestError::TooLarge(_)));
+    manifest.preserve(&session, "two", memfd(1), b"").unwrap();
+    manifest.seal(&session).unwrap();
+    assert_eq!(manifest.entries().len(), 2);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn no_token_follows_the_highest() {
+    let _fake = fake::install(Fake::default());
+    let session = LiveUpdate::at(fake::DEVICE).create(&"x".parse().unwrap()).unwrap();
+    let mut manifest = Manifest::new();
+    let highest = Token::new(u64::MAX - 0x100).unwrap();
+    manifest.preserve_as(&session, highest, "highest", memfd(1), b"").unwrap();
+    let none = manifest.preserve(&session, "next", memfd(1), b"").unwrap_err();
+    assert!(matches!(none, ManifestError::NoToken));
 }
 
 #[test]
@@ -134,8 +160,11 @@ proptest! {
                 size,
                 state,
             };
-            manifest.add(entry).unwrap();
+            let size = manifest.check(&entry).unwrap();
+            manifest.add(entry, size);
         }
+        let around = manifest.to_json().len() as u64 - manifest.size;
+        prop_assert!(around <= format::MOST_AROUND);
         prop_assert_eq!(Manifest::from_json(&manifest.to_json()).unwrap(), manifest);
     }
 

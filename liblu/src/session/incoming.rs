@@ -2,13 +2,16 @@
 
 //! Sessions of the last kernel.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
 use super::loss::Alarm;
-use super::{Direction, FromFdError, OutgoingSession, check, check_name, name, running_is_before};
+use super::{
+    Direction, FromFdError, OutgoingSession, check, check_name, name, of_running, survives_close,
+};
+use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
 
 /// A session of the last kernel: its files can be retrieved, in any order, until it is finished.
@@ -23,7 +26,8 @@ use crate::{Error, Result, SessionName, Token, sys};
 pub struct IncomingSession {
     // Before the descriptor, so that it is dropped while the session is there.
     alarm: Alarm,
-    /// What was asked for and could not be restored, on kernels that must not be asked again.
+    /// What was asked for and could not be restored, on kernels that must not be asked again
+    /// (CVE-2026-43489).
     failed: Option<Mutex<Vec<(Token, Errno)>>>,
     fd: OwnedFd,
 }
@@ -32,9 +36,9 @@ pub struct IncomingSession {
 ///
 /// ```no_run
 /// # let mut session = liblu::LiveUpdate::new().retrieve(&"vm-17".parse()?)?;
-/// let outgoing = loop {
+/// let next = loop {
 ///     match session.finish() {
-///         Ok(outgoing) => break outgoing,
+///         Ok(next) => break next,
 ///         Err(error) => {
 ///             eprintln!("{error}; once more");
 ///             session = error.session;
@@ -55,8 +59,8 @@ speaks_as_its_source!(FinishError);
 
 impl IncomingSession {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        // Later kernels remember it themselves (CVE-2026-43489).
-        let failed = running_is_before(7, 1).then(Mutex::default);
+        // Other kernels remember it themselves.
+        let failed = of_running(|release| RETRIEVE_RETRY.is_in(release)).then(Mutex::default);
         Self { alarm: Alarm::armed(fd.as_fd()), failed, fd }
     }
 
@@ -65,7 +69,8 @@ impl IncomingSession {
     /// # Errors
     ///
     /// [`Error::WrongDirection`] if it is no incoming session, [`Error::WrongName`] if it is another.
-    /// The descriptor comes back.
+    /// The descriptor comes back. Kernels before 7.2 cannot say which direction a session has: there,
+    /// whoever sends it must be right.
     ///
     /// ```no_run
     /// use std::os::fd::OwnedFd;
@@ -103,8 +108,8 @@ impl IncomingSession {
     /// ```
     #[inline]
     pub fn retrieve(&self, token: Token) -> Result<OwnedFd> {
-        if let Some(source) = self.failure(token) {
-            return Err(Error::RetrieveFailed { token, source });
+        if let Some(error) = self.failure(|failed| failed == token) {
+            return Err(error);
         }
         match sys::retrieve_fd(self.fd.as_fd(), token.get()) {
             Ok(file) => Ok(file),
@@ -116,8 +121,11 @@ impl IncomingSession {
     fn retrieve_error(&self, token: Token, errno: Errno) -> Error {
         match errno {
             Errno::NOENT => Error::NoFile(token),
-            // There is no number for the descriptor: nobody has asked for the file yet.
-            Errno::MFILE | Errno::NFILE | Errno::INTR | Errno::BUSY => {
+            // There was no number for the descriptor: nobody has asked the file's handler yet. All
+            // else may be its answer, the system's limit of open files (ENFILE) too.
+            Errno::MFILE => Error::System { doing: "retrieve a file", source: errno },
+            // The kernel is being left, or was not waited for.
+            Errno::INTR | Errno::BUSY if self.failed.is_none() => {
                 Error::System { doing: "retrieve a file", source: errno }
             }
             // Somebody else has finished it.
@@ -134,31 +142,40 @@ impl IncomingSession {
         }
     }
 
-    /// Why a file could not be restored that was asked for before.
-    fn failure(&self, token: Token) -> Option<Errno> {
+    /// The first of such files that were asked for before and could not be restored.
+    fn failure(&self, is_such: impl Fn(Token) -> bool) -> Option<Error> {
         let failed = self.failed.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.iter().find(|(failed, _)| *failed == token).map(|(_, source)| *source)
+        let (token, source) = *failed.iter().find(|(failed, _)| is_such(*failed))?;
+        Some(Error::RetrieveFailed { token, source })
     }
 
     /// Says that all that is needed was retrieved: the kernel lets go of the rest.
     ///
-    /// The same descriptor is an empty outgoing session of the same name then, for the next update
-    /// (not with the C implementation, where preserving in it is refused: see
-    /// [`probe()`](crate::probe())).
+    /// What comes back is an empty session of the same name for the next update, of the same
+    /// descriptor. With the C implementation a finished session is of no use, and `None` comes back:
+    /// create a new one when the next update comes.
     ///
     /// # Errors
     ///
     /// [`Error::NotReady`] if a file cannot be finished yet. The session comes back, and nothing has
-    /// changed.
+    /// changed. [`Error::RetrieveFailed`] on kernels that this would hurt after a file could not be
+    /// restored (`retrieve-retry` among [`Defect`](crate::Defect)s): keep the session open.
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().retrieve(&"vm-17".parse()?)?;
     /// let next = session.finish()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn finish(self) -> std::result::Result<OutgoingSession, FinishError> {
+    pub fn finish(self) -> std::result::Result<Option<OutgoingSession>, FinishError> {
+        if let Some(source) = self.failure(|_| true) {
+            return Err(FinishError { session: self, source });
+        }
         match sys::finish(self.fd.as_fd()) {
-            Ok(()) => Ok(OutgoingSession::new(self.into_custody())),
+            Ok(()) => {
+                let fd = self.into_custody();
+                // Where one can be retrieved again, it can be used again too.
+                Ok(survives_close(fd.as_raw_fd()).then(|| OutgoingSession::new(fd)))
+            }
             Err(errno) => {
                 let source = match errno {
                     Errno::BUSY => Error::NotReady,
@@ -197,7 +214,7 @@ impl IncomingSession {
     }
 }
 
-/// Checks that it is an incoming session.
+/// Checks that it is an incoming session, as far as the kernel can say ([`IncomingSession::from_fd`]).
 impl TryFrom<OwnedFd> for IncomingSession {
     type Error = FromFdError;
 

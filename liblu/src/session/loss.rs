@@ -2,6 +2,7 @@
 
 //! Being loud when a session is dropped that should not be.
 
+use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::RwLock;
 
@@ -10,14 +11,22 @@ use crate::{SessionName, sys};
 
 /// What is called when an unfinished incoming session is dropped where that destroys its files.
 ///
-/// It is called while the session is still there, with its name if that can be read.
+/// It is called while the session is still there, with its name if that can be read. It should not
+/// panic: the session may be dropped because of a panic, and then the process is aborted.
+///
+/// ```
+/// let hook: liblu::LossHook = |name| eprintln!("lost: {name:?}");
+/// # hook(None);
+/// ```
 pub type LossHook = fn(Option<&SessionName>);
 
 static HOOK: RwLock<LossHook> = RwLock::new(shout);
 
 fn shout(name: Option<&SessionName>) {
     let name = name.map(|name| format!(" {name:?}")).unwrap_or_default();
-    eprintln!(
+    // Nobody may listen, and a panic here would lose the other sessions too.
+    let _ = writeln!(
+        std::io::stderr(),
         "liblu: the incoming session{name} is dropped unfinished, and with its last descriptor the \
          kernel destroys what was not retrieved; call finish() or into_custody()"
     );
@@ -32,8 +41,8 @@ fn shout(name: Option<&SessionName>) {
 /// with [`into_custody`](crate::IncomingSession::into_custody), and it is not called.
 ///
 /// ```
-/// let before = liblu::set_loss_hook(|name| panic!("a session was lost: {name:?}"));
-/// # let _ = before;
+/// let before = liblu::set_loss_hook(|name| std::process::abort());
+/// # liblu::set_loss_hook(before);
 /// ```
 pub fn set_loss_hook(hook: LossHook) -> LossHook {
     let mut place = HOOK.write().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{FsWord, fstat, fstatfs};
 use rustix::io::Errno;
 
-use super::running_is_before;
+use super::of_running;
+use crate::defect::DOUBLE_PRESERVE;
 
 /// The file system of memfds. Other files may share an inode without being the same.
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -18,9 +19,9 @@ const TMPFS_MAGIC: FsWord = 0x0102_1994;
 pub(super) struct Once(Mutex<Vec<(u64, u64)>>);
 
 impl Once {
-    /// Needed before 7.1 only: later kernels see to it themselves.
+    /// Later kernels see to it themselves.
     pub(super) fn if_needed() -> Option<Self> {
-        running_is_before(7, 1).then(Self::default)
+        of_running(|release| DOUBLE_PRESERVE.is_in(release)).then(Self::default)
     }
 
     /// Preserves a file with `preserve`; as later kernels, [`Errno::BUSY`] if that was done before.

@@ -33,7 +33,8 @@ impl OutgoingSession {
     /// # Errors
     ///
     /// [`Error::WrongDirection`] if it is no outgoing session, [`Error::WrongName`] if it is another.
-    /// The descriptor comes back.
+    /// The descriptor comes back. Kernels before 7.2 cannot say which direction a session has: there,
+    /// whoever sends it must be right.
     ///
     /// ```no_run
     /// use std::os::fd::OwnedFd;
@@ -109,7 +110,7 @@ fn preserve_error(token: Token, errno: Errno) -> Error {
     }
 }
 
-/// Checks that it is an outgoing session.
+/// Checks that it is an outgoing session, as far as the kernel can say ([`OutgoingSession::from_fd`]).
 impl TryFrom<OwnedFd> for OutgoingSession {
     type Error = FromFdError;
 

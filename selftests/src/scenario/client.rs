@@ -2,6 +2,7 @@
 
 //! Programs that are linked with liblu, as a user would start them.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -9,14 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use liblu::Manifest;
 
 use super::Scenario;
-use super::stage::Stage;
+use super::stage::{Stage, create, memfd};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_cache_keeps_its_data", in_rust_before, in_rust_after),
     Scenario::across("a_cache_in_c_keeps_its_data", in_c_before, in_c_after),
     Scenario::across("a_cache_of_rust_is_taken_over_by_one_in_c", mixed_before, mixed_after),
+    Scenario::across("a_damaged_cache_is_not_served", damaged_before, damaged_after),
     Scenario::across("a_client_without_rights_needs_only_its_session", hand_before, hand_after),
     Scenario::across("a_vmm_in_c_keeps_its_guest", guest_before, guest_after),
     Scenario::here("a_cache_may_change_its_mind", changes_its_mind),
@@ -27,6 +30,9 @@ const IN_RUST: &str = "/bin/cache";
 const IN_C: &str = "/bin/cache-c";
 const HANDOFF: &str = "/bin/handoff";
 const VMM: &str = "/bin/vmm";
+
+/// Sessions with a store that is damaged, one for each cache.
+const DAMAGED: [&str; 2] = ["damaged", "damaged-c"];
 
 /// Keys of a cache.
 const KEYS: usize = 40;
@@ -145,6 +151,31 @@ fn mixed_before(_: &mut Stage<'_>) -> Result<()> {
 
 fn mixed_after(_: &mut Stage<'_>) -> Result<()> {
     after(IN_C, "cache-mixed")
+}
+
+/// A store that ends in the middle of a record, behind one that is whole.
+fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
+    for name in DAMAGED {
+        let session = create(name)?;
+        let mut store = File::from(memfd("lucache1")?);
+        store.write_all(b"\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0").context("write the store")?;
+        let mut manifest = Manifest::new();
+        manifest.preserve(&session, "store", &store, b"").context("preserve")?;
+        manifest.seal(&session).context("seal")?;
+        stage.keep(session);
+    }
+    Ok(())
+}
+
+fn damaged_after(_: &mut Stage<'_>) -> Result<()> {
+    for (program, name) in [IN_RUST, IN_C].into_iter().zip(DAMAGED) {
+        let mut cache = Cache::start(program, name)?;
+        cache.expect("get key-7", "none")?;
+        cache.fill()?;
+        cache.check()?;
+        cache.kill()?;
+    }
+    Ok(())
 }
 
 /// A cache that was to be updated and is not; and one that crashes, whose data is gone as ever.

@@ -14,8 +14,8 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use zerocopy::IntoBytes;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
-    retrieve, test_device, test_file, try_create, try_retrieve, wait_for_slow,
+    Go, Log, Stage, check_callbacks, check_memfd, create, dup, fails, failure, finish, memfd,
+    number_of, retrieve, test_device, test_file, try_create, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -247,16 +247,18 @@ fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
     let reused = stage.hop > 2 && stage.last == Some(Kernel::Rust);
     let text = if reused { "by a finished session" } else { "by a new session" };
     check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD")?, text)?;
-    let session = finish(session)?;
+    let open = dup(&session)?;
+    let next = session.finish().context("FINISH")?;
     let file = memfd("by a finished session")?;
-    let again = session.preserve(1.into(), &file);
     if stage.kernel == Kernel::C {
+        ensure!(next.is_none(), "liblu takes a dead session for one that can be used again");
         // C leaves it dead.
-        abi::finish(&session).context("FINISH after FINISH")?;
-        fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::NOENT)?;
-        return fails("PRESERVE_FD after FINISH", again, Errno::INVAL);
+        abi::finish(&open).context("FINISH after FINISH")?;
+        fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&open, 1), Errno::NOENT)?;
+        return fails("PRESERVE_FD after FINISH", abi::preserve_fd(&open, &file, 1), Errno::INVAL);
     }
-    again.context("PRESERVE_FD after FINISH")?;
+    let session = next.context("liblu does not give the finished session back")?;
+    session.preserve(1.into(), &file).context("PRESERVE_FD after FINISH")?;
     fails("its name", try_create("reuse"), Errno::EXIST)?;
     fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
     fails("FINISH after FINISH", abi::finish(&session), Errno::INVAL)?;
@@ -275,7 +277,7 @@ fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
     let outgoing = create("taken").context("of the same name")?;
     let finished = finish(incoming)?;
     let errno = stage.kernel.pick(Errno::INVAL, Errno::EXIST);
-    fails("PRESERVE_FD", finished.preserve(1.into(), memfd("x")?), errno)?;
+    fails("PRESERVE_FD", abi::preserve_fd(&finished, memfd("x")?, 1), errno)?;
     outgoing.preserve(1.into(), memfd("y")?).context("PRESERVE_FD on the other")?;
     drop(finished);
     // The one that is closed takes nothing along.

@@ -117,8 +117,10 @@ pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<IncomingSession> {
 }
 
 /// Finishes a session, which stays open: what close does must not pass for what FINISH does.
-pub(super) fn finish(session: IncomingSession) -> Result<OutgoingSession> {
-    session.finish().context("FINISH")
+pub(super) fn finish(session: IncomingSession) -> Result<OwnedFd> {
+    let open = dup(&session)?;
+    session.finish().context("FINISH")?;
+    Ok(open)
 }
 
 /// Another descriptor of a session or file.
