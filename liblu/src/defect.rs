@@ -88,7 +88,7 @@ const DEFECTS: &[Defect] = &[
         cve: None,
         what: "the seals of a memfd do not survive",
         advice: "seal it again when it is retrieved",
-        affected: &[((6, 19, 0), (7, 0, 0))],
+        affected: &[((6, 19, 0), (7, 1, 0))],
     },
     Defect {
         id: "few-files",
@@ -148,7 +148,7 @@ mod tests {
         assert!(!ids("7.0.0").contains(&"memfd-dirty"));
         assert!(ids("6.19.8").contains(&"retrieve-retry"));
         assert!(!ids("6.19.9").contains(&"retrieve-retry"));
-        assert!(ids("7.0.5").contains(&"double-preserve") && !ids("7.0.5").contains(&"no-seals"));
+        assert!(ids("7.0.5").contains(&"double-preserve") && ids("7.0.5").contains(&"no-seals"));
         assert_eq!(
             ids("7.1.2"),
             ["changes-during-reboot", "wrong-direction", "few-files", "no-deferred-init"]
