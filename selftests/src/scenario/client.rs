@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use liblu::Manifest;
 
-use super::Scenario;
-use super::stage::{Stage, create, memfd};
+use super::stage::{Stage, create, finish, memfd, retrieve};
+use super::{Kernel, Scenario};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_cache_keeps_its_data", in_rust_before, in_rust_after),
@@ -167,13 +167,19 @@ fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn damaged_after(_: &mut Stage<'_>) -> Result<()> {
+fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
     for (program, name) in [IN_RUST, IN_C].into_iter().zip(DAMAGED) {
         let mut cache = Cache::start(program, name)?;
         cache.expect("get key-7", "none")?;
         cache.fill()?;
         cache.check()?;
         cache.kill()?;
+        if stage.kernel == Kernel::Rust {
+            // Whoever wants to look into it still can.
+            let session = retrieve(name)?;
+            Manifest::of(&session).and_then(|it| it.retrieve(&session, "store"))?;
+            finish(session)?;
+        }
     }
     Ok(())
 }
