@@ -67,7 +67,7 @@
 //! | [`Error::NotPreservable`] | this kernel cannot preserve such a file | do without that file, on purpose: no file is skipped in silence |
 //! | [`Error::AlreadyPreserved`] | the file is in a session already | preserve each file once |
 //! | [`Error::RetrieveFailed`] | the file is lost, for ever | use the others, finish the session, start this part from nothing; but see `retrieve-retry` among the [`Defect`]s |
-//! | [`FinishError`] | a device waits for more files, or the kernel is being left | retrieve them, and finish again; the session comes back |
+//! | [`FinishError`] | a device waits for more files, or the kernel is being left | retrieve them, and finish again: the session comes back. After [`Error::RetrieveFailed`], keep it open |
 //! | `reboot(2)` fails ([`kexec::reboot`]) | a file could not be frozen | everything is as before; see the log, and try again |
 //!
 //! # Traps

@@ -276,9 +276,11 @@ impl Manifest {
             size: u64::try_from(size).unwrap_or_default(),
             state: state.to_vec(),
         };
-        let size = self.check(&entry)?;
+        self.check(&entry)?;
+        let size = self.size.saturating_add(format::size_of(&entry));
+        check_size(size.saturating_add(format::MOST_AROUND))?;
         session.preserve(token, file)?;
-        self.add(entry, size);
+        self.add(entry);
         Ok(())
     }
 
@@ -286,7 +288,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// Those of [`OutgoingSession::preserve`], and what the system says if there is no memory.
+    /// [`ManifestError::TooLarge`] if it came from [`Manifest::from_json`], those of
+    /// [`OutgoingSession::preserve`], and what the system says if there is no memory.
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"cache".parse()?)?;
@@ -295,6 +298,7 @@ impl Manifest {
     /// ```
     pub fn seal(&self, session: &OutgoingSession) -> Result<(), ManifestError> {
         let json = self.to_json();
+        check_size(u64::try_from(json.len()).unwrap_or(u64::MAX))?;
         let record = record(&json)
             .map_err(|source| Error::System { doing: "make the manifest's memfd", source })?;
         Ok(session.preserve(Token::MANIFEST, record)?)
@@ -369,8 +373,8 @@ impl Manifest {
         self.labels.get(label).and_then(|at| self.entries.get(*at))
     }
 
-    /// Whether an entry keeps the rules; how many bytes the record's entries are with it.
-    fn check(&self, entry: &Entry) -> Result<u64, ManifestError> {
+    /// Whether an entry keeps the rules.
+    fn check(&self, entry: &Entry) -> Result<(), ManifestError> {
         if entry.label.is_empty() || entry.label.len() > Self::MAX_LABEL {
             return Err(ManifestError::Label(entry.label.len()));
         }
@@ -381,17 +385,15 @@ impl Manifest {
         if entry.token == Token::MANIFEST || self.tokens.contains(&entry.token) {
             return Err(ManifestError::TokenTaken(entry.token));
         }
-        let size = self.size.saturating_add(format::size_of(entry));
-        check_size(size.saturating_add(format::MOST_AROUND))?;
-        Ok(size)
+        Ok(())
     }
 
     /// Adds an entry that was checked.
-    fn add(&mut self, entry: Entry, size: u64) {
+    fn add(&mut self, entry: Entry) {
+        self.size = self.size.saturating_add(format::size_of(&entry));
         self.labels.insert(entry.label.clone(), self.entries.len());
         self.tokens.insert(entry.token);
         self.entries.push(entry);
-        self.size = size;
     }
 }
 

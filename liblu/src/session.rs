@@ -33,6 +33,7 @@ mod once;
 mod outgoing;
 
 pub use incoming::{FinishError, IncomingSession};
+use loss::can_be_used_again;
 pub(crate) use loss::survives_close;
 pub use loss::{LossHook, set_loss_hook};
 pub use outgoing::OutgoingSession;
@@ -84,7 +85,7 @@ impl Direction {
             return true;
         }
         match sys::preserve_nothing(session, Token::PROBE.get()) {
-            // The token is taken; or the session is finished, but its name was taken.
+            // There is no such file; or the session is finished, but its name was taken.
             Errno::BADF | Errno::EXIST => self == Self::Outgoing,
             Errno::INVAL => self == Self::Incoming,
             // The kernel is being left, and both say so.

@@ -173,7 +173,11 @@ lost:
 	/* A cache can be filled again; other programs might rather stop here. */
 	fprintf(stderr, "cache: what came is lost: %s\n", why);
 	forget_store(cache);
-	lu_incoming_close(session);
+	/* Linux 6.19 is hurt if it is closed after a file could not be restored. */
+	if (err == -ENODATA)
+		lu_incoming_into_custody(session);
+	else
+		lu_incoming_close(session);
 	return err;
 }
 

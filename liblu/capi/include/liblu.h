@@ -126,8 +126,8 @@ int lu_kexec_unload(void);
  * Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
  * if that failed, and everything is as it was.
  *
- * -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what the
- * handler of a file says that could not be frozen.
+ * -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what
+ * the handler of a file says that could not be frozen.
  */
 int lu_kexec_reboot(void);
 
@@ -282,8 +282,8 @@ int lu_receive(int socket,
                size_t *count);
 
 /**
- * Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there are
- * no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+ * Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there
+ * are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
  *
  * -EINVAL: this version does not know the feature.
  */
@@ -306,8 +306,8 @@ int lu_probe_text(char *text, size_t size);
  * sessions from an agent may have -EACCES here and take part all the same.
  *
  * -ENODEV: there are no live updates; the words say what is missing. -EACCES: the device is for
- * others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the kernel could not read
- * what the last one handed over.
+ * others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the
+ * kernel could not read what the last one handed over.
  */
 int lu_check(void);
 
@@ -320,15 +320,14 @@ void lu_set_wait(uint32_t milliseconds);
 /**
  * Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
  *
- * -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
- * 63 bytes.
+ * -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL,
+ * -ENAMETOOLONG: the name is empty or has more than 63 bytes.
  *
  * Needed:
  *
  * `name` must be NUL-terminated, and `session` valid for a write.
  */
-int lu_create(const char *name,
-              struct lu_outgoing **session);
+int lu_create(const char *name, struct lu_outgoing **session);
 
 /**
  * Takes over a session of the last kernel. Give it back with `lu_incoming_finish()`,
@@ -347,9 +346,9 @@ int lu_retrieve(const char *name, struct lu_incoming **session);
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is no
- * descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
- * has: there, whoever sends it must be right.
+ * -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is
+ * no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
+ * session has: there, whoever sends it must be right.
  *
  * Needed:
  *
@@ -364,9 +363,9 @@ int lu_outgoing_from_fd(int fd,
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is no
- * descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
- * has: there, whoever sends it must be right.
+ * -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is
+ * no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
+ * session has: there, whoever sends it must be right.
  *
  * Needed:
  *
@@ -404,9 +403,9 @@ int lu_incoming_retrieve(const struct lu_incoming *session, uint64_t token);
 /**
  * Says that all that is needed was retrieved. `*session` is gone and null then. Unless `next` is null,
  * `*next` is an empty session of the same name for the next kernel, to be given back with
- * `lu_outgoing_close()`; it is null on C kernels, where `lu_create()` makes a new one. With a null
- * `next`, the name is free when nobody else has the session open. If this fails, `*session` is as it
- * was.
+ * `lu_outgoing_close()`; it is null on C kernels, and if another of this name was created meanwhile:
+ * `lu_create()` makes a new one. With a null `next`, the name is free when nobody else has the session
+ * open. If this fails, `*session` is as it was.
  *
  * -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
  * is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the

@@ -62,8 +62,8 @@ pub extern "C" fn lu_kexec_unload() -> c_int {
 /// Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
 /// if that failed, and everything is as it was.
 ///
-/// -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what the
-/// handler of a file says that could not be frozen.
+/// -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what
+/// the handler of a file says that could not be frozen.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_kexec_reboot() -> c_int {
     enter(|| Err(kexec::reboot().into()))

@@ -42,8 +42,8 @@ pub enum LuFeature {
     RetrieveAfterClose = 2,
 }
 
-/// Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there are
-/// no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+/// Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there
+/// are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
 ///
 /// -EINVAL: this version does not know the feature.
 #[unsafe(no_mangle)]

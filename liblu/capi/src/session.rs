@@ -61,8 +61,8 @@ pub(crate) fn token(number: u64) -> Outcome<Token> {
 /// sessions from an agent may have -EACCES here and take part all the same.
 ///
 /// -ENODEV: there are no live updates; the words say what is missing. -EACCES: the device is for
-/// others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the kernel could not read
-/// what the last one handed over.
+/// others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the
+/// kernel could not read what the last one handed over.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_check() -> c_int {
     enter(|| Ok(device().check().map(|()| 0)?))
@@ -85,8 +85,8 @@ pub(crate) fn device() -> LiveUpdate {
 
 /// Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
 ///
-/// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL, -ENAMETOOLONG: the name is empty or has more than
-/// 63 bytes.
+/// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL,
+/// -ENAMETOOLONG: the name is empty or has more than 63 bytes.
 ///
 /// # Safety
 ///
@@ -131,9 +131,9 @@ pub unsafe extern "C" fn lu_retrieve(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is no
-/// descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
-/// has: there, whoever sends it must be right.
+/// -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is
+/// no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
+/// session has: there, whoever sends it must be right.
 ///
 /// # Safety
 ///
@@ -157,9 +157,9 @@ pub unsafe extern "C" fn lu_outgoing_from_fd(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is no
-/// descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a session
-/// has: there, whoever sends it must be right.
+/// -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is
+/// no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
+/// session has: there, whoever sends it must be right.
 ///
 /// # Safety
 ///
@@ -215,9 +215,9 @@ pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64)
 
 /// Says that all that is needed was retrieved. `*session` is gone and null then. Unless `next` is null,
 /// `*next` is an empty session of the same name for the next kernel, to be given back with
-/// `lu_outgoing_close()`; it is null on C kernels, where `lu_create()` makes a new one. With a null
-/// `next`, the name is free when nobody else has the session open. If this fails, `*session` is as it
-/// was.
+/// `lu_outgoing_close()`; it is null on C kernels, and if another of this name was created meanwhile:
+/// `lu_create()` makes a new one. With a null `next`, the name is free when nobody else has the session
+/// open. If this fails, `*session` is as it was.
 ///
 /// -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
 /// is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the

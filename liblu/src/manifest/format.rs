@@ -91,8 +91,8 @@ impl Manifest {
         let mut manifest = Self::new();
         for file in record.files {
             let entry = file.try_into()?;
-            let size = manifest.check(&entry)?;
-            manifest.add(entry, size);
+            manifest.check(&entry)?;
+            manifest.add(entry);
         }
         Ok(manifest)
     }

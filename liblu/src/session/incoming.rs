@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::loss::Alarm;
 use super::{
-    Direction, FromFdError, OutgoingSession, check, check_name, name, of_running, survives_close,
+    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name, of_running,
 };
 use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
@@ -39,10 +39,11 @@ pub struct IncomingSession {
 /// let next = loop {
 ///     match session.finish() {
 ///         Ok(next) => break next,
-///         Err(error) => {
+///         Err(error) if matches!(error.source, liblu::Error::NotReady) => {
 ///             eprintln!("{error}; once more");
 ///             session = error.session;
 ///         }
+///         Err(error) => return Err(error.into()),
 ///     }
 /// };
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -152,8 +153,8 @@ impl IncomingSession {
     /// Says that all that is needed was retrieved: the kernel lets go of the rest.
     ///
     /// What comes back is an empty session of the same name for the next update, of the same
-    /// descriptor. With the C implementation a finished session is of no use, and `None` comes back:
-    /// create a new one when the next update comes.
+    /// descriptor. `None` comes back where a finished session is of no use: with the C implementation,
+    /// and if another of its name was created meanwhile. Create a new one when the next update comes.
     ///
     /// # Errors
     ///
@@ -173,8 +174,7 @@ impl IncomingSession {
         match sys::finish(self.fd.as_fd()) {
             Ok(()) => {
                 let fd = self.into_custody();
-                // Where one can be retrieved again, it can be used again too.
-                Ok(survives_close(fd.as_raw_fd()).then(|| OutgoingSession::new(fd)))
+                Ok(can_be_used_again(fd.as_raw_fd()).then(|| OutgoingSession::new(fd)))
             }
             Err(errno) => {
                 let source = match errno {

@@ -275,7 +275,9 @@ fn taken_before(stage: &mut Stage<'_>) -> Result<()> {
 fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
     let incoming = retrieve("taken")?;
     let outgoing = create("taken").context("of the same name")?;
-    let finished = finish(incoming)?;
+    let finished = dup(&incoming)?;
+    let next = incoming.finish().context("FINISH")?;
+    ensure!(next.is_none(), "liblu takes a session whose name is taken for one that can be used");
     let errno = stage.kernel.pick(Errno::INVAL, Errno::EXIST);
     fails("PRESERVE_FD", abi::preserve_fd(&finished, memfd("x")?, 1), errno)?;
     outgoing.preserve(1.into(), memfd("y")?).context("PRESERVE_FD on the other")?;

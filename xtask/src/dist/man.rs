@@ -27,7 +27,8 @@ pub(super) fn functions(header: &str) -> Vec<Function> {
         let is_function = !prototype.contains(['{', '#']);
         is_function.then(|| Function {
             name: name.into(),
-            prototype: definitions(header, prototype) + prototype,
+            // What an integer stands for is said in the comment.
+            prototype: definitions(header, &format!("{prototype}{comment}")) + prototype,
             paragraphs: paragraphs(comment),
         })
     };
