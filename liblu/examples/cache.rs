@@ -23,11 +23,13 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use liblu::{
-    Error as LuError, IncomingSession, LiveUpdate, Manifest, OutgoingSession, SessionName,
+    Error as LuError, IncomingSession, LiveUpdate, Manifest, ManifestError, OutgoingSession,
+    SessionName,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -135,13 +137,29 @@ impl Cache {
     }
 }
 
-/// Retrieves the store, and finishes the session once it is known to be good.
+/// Retrieves the store, and finishes the session once it is known to be good, or lost for ever.
 fn take_over(session: IncomingSession) -> Result<Store> {
-    let memory = Manifest::of(&session)?.retrieve(&session, LABEL)?;
-    let store = Store::of(memory.into())?;
+    let store = restore(&session);
+    // What is damaged somebody may look into.
+    if store.as_ref().is_err_and(|error| !is_lost_for_ever(&**error)) {
+        return store;
+    }
     // What is given back here is for the next update, which may never come.
-    session.finish()?;
-    Ok(store)
+    if let Err(error) = session.finish() {
+        eprintln!("cache: the session stays open: {error}");
+        // Some kernels would be hurt if it were closed now.
+        let _ = error.session.into_custody().into_raw_fd();
+    }
+    store
+}
+
+fn restore(session: &IncomingSession) -> Result<Store> {
+    Store::of(Manifest::of(session)?.retrieve(session, LABEL)?.into())
+}
+
+fn is_lost_for_ever(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<ManifestError>();
+    matches!(error, Some(ManifestError::Session(LuError::RetrieveFailed { .. })))
 }
 
 /// Keys and values in a memfd: the magic, then records of two lengths (32 bits, little-endian), key

@@ -156,7 +156,7 @@ pub enum ManifestError {
     /// The highest token is taken: choose one.
     #[error("no token follows the highest one")]
     NoToken,
-    /// The record would have, or has, more than 16 MiB.
+    /// The record would have more than 16 MiB.
     #[error("a manifest has at most {max} bytes, not {0}", max = Manifest::MAX_SIZE)]
     TooLarge(u64),
     /// It was written by a later version, whose rules are not known here.
@@ -308,7 +308,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`Error::NoFile`] if the session has none; [`ManifestError`] if it is not what it should be.
+    /// [`Error::NoFile`] if the session has none, those of [`Manifest::from_json`], and the others of
+    /// [`IncomingSession::retrieve`].
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().retrieve(&"cache".parse()?)?;
@@ -319,7 +320,7 @@ impl Manifest {
         let record = session.retrieve(Token::MANIFEST)?;
         let failed = |source| Error::System { doing: "read the manifest", source };
         let size = fstat(&record).map_err(failed)?.st_size;
-        check_size(u64::try_from(size).unwrap_or(u64::MAX))?;
+        check_size(u64::try_from(size).unwrap_or(u64::MAX)).map_err(format::malformed)?;
         let mut json = vec![0; usize::try_from(size).unwrap_or_default()];
         let mut there = 0;
         while let Some(rest) = json.get_mut(there..).filter(|rest| !rest.is_empty()) {

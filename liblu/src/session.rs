@@ -85,11 +85,12 @@ impl Direction {
             return true;
         }
         match sys::preserve_nothing(session, Token::PROBE.get()) {
-            // There is no such file; or the session is finished, but its name was taken.
-            Errno::BADF | Errno::EXIST => self == Self::Outgoing,
+            // There is no such file.
+            Errno::BADF => self == Self::Outgoing,
             Errno::INVAL => self == Self::Incoming,
             // The kernel is being left, and both say so.
             Errno::BUSY => true,
+            // It is neither any more: it is finished, and its name was taken (EEXIST).
             _ => false,
         }
     }

@@ -157,27 +157,26 @@ static int take_over(struct cache *cache)
 		err = lu_manifest_retrieve(manifest, session, LABEL);
 	why = lu_error();
 	lu_manifest_free(manifest);
-	if (err < 0)
-		goto lost;
-	cache->memory = err;
-	err = read_store(cache);
-	why = strerror(-err);
-	if (err)
-		goto lost;
-	/* Only now: all that is needed is there, and known to be good. */
-	err = lu_incoming_finish(&session, NULL);
-	why = lu_error();
-	if (!err)
-		return 0;
-lost:
-	/* A cache can be filled again; other programs might rather stop here. */
-	fprintf(stderr, "cache: what came is lost: %s\n", why);
-	forget_store(cache);
-	/* Linux 6.19 is hurt if it is closed after a file could not be restored. */
-	if (err == -ENODATA)
+	if (err >= 0) {
+		cache->memory = err;
+		err = read_store(cache);
+		why = strerror(-err);
+	}
+	if (err) {
+		/* A cache can be filled again; other programs might rather stop here. */
+		fprintf(stderr, "cache: what came is lost: %s\n", why);
+		forget_store(cache);
+		/* What is damaged somebody may look into; what is lost for ever is as good as done. */
+		if (err != -ENODATA) {
+			lu_incoming_close(session);
+			return err;
+		}
+	}
+	if (lu_incoming_finish(&session, NULL)) {
+		fprintf(stderr, "cache: the session stays open: %s\n", lu_error());
+		/* Some kernels would be hurt if it were closed now. */
 		lu_incoming_into_custody(session);
-	else
-		lu_incoming_close(session);
+	}
 	return err;
 }
 

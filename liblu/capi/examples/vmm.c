@@ -218,6 +218,19 @@ static int after(const char *name)
 	return found == RESTORED && !say("done") ? 0 : EXIT_FAILED;
 }
 
+/* What the author of this VMM wants to know of a kernel, by `enum lu_feature`. */
+static const char *const questions[] = {
+	[LU_FEATURE_GET_NAME] = "sessions say whose they are",
+	[LU_FEATURE_REUSE_AFTER_FINISH] = "the next update can use the same session",
+	[LU_FEATURE_RETRIEVE_AFTER_CLOSE] = "a crash after the update loses nothing",
+};
+
+static const char *const answers[] = {
+	[LU_SUPPORT_NO] = "no",
+	[LU_SUPPORT_YES] = "yes",
+	[LU_SUPPORT_UNKNOWN] = "unknown",
+};
+
 static int probe(void)
 {
 	char text[4096];
@@ -225,6 +238,15 @@ static int probe(void)
 	if (lu_probe_text(text, sizeof(text)) < 0) {
 		failed("probe", lu_error());
 		return EXIT_FAILED;
+	}
+	for (uint32_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+		int answer = lu_probe(i);
+
+		if (answer < 0) {
+			failed("probe", lu_error());
+			return EXIT_FAILED;
+		}
+		printf("%s: %s\n", questions[i], answers[answer]);
 	}
 	return say(text) < 0 ? EXIT_FAILED : 0;
 }

@@ -177,7 +177,8 @@ int lu_manifest_seal(const struct lu_manifest *manifest,
 /**
  * Reads the record of a session. Give it back with `lu_manifest_free()`.
  *
- * -ENOENT: the session has none. -EBADMSG: it is none. -EPROTONOSUPPORT: a later version wrote it.
+ * -ENOENT: the session has none. -EBADMSG: what it has is none. -EPROTONOSUPPORT: a later version
+ * wrote it. -ENOMEM: there is no memory for it. The rest as `lu_incoming_retrieve()`.
  */
 int lu_manifest_read(const struct lu_incoming *session, struct lu_manifest **manifest);
 

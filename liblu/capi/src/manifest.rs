@@ -83,7 +83,8 @@ pub extern "C" fn lu_manifest_seal(
 
 /// Reads the record of a session. Give it back with `lu_manifest_free()`.
 ///
-/// -ENOENT: the session has none. -EBADMSG: it is none. -EPROTONOSUPPORT: a later version wrote it.
+/// -ENOENT: the session has none. -EBADMSG: what it has is none. -EPROTONOSUPPORT: a later version
+/// wrote it. -ENOMEM: there is no memory for it. The rest as `lu_incoming_retrieve()`.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_manifest_read(
     session: Option<&LuIncoming>,

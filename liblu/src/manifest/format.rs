@@ -10,6 +10,8 @@
 //! Tokens are hexadecimal text, because JSON's numbers are 53 bits wide in many languages; `state` is
 //! base64. Members that a reader does not know are ignored. `version` grows only if they must not be.
 
+use std::fmt::Display;
+
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +66,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`], whatever is wrong.
+    /// [`ManifestError::Version`] if a later version wrote it, [`ManifestError::Malformed`] for all
+    /// else.
     ///
     /// ```
     /// use liblu::Manifest;
@@ -75,14 +78,13 @@ impl Manifest {
     /// # Ok::<(), liblu::ManifestError>(())
     /// ```
     pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
-        check_size(u64::try_from(json.len()).unwrap_or(u64::MAX))?;
-        let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
+        check_size(u64::try_from(json.len()).unwrap_or(u64::MAX)).map_err(malformed)?;
         // A later version may have other files: its number comes first.
         let head: Record<serde::de::IgnoredAny> =
             serde_json::from_slice(json).map_err(malformed)?;
         if head.format != FORMAT {
             let found = head.format.chars().take(40).collect::<String>();
-            return Err(ManifestError::Malformed(format!("its format is `{found}`")));
+            return Err(malformed(format_args!("its format is `{found}`")));
         }
         if head.version > VERSION {
             return Err(ManifestError::Version { found: head.version, known: VERSION });
@@ -91,11 +93,16 @@ impl Manifest {
         let mut manifest = Self::new();
         for file in record.files {
             let entry = file.try_into()?;
-            manifest.check(&entry)?;
+            manifest.check(&entry).map_err(malformed)?;
             manifest.add(entry);
         }
         Ok(manifest)
     }
+}
+
+/// Whatever is wrong with a record that was read makes it none.
+pub(super) fn malformed(why: impl Display) -> ManifestError {
+    ManifestError::Malformed(why.to_string())
 }
 
 /// More than the record has around its entries.
@@ -123,13 +130,12 @@ impl TryFrom<FileRecord> for Entry {
     type Error = ManifestError;
 
     fn try_from(file: FileRecord) -> Result<Self, ManifestError> {
-        let malformed = |what: &str| ManifestError::Malformed(format!("a bad {what}"));
         let number = file.token.strip_prefix("0x").filter(|digits| {
             !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
         });
         let number = number.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        let token = number.and_then(Token::new).ok_or_else(|| malformed("token"))?;
-        let state = BASE64.decode(file.state.as_bytes()).map_err(|_| malformed("state"))?;
+        let token = number.and_then(Token::new).ok_or_else(|| malformed("a bad token"))?;
+        let state = BASE64.decode(file.state.as_bytes()).map_err(|_| malformed("a bad state"))?;
         Ok(Self { label: file.label, token, kind: file.kind, size: file.size, state })
     }
 }

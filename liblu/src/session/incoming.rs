@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::loss::Alarm;
 use super::{
-    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name, of_running,
+    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name,
+    of_running, survives_close,
 };
 use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
@@ -125,12 +126,13 @@ impl IncomingSession {
             // There was no number for the descriptor: nobody has asked the file's handler yet. All
             // else may be its answer, the system's limit of open files (ENFILE) too.
             Errno::MFILE => Error::System { doing: "retrieve a file", source: errno },
-            // The kernel is being left, or was not waited for.
-            Errno::INTR | Errno::BUSY if self.failed.is_none() => {
+            // The kernel is being left, or was not waited for. The implementation in C says neither
+            // by itself, so there it is the handler's answer.
+            Errno::INTR | Errno::BUSY if survives_close(self.fd.as_raw_fd()) => {
                 Error::System { doing: "retrieve a file", source: errno }
             }
-            // Somebody else has finished it.
-            Errno::INVAL if check(self.fd.as_fd(), Direction::Incoming).is_err() => {
+            // Somebody else has finished it, and perhaps its name was taken.
+            Errno::INVAL | Errno::EXIST if check(self.fd.as_fd(), Direction::Incoming).is_err() => {
                 Error::WrongDirection { expected: Direction::Incoming.name() }
             }
             source => {

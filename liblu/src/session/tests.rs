@@ -179,20 +179,34 @@ fn other_kernels_know_themselves_what_failed() {
     fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
     let error = session.retrieve(token(1)).unwrap_err();
     assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NFILE)));
-    let error = session.retrieve(token(1)).unwrap_err();
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::NFILE, .. }));
+    for failure in [Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
+        let error = session.retrieve(token(1)).unwrap_err();
+        assert!(matches!(error, Error::RetrieveFailed { source, .. } if source == failure));
+    }
     session.finish().unwrap();
     drop(fake);
 
     let _fake = fake::install(Fake { is_rust: true, ..Fake::default() });
     let session = incoming();
+    // This kernel says itself that it is being left, or that the call was interrupted.
+    for passing in [Errno::BUSY, Errno::INTR] {
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, passing)));
+        let error = session.retrieve(token(1)).unwrap_err();
+        assert!(matches!(error, Error::System { source, .. } if source == passing));
+    }
     let copy = session.as_fd().try_clone_to_owned().unwrap();
     IncomingSession::try_from(copy).unwrap().finish().unwrap();
     fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
     let error = session.retrieve(token(1)).unwrap_err();
     assert!(matches!(error, Error::WrongDirection { .. }));
-    drop(session.into_custody());
+    // And if its name was taken meanwhile.
+    let taken = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::EXIST));
+    fake::with(|fake| fake.fails.extend(taken));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::WrongDirection { .. }));
+    fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
+    assert!(OutgoingSession::try_from(session.into_custody()).is_err());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_client_without_rights_needs_only_its_session", hand_before, hand_after),
     Scenario::across("a_vmm_in_c_keeps_its_guest", guest_before, guest_after),
     Scenario::here("a_cache_may_change_its_mind", changes_its_mind),
+    Scenario::here("a_vmm_in_c_knows_its_kernel", knows_its_kernel),
 ];
 
 /// The examples of liblu.
@@ -31,8 +32,14 @@ const IN_C: &str = "/bin/cache-c";
 const HANDOFF: &str = "/bin/handoff";
 const VMM: &str = "/bin/vmm";
 
-/// Sessions with a store that is damaged, one for each cache.
-const DAMAGED: [&str; 2] = ["damaged", "damaged-c"];
+/// Sessions with a store that is damaged, one for each cache and damage: a record without all its
+/// lengths, and one without all its value.
+const DAMAGED: [(&str, &str, &[u8]); 4] = [
+    (IN_RUST, "damaged-lengths", b"lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0"),
+    (IN_C, "damaged-lengths-c", b"lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0"),
+    (IN_RUST, "damaged-value", b"lucache1\x05\0\0\0\x03\0\0\0key-7ol"),
+    (IN_C, "damaged-value-c", b"lucache1\x05\0\0\0\x03\0\0\0key-7ol"),
+];
 
 /// Keys of a cache.
 const KEYS: usize = 40;
@@ -155,10 +162,10 @@ fn mixed_after(_: &mut Stage<'_>) -> Result<()> {
 
 /// A store that ends in the middle of a record, behind one that is whole.
 fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
-    for name in DAMAGED {
+    for (_, name, content) in DAMAGED {
         let session = create(name)?;
-        let mut store = File::from(memfd("lucache1")?);
-        store.write_all(b"\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0").context("write the store")?;
+        let store = File::from(memfd("")?);
+        (&store).write_all(content).context("write the store")?;
         let mut manifest = Manifest::new();
         manifest.preserve(&session, "store", &store, b"").context("preserve")?;
         manifest.seal(&session).context("seal")?;
@@ -168,7 +175,7 @@ fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
-    for (program, name) in [IN_RUST, IN_C].into_iter().zip(DAMAGED) {
+    for (program, name, _) in DAMAGED {
         let mut cache = Cache::start(program, name)?;
         cache.expect("get key-7", "none")?;
         cache.fill()?;
@@ -254,5 +261,20 @@ fn guest_after(_: &mut Stage<'_>) -> Result<()> {
     let (mut child, _output, said) = start(VMM, "after")?;
     let status = child.wait().context("wait for it")?;
     ensure!(said == "cold" && status.code() == Some(3), "it says `{said}` and ends with {status}");
+    Ok(())
+}
+
+fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
+    let output = Command::new(VMM).arg("probe").output().context("start it")?;
+    let said = String::from_utf8(output.stdout).context("read its output")?;
+    let is_rust = stage.kernel.pick("no", "yes");
+    for expected in [
+        "sessions say whose they are: yes".to_owned(),
+        format!("the next update can use the same session: {is_rust}"),
+        format!("a crash after the update loses nothing: {is_rust}"),
+    ] {
+        ensure!(said.lines().any(|line| line == expected), "`{expected}` is not in:\n{said}");
+    }
+    ensure!(output.status.success(), "it ends with {}", output.status);
     Ok(())
 }
