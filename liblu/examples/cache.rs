@@ -29,7 +29,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use liblu::{
     Error as LuError, IncomingSession, LiveUpdate, Manifest, ManifestError, OutgoingSession,
-    SessionName,
+    SessionName, Token,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -140,15 +140,20 @@ impl Cache {
 /// Retrieves the store, and finishes the session once it is known to be good, or lost for ever.
 fn take_over(session: IncomingSession) -> Result<Store> {
     let store = restore(&session);
-    // What is damaged somebody may look into.
-    if store.as_ref().is_err_and(|error| !is_lost_for_ever(&**error)) {
-        return store;
-    }
-    // What is given back here is for the next update, which may never come.
-    if let Err(error) = session.finish() {
-        eprintln!("cache: the session stays open: {error}");
-        // Some kernels would be hurt if it were closed now.
-        let _ = error.session.into_custody().into_raw_fd();
+    let is_done = store.as_ref().map_or_else(|error| is_lost_for_ever(&**error), |_| true);
+    let kept = if is_done {
+        // What is given back here is for the next update, which may never come.
+        session.finish().err().map(|error| {
+            eprintln!("cache: the session stays open: {error}");
+            error.session
+        })
+    } else {
+        Some(session)
+    };
+    // Somebody may look into what is damaged, as long as this runs at least; and some kernels would be
+    // hurt if a session were closed that they cannot finish.
+    if let Some(session) = kept {
+        let _ = session.into_custody().into_raw_fd();
     }
     store
 }
@@ -157,9 +162,10 @@ fn restore(session: &IncomingSession) -> Result<Store> {
     Store::of(Manifest::of(session)?.retrieve(session, LABEL)?.into())
 }
 
+/// Whether it is the store that is lost, and not only the manifest.
 fn is_lost_for_ever(error: &(dyn Error + 'static)) -> bool {
-    let error = error.downcast_ref::<ManifestError>();
-    matches!(error, Some(ManifestError::Session(LuError::RetrieveFailed { .. })))
+    let Some(ManifestError::Session(error)) = error.downcast_ref() else { return false };
+    matches!(error, LuError::RetrieveFailed { token, .. } if *token != Token::MANIFEST)
 }
 
 /// Keys and values in a memfd: the magic, then records of two lengths (32 bits, little-endian), key

@@ -41,8 +41,8 @@ pub(crate) const RETRIEVE_RETRY: Defect = Defect {
     cve: Some("CVE-2026-43489"),
     what: "after a file could not be restored, asking for it again, finishing its session, or closing \
            it, works on memory that was given back",
-    advice: "this library neither asks again nor finishes there; keep such a session open until the \
-             next boot",
+    advice: "this library neither asks again nor finishes such a session, and holds it until the \
+             process ends; keep a descriptor of it somewhere until the next boot",
     affected: &[((6, 19, 0), (6, 19, 9))],
 };
 

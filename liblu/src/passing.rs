@@ -85,6 +85,9 @@ pub enum PassingError {
     /// (`RLIMIT_NOFILE`), or the sender sent too many.
     #[error("file descriptors were lost on the way; is the limit of open files reached?")]
     Truncated,
+    /// Descriptors came without a byte, as no [`send`] sends them.
+    #[error("file descriptors came without a byte")]
+    Bare,
     /// The socket failed.
     #[error("cannot {doing} a message")]
     System {
@@ -109,6 +112,7 @@ impl PassingError {
             Self::TooMany(_) => Errno::TOOBIG,
             Self::TooLong(_) => Errno::MSGSIZE,
             Self::Truncated => Errno::MFILE,
+            Self::Bare => Errno::BADMSG,
             Self::System { source, .. } => *source,
         }
     }
@@ -164,7 +168,8 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 /// # Errors
 ///
 /// [`PassingError::TooLong`] for a packet with more bytes, [`PassingError::Truncated`] if not all
-/// descriptors came: what did is closed. Or what the socket says.
+/// descriptors came, [`PassingError::Bare`] for descriptors without a byte: what came is closed. Or
+/// what the socket says.
 ///
 /// ```
 /// # use std::os::unix::net::UnixStream;
@@ -194,8 +199,8 @@ pub fn receive(socket: impl AsFd, room: usize) -> Result<Option<Message>, Passin
     if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(PassingError::TooLong(room));
     }
-    if received.bytes == 0 && fds.is_empty() {
-        return Ok(None);
+    if received.bytes == 0 {
+        return if fds.is_empty() { Ok(None) } else { Err(PassingError::Bare) };
     }
     bytes.truncate(received.bytes);
     Ok(Some(Message { bytes, fds }))
@@ -255,6 +260,21 @@ mod tests {
         assert!(matches!(receive(&there, 3), Err(PassingError::TooLong(3))));
         send(&here, b"fit", &[]).unwrap();
         assert_eq!(receive(&there, 3).unwrap().unwrap().bytes, b"fit");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri sends no descriptors")]
+    fn descriptors_without_a_byte_are_closed() {
+        let (here, there) = packets();
+        let (mut end, sent) = UnixStream::pair().unwrap();
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [sent.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&here, &[], &mut control, SendFlags::NOSIGNAL).unwrap();
+        drop(sent);
+        assert!(matches!(receive(&there, 8), Err(PassingError::Bare)));
+        assert_eq!(std::io::Read::read(&mut end, &mut [0]).unwrap(), 0);
     }
 
     #[test]

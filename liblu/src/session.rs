@@ -85,12 +85,14 @@ impl Direction {
             return true;
         }
         match sys::preserve_nothing(session, Token::PROBE.get()) {
-            // There is no such file.
-            Errno::BADF => self == Self::Outgoing,
+            // There is no such file, or no memory to look for it.
+            Errno::BADF | Errno::NOMEM | Errno::NOSPC => self == Self::Outgoing,
+            // Somebody else asks the same just now, or it is neither any more: it is finished, and
+            // its name was taken.
+            Errno::EXIST => self == Self::Outgoing && can_be_used_again(session.as_raw_fd()),
             Errno::INVAL => self == Self::Incoming,
             // The kernel is being left, and both say so.
             Errno::BUSY => true,
-            // It is neither any more: it is finished, and its name was taken (EEXIST).
             _ => false,
         }
     }
@@ -98,28 +100,32 @@ impl Direction {
 
 /// Whether a descriptor is a session, by its name: what is none may take the number of a command for
 /// something else.
-pub(crate) fn is_session(fd: BorrowedFd<'_>) -> bool {
-    match link(fd.as_raw_fd()) {
+pub(crate) fn is_session(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(match link(fd.as_raw_fd())? {
         Link::Session(_) => true,
         // Kernels without GET_NAME refuse it as a wrong argument, other files as no command at all.
         Link::Long => matches!(sys::get_name(fd), Ok(_) | Err(Errno::INVAL)),
         Link::Other => false,
-    }
+    })
 }
 
 /// Checks that a descriptor is a session of this direction.
 fn check(session: BorrowedFd<'_>, direction: Direction) -> Result<()> {
-    let is_right = is_session(session) && direction.may_be_of(session);
+    let is_right = is_session(session)? && direction.may_be_of(session);
     if is_right { Ok(()) } else { Err(Error::WrongDirection { expected: direction.name() }) }
 }
 
-/// Checks that a session has this name.
+/// Checks that a session has this name, as far as the kernel can say.
 fn check_name(session: BorrowedFd<'_>, expected: &SessionName) -> Result<()> {
-    let found = name(session)?;
-    if found == *expected {
-        return Ok(());
+    match known_name(session)? {
+        Some(found) if found == *expected => Ok(()),
+        Some(found) => {
+            Err(Error::WrongName { expected: Box::new(*expected), found: Box::new(found) })
+        }
+        // The caller's word is taken, if such a name is too long for the link.
+        None if expected.as_bytes().len() > LONGEST_IN_LINK => Ok(()),
+        None => Err(unreadable(Errno::NAMETOOLONG)),
     }
-    Err(Error::WrongName { expected: Box::new(*expected), found: Box::new(found) })
 }
 
 static RUNNING: OnceLock<Release> = OnceLock::new();
@@ -133,24 +139,34 @@ fn of_running(question: impl FnOnce(&Release) -> bool) -> bool {
     question(RUNNING.get_or_init(Release::running))
 }
 
-/// The name of a session, by GET_NAME, or by the text of its link on kernels without.
+fn unreadable(source: Errno) -> Error {
+    Error::System { doing: "read the name of a session", source }
+}
+
+/// The name of a session.
 fn name(session: BorrowedFd<'_>) -> Result<SessionName> {
-    let failed = |source| Error::System { doing: "read the name of a session", source };
-    // Anything may take these numbers for something else, so it must be a session.
-    let link = link(session.as_raw_fd());
-    if link == Link::Other {
-        return Err(failed(Errno::NOTTY));
-    }
-    match (sys::get_name(session), link) {
-        (Ok(name), _) => Ok(SessionName::from_array(&name)?),
-        (Err(Errno::NOTTY | Errno::INVAL), Link::Session(name)) => Ok(name),
-        (Err(Errno::NOTTY | Errno::INVAL), _) => Err(failed(Errno::NAMETOOLONG)),
-        (Err(source), _) => Err(failed(source)),
+    known_name(session)?.ok_or(unreadable(Errno::NAMETOOLONG))
+}
+
+/// The name of a session, by GET_NAME, or by the text of its link on kernels without; `None` if it is
+/// too long for that.
+fn known_name(session: BorrowedFd<'_>) -> Result<Option<SessionName>> {
+    match sys::get_name(session) {
+        Ok(name) => Ok(Some(SessionName::from_array(&name)?)),
+        Err(Errno::NOTTY | Errno::INVAL) => match link(session.as_raw_fd())? {
+            Link::Session(name) => Ok(Some(name)),
+            Link::Long => Ok(None),
+            Link::Other => Err(unreadable(Errno::NOTTY)),
+        },
+        Err(source) => Err(unreadable(source)),
     }
 }
 
 /// What the link of a session's descriptor begins with.
 const LINK: &[u8] = b"anon_inode:[luo_session] ";
+
+/// Bytes of a name for which kernels have room that have 64 bytes for the text of a link.
+const LONGEST_IN_LINK: usize = 63 - LINK.len();
 
 /// What the link of a descriptor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,14 +180,16 @@ enum Link {
     Other,
 }
 
-fn link(fd: RawFd) -> Link {
+fn link(fd: RawFd) -> Result<Link> {
     match sys::link(&proc("fd", fd)) {
         Ok(text) => {
             let name = text.strip_prefix(LINK).and_then(|name| SessionName::new(name).ok());
-            name.map_or(Link::Other, Link::Session)
+            Ok(name.map_or(Link::Other, Link::Session))
         }
-        Err(Errno::NAMETOOLONG) => Link::Long,
-        Err(_) => Link::Other,
+        Err(Errno::NAMETOOLONG) => Ok(Link::Long),
+        Err(source) => {
+            Err(Error::System { doing: "look at a descriptor in /proc/self/fd", source })
+        }
     }
 }
 

@@ -37,6 +37,9 @@ pub enum Unavailable {
     /// The kernel has it, and the node is not where it should be, as in a container.
     #[error("the kernel has live updates, but there is no {}", .0.display())]
     NoNode(PathBuf),
+    /// There is no node, and `/proc` does not say why, as before it is mounted.
+    #[error("there is no {}, and /proc cannot be read, which would say why", .0.display())]
+    Unknown(PathBuf),
     /// The node is for others.
     #[error("{} may not be opened by this user; ask an agent for a session", .0.display())]
     NoPermission(PathBuf),
@@ -63,9 +66,9 @@ impl Unavailable {
 struct Facts {
     release: Option<Release>,
     /// `/proc/misc`: numbers and names of misc devices.
-    misc: String,
+    misc: Option<String>,
     /// `/proc/cmdline`.
-    cmdline: String,
+    cmdline: Option<String>,
     /// The kernel's configuration, if it can be found.
     config: Option<String>,
 }
@@ -78,8 +81,8 @@ impl Facts {
             fs::read_to_string(format!("{before}{}{after}", release.text())).ok()
         });
         Self {
-            misc: fs::read_to_string("/proc/misc").unwrap_or_default(),
-            cmdline: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
+            misc: fs::read_to_string("/proc/misc").ok(),
+            cmdline: fs::read_to_string("/proc/cmdline").ok(),
             config,
             release: Some(release),
         }
@@ -90,24 +93,23 @@ impl Facts {
         let config = self.config.as_ref()?;
         Some(config.lines().any(|line| line == format!("CONFIG_{option}=y")))
     }
+}
 
-    /// What the last of such parameters says.
-    fn parameter(&self, name: &str) -> Option<bool> {
-        let mut values = self.cmdline.split_ascii_whitespace().filter_map(|word| {
-            let (key, value) = word.split_once('=')?;
-            (key == name).then_some(value)
-        });
-        match values.next_back()?.to_ascii_lowercase().as_str() {
-            "on" | "1" | "y" | "yes" | "t" | "true" => Some(true),
-            _ => Some(false),
-        }
+/// What the last of such parameters says.
+fn parameter(cmdline: &str, name: &str) -> Option<bool> {
+    let mut values = cmdline.split_ascii_whitespace().filter_map(|word| {
+        let (key, value) = word.split_once('=')?;
+        (key == name).then_some(value)
+    });
+    match values.next_back()?.to_ascii_lowercase().as_str() {
+        "on" | "1" | "y" | "yes" | "t" | "true" => Some(true),
+        _ => Some(false),
     }
 }
 
 fn judge(facts: &Facts, path: &Path) -> Unavailable {
-    let has_device =
-        facts.misc.lines().any(|line| line.split_ascii_whitespace().nth(1) == Some("liveupdate"));
-    if has_device {
+    let is_device = |line: &str| line.split_ascii_whitespace().nth(1) == Some("liveupdate");
+    if facts.misc.as_ref().is_some_and(|misc| misc.lines().any(is_device)) {
         return Unavailable::NoNode(path.to_owned());
     }
     if let Some(release) = facts.release.as_ref().filter(|release| release.is_before(6, 19)) {
@@ -118,10 +120,13 @@ fn judge(facts: &Facts, path: &Path) -> Unavailable {
             return Unavailable::NotBuilt(option);
         }
     }
-    if facts.parameter("liveupdate") != Some(true) {
+    let (Some(_), Some(cmdline)) = (&facts.misc, &facts.cmdline) else {
+        return Unavailable::Unknown(path.to_owned());
+    };
+    if parameter(cmdline, "liveupdate") != Some(true) {
         return Unavailable::NotEnabled;
     }
-    match (facts.parameter("kho"), facts.has("KEXEC_HANDOVER_ENABLE_DEFAULT")) {
+    match (parameter(cmdline, "kho"), facts.has("KEXEC_HANDOVER_ENABLE_DEFAULT")) {
         (Some(false), _) | (None, Some(false)) => Unavailable::KhoOff,
         _ => Unavailable::Failed,
     }
@@ -136,9 +141,9 @@ mod tests {
     fn facts(release: &str, cmdline: &str, config: Option<&str>) -> Facts {
         Facts {
             release: Some(release.parse().unwrap()),
-            cmdline: cmdline.into(),
+            cmdline: Some(cmdline.into()),
             config: config.map(str::to_owned),
-            misc: "10 58 kvm\n".into(),
+            misc: Some("10 58 kvm\n".into()),
         }
     }
 
@@ -161,14 +166,17 @@ mod tests {
         assert_eq!(judged(&no_kho), Unavailable::KhoOff);
         let failed = facts("7.3.4", "liveupdate=on kho=on", Some(CONFIG));
         assert_eq!(judged(&failed), Unavailable::Failed);
-        let in_container = Facts { misc: "125 liveupdate\n".into(), ..failed };
+        let in_container = Facts { misc: Some("125 liveupdate\n".into()), ..failed };
         assert_eq!(judged(&in_container), Unavailable::NoNode("/dev/liveupdate".into()));
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
     fn a_system_that_says_nothing_has_an_answer() {
-        assert_eq!(judged(&Facts::default()), Unavailable::NotEnabled);
+        let unknown = Unavailable::Unknown("/dev/liveupdate".into());
+        assert_eq!(judged(&Facts::default()), unknown);
+        assert_eq!(judged(&Facts { misc: None, ..facts("7.3.4", "liveupdate=on", None) }), unknown);
+        assert_eq!(judged(&Facts { cmdline: None, ..facts("7.3.4", "", None) }), unknown);
         Unavailable::look(Path::new("/dev/liveupdate"));
     }
 }

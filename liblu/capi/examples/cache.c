@@ -12,6 +12,7 @@
 #include <liblu.h>
 #include <search.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,11 +139,24 @@ static int new_store(struct cache *cache)
 	return read_store(cache);
 }
 
+/* Finishes the session; or keeps it open until this ends, for whoever looks into what is damaged. */
+static void leave(struct lu_incoming *session, bool finish)
+{
+	if (finish) {
+		if (!lu_incoming_finish(&session, NULL))
+			return;
+		/* Some kernels would be hurt if it were closed now. */
+		fprintf(stderr, "cache: the session stays open: %s\n", lu_error());
+	}
+	lu_incoming_into_custody(session);
+}
+
 /* Takes over what the last kernel has left, if there is something that can be used. */
 static int take_over(struct cache *cache)
 {
 	struct lu_incoming *session;
 	struct lu_manifest *manifest = NULL;
+	bool lost = false;
 	const char *why;
 	int err;
 
@@ -153,12 +167,14 @@ static int take_over(struct cache *cache)
 		return err;
 	}
 	err = lu_manifest_read(session, &manifest);
-	if (!err)
-		err = lu_manifest_retrieve(manifest, session, LABEL);
+	if (!err) {
+		cache->memory = lu_manifest_retrieve(manifest, session, LABEL);
+		lost = cache->memory == -ENODATA;
+		err = cache->memory < 0 ? cache->memory : 0;
+	}
 	why = lu_error();
 	lu_manifest_free(manifest);
-	if (err >= 0) {
-		cache->memory = err;
+	if (!err) {
 		err = read_store(cache);
 		why = strerror(-err);
 	}
@@ -166,17 +182,9 @@ static int take_over(struct cache *cache)
 		/* A cache can be filled again; other programs might rather stop here. */
 		fprintf(stderr, "cache: what came is lost: %s\n", why);
 		forget_store(cache);
-		/* What is damaged somebody may look into; what is lost for ever is as good as done. */
-		if (err != -ENODATA) {
-			lu_incoming_close(session);
-			return err;
-		}
 	}
-	if (lu_incoming_finish(&session, NULL)) {
-		fprintf(stderr, "cache: the session stays open: %s\n", lu_error());
-		/* Some kernels would be hurt if it were closed now. */
-		lu_incoming_into_custody(session);
-	}
+	/* Only now: all that is needed is there, and known to be good, or it is lost for ever. */
+	leave(session, !err || lost);
 	return err;
 }
 
@@ -207,6 +215,7 @@ static int set(struct cache *cache, char *key, const char *value)
 	struct record record = { strlen(key), strlen(value) };
 	ssize_t size = sizeof(record) + record.key + record.value;
 	static char bytes[sizeof(record) + 2 * LONGEST];
+	int err;
 
 	if (record.key > LONGEST || record.value > LONGEST)
 		return -E2BIG;
@@ -219,7 +228,10 @@ static int set(struct cache *cache, char *key, const char *value)
 			return -errno;
 		return -ENOSPC;
 	}
-	return note(cache, key, &record);
+	err = note(cache, key, &record);
+	if (err && ftruncate(cache->memory, cache->end))
+		return -errno;
+	return err;
 }
 
 static void answer(struct cache *cache, char *request, FILE *to)
@@ -267,20 +279,19 @@ static void answer(struct cache *cache, char *request, FILE *to)
 static void serve(struct cache *cache, int client)
 {
 	static char line[LINE];
-	FILE *from = fdopen(client, "r+");
+	FILE *from = fdopen(client, "r"), *to = fdopen(dup(client), "w");
 
-	if (!from) {
-		close(client);
-		return;
-	}
-	while (fgets(line, sizeof(line), from)) {
+	while (from && to && fgets(line, sizeof(line), from)) {
 		line[strcspn(line, "\n")] = 0;
-		/* A stream that is read and written needs this between the two. */
-		fseek(from, 0, SEEK_CUR);
-		answer(cache, line, from);
-		fflush(from);
+		answer(cache, line, to);
+		fflush(to);
 	}
-	fclose(from);
+	if (to)
+		fclose(to);
+	if (from)
+		fclose(from);
+	else
+		close(client);
 }
 
 int main(int argc, char **argv)

@@ -208,10 +208,11 @@ static int after(const char *name)
 		found = restore(manifest, session);
 	lu_manifest_free(manifest);
 
-	/* What is lost stays lost: finish then, too. All else somebody may try again. */
+	/* What is lost stays lost: finish then, too. All else somebody may try again, while this runs. */
 	if (found != UNFINISHED && lu_incoming_finish(&session, NULL) < 0)
 		found = failed("finish", lu_error());
-	lu_incoming_close(session);
+	if (session)
+		lu_incoming_into_custody(session);
 	if (found == RESTORED && lu_create(name, &again) < 0)
 		found = failed(name, lu_error());
 	lu_outgoing_close(again);
@@ -231,12 +232,17 @@ static const char *const answers[] = {
 	[LU_SUPPORT_UNKNOWN] = "unknown",
 };
 
-static int probe(void)
+static int probe(const char *name)
 {
+	struct lu_outgoing *session;
 	char text[4096];
 
 	if (lu_probe_text(text, sizeof(text)) < 0) {
 		failed("probe", lu_error());
+		return EXIT_FAILED;
+	}
+	if (lu_create(name, &session) < 0) {
+		failed(name, lu_error());
 		return EXIT_FAILED;
 	}
 	for (uint32_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
@@ -246,8 +252,14 @@ static int probe(void)
 			failed("probe", lu_error());
 			return EXIT_FAILED;
 		}
+		/* Those who may not open the device ask about a session instead. */
+		if (lu_probe_session(lu_outgoing_fd(session), i) != answer) {
+			failed("probe", "a session says something else than the device");
+			return EXIT_FAILED;
+		}
 		printf("%s: %s\n", questions[i], answers[answer]);
 	}
+	lu_outgoing_close(session);
 	return say(text) < 0 ? EXIT_FAILED : 0;
 }
 
@@ -263,7 +275,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "after"))
 		return after(name);
 	else if (!strcmp(what, "probe"))
-		return probe();
+		return probe(name);
 	else
 		fprintf(stderr, "Usage: vmm before|after|probe\n");
 	return EXIT_FAILED;

@@ -142,11 +142,13 @@ int lu_manifest_new(struct lu_manifest **manifest);
 
 /**
  * Preserves a file and writes down what it is, with `state_size` bytes of the caller's own. `*token`,
- * unless `token` is null, is what the kernel calls it: one more than the highest so far.
+ * unless `token` is null, is what the kernel calls it: one more than the highest in the record so far,
+ * from 1.
  *
  * A call that failed leaves record and session as they were.
  *
- * -EEXIST: the label is taken, or the token is. -EINVAL: the label is empty, has more than 255 bytes
+ * -EEXIST: the label is taken; or the token is, by a file that was preserved without the record, and
+ * `lu_manifest_preserve_as()` chooses another. -EINVAL: the label is empty, has more than 255 bytes
  * or is not UTF-8. -E2BIG: the whole record would have more than 16 MiB, in which a byte of state
  * takes one and a third. The rest as `lu_outgoing_preserve()`.
  *
@@ -163,10 +165,28 @@ int lu_manifest_preserve(struct lu_manifest *manifest,
                          uint64_t *token);
 
 /**
+ * As `lu_manifest_preserve()`, under a token of the caller's choice: for a session that has files
+ * which are not in the record. Later calls of `lu_manifest_preserve()` go on from the highest.
+ *
+ * -EINVAL: the token is one of the 256 highest, which are reserved. The rest as
+ * `lu_manifest_preserve()`.
+ *
+ * Needed:
+ *
+ * `label` must be NUL-terminated; `fd` open; `state` valid for `state_size` bytes, or null.
+ */
+int lu_manifest_preserve_as(struct lu_manifest *manifest,
+                            const struct lu_outgoing *session,
+                            uint64_t token,
+                            const char *label,
+                            int fd,
+                            const void *state,
+                            size_t state_size);
+
+/**
  * Writes the record into the session, once: the last thing to do before the update. It is a memfd of
  * its own, under a reserved token, and one of the session's files. What is preserved later is not in
- * it. Files of the session that were preserved with `lu_outgoing_preserve()` are not in it either,
- * and do not disturb it.
+ * it. Files of the session that were preserved with `lu_outgoing_preserve()` are not in it either.
  *
  * -EEXIST: the session has a record. -ENOMEM: there is no memory for it. The rest as
  * `lu_outgoing_preserve()`.
@@ -252,8 +272,13 @@ void lu_manifest_free(struct lu_manifest *manifest);
  * Sends bytes, one at least, and up to 253 descriptors over a connected Unix socket. The descriptors
  * stay the caller's. It raises no SIGPIPE.
  *
+ * SOCK_SEQPACKET is best: what is sent at once arrives at once, or not at all. A stream has no borders
+ * between messages: the receiver must know how long they are, gets a message in pieces or two in one,
+ * and the descriptors with the first byte.
+ *
  * -EINVAL: there is no byte. -E2BIG: more than 253 descriptors. -EBADF: one is negative. Or what the
- * socket says.
+ * socket says; over a stream, a part may have gone then, with all descriptors: do not send it again,
+ * close the socket.
  *
  * Needed:
  *
@@ -269,8 +294,12 @@ int lu_send(int socket,
  * Receives bytes and descriptors over a connected Unix socket. Returns how many bytes came, 0 if the
  * other side has hung up; `*count` is how many descriptors came, close-on-exec, the caller's.
  *
- * -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost. -ERANGE: more came
- * than `fds` has room for. None is left open in any of these cases. Or what the socket says.
+ * A packet is received whole. From a stream comes what is there, which may be less than a message.
+ *
+ * -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost: this process has as many
+ * as it may, or the socket has SO_PASSPIDFD or SO_PASSSEC, which it must not have. -ERANGE: more came
+ * than `fds` has room for. -EBADMSG: descriptors came without a byte. None is left open in any of these
+ * cases. Or what the socket says.
  *
  * Needed:
  *
@@ -284,11 +313,26 @@ int lu_receive(int socket,
 
 /**
  * Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there
- * are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+ * are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells, and
+ * with a session that somebody has sent, `lu_probe_session()`.
  *
  * -EINVAL: this version does not know the feature.
  */
 int lu_probe(uint32_t feature);
+
+/**
+ * As `lu_probe()`, by the descriptor of a session (`lu_outgoing_fd()`, `lu_incoming_fd()`), which stays
+ * the caller's: without rights, and without a look at the device. Of what is no session, all is
+ * unknown.
+ *
+ * -EINVAL: this version does not know the feature. -EBADF: the descriptor is negative.
+ *
+ * Needed:
+ *
+ * `session` must be open.
+ */
+int lu_probe_session(int session,
+                     uint32_t feature);
 
 /**
  * Writes what this kernel offers and what is known to be wrong with it, for people, NUL-terminated,
@@ -322,34 +366,39 @@ void lu_set_wait(uint32_t milliseconds);
  * Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
  *
  * -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL,
- * -ENAMETOOLONG: the name is empty or has more than 63 bytes.
+ * -ENAMETOOLONG: the name is empty or has more than 63 bytes. Or what the kernel says, -EMFILE, -ENFILE,
+ * -ENOMEM and -ENOSPC among it.
  *
  * Needed:
  *
  * `name` must be NUL-terminated, and `session` valid for a write.
  */
-int lu_create(const char *name, struct lu_outgoing **session);
+int lu_create(const char *name,
+              struct lu_outgoing **session);
 
 /**
  * Takes over a session of the last kernel. Give it back with `lu_incoming_finish()`,
- * `lu_incoming_into_custody()`, or, if all is lost, `lu_incoming_close()`.
+ * `lu_incoming_into_custody()`, or, to give up what has not been retrieved, `lu_incoming_close()`.
  *
- * -ENOENT: none of this name came, or it is finished: a start from nothing. -EBUSY: somebody else
- * holds it, or has had the device for too long. The rest as `lu_create()`.
+ * -ENOENT: none of this name came, or it is finished: a start from nothing. -EALREADY: somebody else
+ * holds it. The rest as `lu_create()`, but -EEXIST.
  *
  * Needed:
  *
  * `name` must be NUL-terminated, and `session` valid for a write.
  */
-int lu_retrieve(const char *name, struct lu_incoming **session);
+int lu_retrieve(const char *name,
+                struct lu_incoming **session);
 
 /**
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is
- * no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
- * session has: there, whoever sends it must be right.
+ * -EINVAL: it is no outgoing session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
+ * more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
+ * descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
+ * direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
+ * right.
  *
  * Needed:
  *
@@ -364,9 +413,11 @@ int lu_outgoing_from_fd(int fd,
  * Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
  * succeeds, and stays the caller's if not. `name` is checked, unless it is null.
  *
- * -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is
- * no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
- * session has: there, whoever sends it must be right.
+ * -EINVAL: it is no incoming session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
+ * more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
+ * descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
+ * direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
+ * right.
  *
  * Needed:
  *
@@ -398,8 +449,12 @@ int lu_outgoing_preserve(const struct lu_outgoing *session,
  * -ENOENT: no file has the token. -ENODATA: the file could not be restored, and never will be; the
  * words say why. -EMFILE: this process has as many descriptors as it may; try again. -EBUSY: the
  * kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
+ *
+ * From 6.19 to 6.19.8, one more descriptor of the session stays open after -ENODATA until the process
+ * ends, because closing the last one would hurt the kernel.
  */
-int lu_incoming_retrieve(const struct lu_incoming *session, uint64_t token);
+int lu_incoming_retrieve(const struct lu_incoming *session,
+                         uint64_t token);
 
 /**
  * Says that all that is needed was retrieved. `*session` is gone and null then. Unless `next` is null,
@@ -410,7 +465,8 @@ int lu_incoming_retrieve(const struct lu_incoming *session, uint64_t token);
  *
  * -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
  * is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
- * session open until the next boot (6.19 to 6.19.8).
+ * session open until the next boot, in another process too if this one ends (6.19 to 6.19.8). -EINVAL:
+ * somebody else has finished it. Or what the kernel says, -ENOMEM and -ENOSPC among it.
  */
 int lu_incoming_finish(struct lu_incoming **session,
                        struct lu_outgoing **next);
@@ -428,7 +484,8 @@ int lu_incoming_fd(const struct lu_incoming *session);
 /**
  * Writes the name of a session, NUL-terminated, and returns its length without. 64 bytes are enough.
  *
- * -ERANGE: `size` is too small.
+ * -ERANGE: `size` is too small. -ENAMETOOLONG: it has more than 38 bytes, and kernels before 7.2 cannot
+ * say it.
  *
  * Needed:
  *
@@ -441,7 +498,8 @@ int lu_outgoing_name(const struct lu_outgoing *session,
 /**
  * Writes the name of a session, NUL-terminated, and returns its length without. 64 bytes are enough.
  *
- * -ERANGE: `size` is too small.
+ * -ERANGE: `size` is too small. -ENAMETOOLONG: it has more than 38 bytes, and kernels before 7.2 cannot
+ * say it.
  *
  * Needed:
  *

@@ -69,10 +69,11 @@ from! {
     std::io::Error => |error| Errno::from_io_error(error).unwrap_or(Errno::IO);
 }
 
-/// The number for an error: one that the function has for nothing else.
+/// The number for an error, by which it can be told from others that ask for something else to be done.
 fn errno(error: &Error) -> Errno {
     match error {
-        Error::Held(_) => Errno::BUSY,
+        // EBUSY is the device's.
+        Error::Held(_) => Errno::ALREADY,
         // What the handler said is in the words.
         Error::RetrieveFailed { .. } => Errno::NODATA,
         error => error.errno(),

@@ -30,11 +30,13 @@ pub extern "C" fn lu_manifest_new(
 }
 
 /// Preserves a file and writes down what it is, with `state_size` bytes of the caller's own. `*token`,
-/// unless `token` is null, is what the kernel calls it: one more than the highest so far.
+/// unless `token` is null, is what the kernel calls it: one more than the highest in the record so far,
+/// from 1.
 ///
 /// A call that failed leaves record and session as they were.
 ///
-/// -EEXIST: the label is taken, or the token is. -EINVAL: the label is empty, has more than 255 bytes
+/// -EEXIST: the label is taken; or the token is, by a file that was preserved without the record, and
+/// `lu_manifest_preserve_as()` chooses another. -EINVAL: the label is empty, has more than 255 bytes
 /// or is not UTF-8. -E2BIG: the whole record would have more than 16 MiB, in which a byte of state
 /// takes one and a third. The rest as `lu_outgoing_preserve()`.
 ///
@@ -66,10 +68,42 @@ pub unsafe extern "C" fn lu_manifest_preserve(
     })
 }
 
+/// As `lu_manifest_preserve()`, under a token of the caller's choice: for a session that has files
+/// which are not in the record. Later calls of `lu_manifest_preserve()` go on from the highest.
+///
+/// -EINVAL: the token is one of the 256 highest, which are reserved. The rest as
+/// `lu_manifest_preserve()`.
+///
+/// # Safety
+///
+/// `label` must be NUL-terminated; `fd` open; `state` valid for `state_size` bytes, or null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lu_manifest_preserve_as(
+    manifest: Option<&mut LuManifest>,
+    session: Option<&LuOutgoing>,
+    token: u64,
+    label: *const c_char,
+    fd: c_int,
+    state: *const c_void,
+    state_size: usize,
+) -> c_int {
+    enter(|| {
+        // SAFETY: The caller promises the same.
+        let label = unsafe { border::text(label, "the label") }?;
+        // SAFETY: The caller promises the same.
+        let state = unsafe { border::array(state.cast::<u8>(), state_size) };
+        // SAFETY: The caller promises that it is open during the call.
+        let file = unsafe { border::borrowed(fd) }?;
+        let (manifest, session) = (handle(manifest)?, handle(session)?);
+        let token = crate::session::token(token)?;
+        manifest.0.preserve_as(&session.0, token, label, file, state)?;
+        Ok(0)
+    })
+}
+
 /// Writes the record into the session, once: the last thing to do before the update. It is a memfd of
 /// its own, under a reserved token, and one of the session's files. What is preserved later is not in
-/// it. Files of the session that were preserved with `lu_outgoing_preserve()` are not in it either,
-/// and do not disturb it.
+/// it. Files of the session that were preserved with `lu_outgoing_preserve()` are not in it either.
 ///
 /// -EEXIST: the session has a record. -ENOMEM: there is no memory for it. The rest as
 /// `lu_outgoing_preserve()`.

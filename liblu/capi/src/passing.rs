@@ -12,8 +12,13 @@ use crate::border::{self, Failure, Outcome, enter, handle};
 /// Sends bytes, one at least, and up to 253 descriptors over a connected Unix socket. The descriptors
 /// stay the caller's. It raises no SIGPIPE.
 ///
+/// SOCK_SEQPACKET is best: what is sent at once arrives at once, or not at all. A stream has no borders
+/// between messages: the receiver must know how long they are, gets a message in pieces or two in one,
+/// and the descriptors with the first byte.
+///
 /// -EINVAL: there is no byte. -E2BIG: more than 253 descriptors. -EBADF: one is negative. Or what the
-/// socket says.
+/// socket says; over a stream, a part may have gone then, with all descriptors: do not send it again,
+/// close the socket.
 ///
 /// # Safety
 ///
@@ -43,8 +48,12 @@ pub unsafe extern "C" fn lu_send(
 /// Receives bytes and descriptors over a connected Unix socket. Returns how many bytes came, 0 if the
 /// other side has hung up; `*count` is how many descriptors came, close-on-exec, the caller's.
 ///
-/// -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost. -ERANGE: more came
-/// than `fds` has room for. None is left open in any of these cases. Or what the socket says.
+/// A packet is received whole. From a stream comes what is there, which may be less than a message.
+///
+/// -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost: this process has as many
+/// as it may, or the socket has SO_PASSPIDFD or SO_PASSSEC, which it must not have. -ERANGE: more came
+/// than `fds` has room for. -EBADMSG: descriptors came without a byte. None is left open in any of these
+/// cases. Or what the socket says.
 ///
 /// # Safety
 ///

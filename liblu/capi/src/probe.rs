@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int};
 
 use liblu::{Features, Support};
 
-use crate::border::{self, Failure, enter};
+use crate::border::{self, Failure, Outcome, enter};
 use crate::session::device;
 
 /// Whether a kernel can do something.
@@ -43,19 +43,43 @@ pub enum LuFeature {
 }
 
 /// Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there
-/// are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells.
+/// are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells, and
+/// with a session that somebody has sent, `lu_probe_session()`.
 ///
 /// -EINVAL: this version does not know the feature.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_probe(feature: u32) -> c_int {
+    enter(|| Ok(of(feature)?(&liblu::probe_at(&device()).features)))
+}
+
+/// As `lu_probe()`, by the descriptor of a session (`lu_outgoing_fd()`, `lu_incoming_fd()`), which stays
+/// the caller's: without rights, and without a look at the device. Of what is no session, all is
+/// unknown.
+///
+/// -EINVAL: this version does not know the feature. -EBADF: the descriptor is negative.
+///
+/// # Safety
+///
+/// `session` must be open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lu_probe_session(session: c_int, feature: u32) -> c_int {
     enter(|| {
-        let of: fn(&Features) -> Support = match feature {
-            it if it == LuFeature::GetName as u32 => |found| found.get_name,
-            it if it == LuFeature::ReuseAfterFinish as u32 => |found| found.reuse_after_finish,
-            it if it == LuFeature::RetrieveAfterClose as u32 => |found| found.retrieve_after_close,
-            _ => return Err(Failure::argument("this version does not know the feature")),
-        };
-        Ok(LuSupport::from(of(&liblu::probe_at(&device()).features)) as c_int)
+        // SAFETY: The caller promises that it is open during the call.
+        let session = unsafe { border::borrowed(session) }?;
+        Ok(of(feature)?(&liblu::probe_session(session)))
+    })
+}
+
+/// What finds a feature.
+fn of(feature: u32) -> Outcome<fn(&Features) -> c_int> {
+    const GET_NAME: u32 = LuFeature::GetName as u32;
+    const REUSE_AFTER_FINISH: u32 = LuFeature::ReuseAfterFinish as u32;
+    const RETRIEVE_AFTER_CLOSE: u32 = LuFeature::RetrieveAfterClose as u32;
+    Ok(match feature {
+        GET_NAME => |found| LuSupport::from(found.get_name) as c_int,
+        REUSE_AFTER_FINISH => |found| LuSupport::from(found.reuse_after_finish) as c_int,
+        RETRIEVE_AFTER_CLOSE => |found| LuSupport::from(found.retrieve_after_close) as c_int,
+        _ => return Err(Failure::argument("this version does not know the feature")),
     })
 }
 

@@ -86,7 +86,8 @@ pub(crate) fn device() -> LiveUpdate {
 /// Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
 ///
 /// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL,
-/// -ENAMETOOLONG: the name is empty or has more than 63 bytes.
+/// -ENAMETOOLONG: the name is empty or has more than 63 bytes. Or what the kernel says, -EMFILE, -ENFILE,
+/// -ENOMEM and -ENOSPC among it.
 ///
 /// # Safety
 ///
@@ -106,10 +107,10 @@ pub unsafe extern "C" fn lu_create(
 }
 
 /// Takes over a session of the last kernel. Give it back with `lu_incoming_finish()`,
-/// `lu_incoming_into_custody()`, or, if all is lost, `lu_incoming_close()`.
+/// `lu_incoming_into_custody()`, or, to give up what has not been retrieved, `lu_incoming_close()`.
 ///
-/// -ENOENT: none of this name came, or it is finished: a start from nothing. -EBUSY: somebody else
-/// holds it, or has had the device for too long. The rest as `lu_create()`.
+/// -ENOENT: none of this name came, or it is finished: a start from nothing. -EALREADY: somebody else
+/// holds it. The rest as `lu_create()`, but -EEXIST.
 ///
 /// # Safety
 ///
@@ -131,9 +132,11 @@ pub unsafe extern "C" fn lu_retrieve(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no outgoing session, or has another name. -EBADF: it is not open. -EMFILE: there is
-/// no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
-/// session has: there, whoever sends it must be right.
+/// -EINVAL: it is no outgoing session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
+/// more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
+/// descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
+/// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
+/// right.
 ///
 /// # Safety
 ///
@@ -157,9 +160,11 @@ pub unsafe extern "C" fn lu_outgoing_from_fd(
 /// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no incoming session, or has another name. -EBADF: it is not open. -EMFILE: there is
-/// no descriptor for the copy that is looked at. Kernels before 7.2 cannot say which direction a
-/// session has: there, whoever sends it must be right.
+/// -EINVAL: it is no incoming session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
+/// more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
+/// descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
+/// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
+/// right.
 ///
 /// # Safety
 ///
@@ -208,6 +213,9 @@ pub unsafe extern "C" fn lu_outgoing_preserve(
 /// -ENOENT: no file has the token. -ENODATA: the file could not be restored, and never will be; the
 /// words say why. -EMFILE: this process has as many descriptors as it may; try again. -EBUSY: the
 /// kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
+///
+/// From 6.19 to 6.19.8, one more descriptor of the session stays open after -ENODATA until the process
+/// ends, because closing the last one would hurt the kernel.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64) -> c_int {
     enter(|| Ok(handle(session)?.0.retrieve(self::token(token)?)?.into_raw_fd()))
@@ -221,7 +229,8 @@ pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64)
 ///
 /// -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
 /// is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
-/// session open until the next boot (6.19 to 6.19.8).
+/// session open until the next boot, in another process too if this one ends (6.19 to 6.19.8). -EINVAL:
+/// somebody else has finished it. Or what the kernel says, -ENOMEM and -ENOSPC among it.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_finish(
     session: Option<&mut Option<Box<LuIncoming>>>,
@@ -261,7 +270,8 @@ pub extern "C" fn lu_incoming_fd(session: Option<&LuIncoming>) -> c_int {
 
 /// Writes the name of a session, NUL-terminated, and returns its length without. 64 bytes are enough.
 ///
-/// -ERANGE: `size` is too small.
+/// -ERANGE: `size` is too small. -ENAMETOOLONG: it has more than 38 bytes, and kernels before 7.2 cannot
+/// say it.
 ///
 /// # Safety
 ///
@@ -281,7 +291,8 @@ pub unsafe extern "C" fn lu_outgoing_name(
 
 /// Writes the name of a session, NUL-terminated, and returns its length without. 64 bytes are enough.
 ///
-/// -ERANGE: `size` is too small.
+/// -ERANGE: `size` is too small. -ENAMETOOLONG: it has more than 38 bytes, and kernels before 7.2 cannot
+/// say it.
 ///
 /// # Safety
 ///

@@ -139,6 +139,11 @@ fn an_empty_record_has_nothing() {
     // SAFETY: It has just been written.
     let manifest = unsafe { place.assume_init() }.unwrap();
     assert_eq!(lu_manifest_count(Some(&manifest)), 0);
+    let null = null_mut();
+    // SAFETY: Null is what is tried.
+    let preserved =
+        unsafe { lu_manifest_preserve_as(None, None, 1, text("a").as_ptr(), 0, null, 0) };
+    assert_eq!((preserved, words().as_str()), (EINVAL, "the handle is null"));
     let (mut token, mut size) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     let label = text("memory");
     // SAFETY: The text is NUL-terminated.
@@ -210,6 +215,13 @@ fn what_this_kernel_offers_is_text() {
         assert!((0..3).contains(&lu_probe(feature)));
     }
     assert_eq!(lu_probe(3), EINVAL);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: It is open.
+    let probe = |feature| unsafe { lu_probe_session(file.as_raw_fd(), feature) };
+    assert_eq!([0, 1, 2].map(probe), [LuSupport::Unknown as c_int; 3]);
+    assert_eq!(probe(3), EINVAL);
+    // SAFETY: Negative is what is tried.
+    assert_eq!(unsafe { lu_probe_session(-1, 0) }, -9);
     let mut to = [0; 4096];
     // SAFETY: The room is as said.
     let length = unsafe { lu_probe_text(to.as_mut_ptr(), to.len()) };

@@ -2,15 +2,14 @@
 
 //! Sessions of the last kernel.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
 use super::loss::Alarm;
 use super::{
-    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name,
-    of_running, survives_close,
+    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name, of_running,
 };
 use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
@@ -71,8 +70,9 @@ impl IncomingSession {
     /// # Errors
     ///
     /// [`Error::WrongDirection`] if it is no incoming session, [`Error::WrongName`] if it is another.
-    /// The descriptor comes back. Kernels before 7.2 cannot say which direction a session has: there,
-    /// whoever sends it must be right.
+    /// [`Error::System`] without `/proc`. The descriptor comes back. Kernels before 7.2 cannot say which
+    /// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it
+    /// must be right.
     ///
     /// ```no_run
     /// use std::os::fd::OwnedFd;
@@ -98,8 +98,13 @@ impl IncomingSession {
     ///
     /// # Errors
     ///
-    /// [`Error::NoFile`]; [`Error::RetrieveFailed`], which as a rule stays so for ever;
-    /// [`Error::WrongDirection`] if somebody else has finished the session.
+    /// [`Error::NoFile`]; [`Error::RetrieveFailed`], which stays so for ever; [`Error::WrongDirection`]
+    /// if somebody else has finished the session; [`Error::System`] if there is no number for the
+    /// descriptor, or the kernel is being left.
+    ///
+    /// On kernels that closing the session would hurt after a file could not be restored
+    /// (`retrieve-retry` among [`Defect`](crate::Defect)s), one more descriptor of it then stays open
+    /// until the process ends.
     ///
     /// ```no_run
     /// use liblu::{LiveUpdate, Token};
@@ -126,9 +131,8 @@ impl IncomingSession {
             // There was no number for the descriptor: nobody has asked the file's handler yet. All
             // else may be its answer, the system's limit of open files (ENFILE) too.
             Errno::MFILE => Error::System { doing: "retrieve a file", source: errno },
-            // The kernel is being left, or was not waited for. The implementation in C says neither
-            // by itself, so there it is the handler's answer.
-            Errno::INTR | Errno::BUSY if survives_close(self.fd.as_raw_fd()) => {
+            // The handler has not been asked if the kernel is being left (the implementation in Rust).
+            Errno::BUSY if self.kernel_is_being_left() => {
                 Error::System { doing: "retrieve a file", source: errno }
             }
             // Somebody else has finished it, and perhaps its name was taken.
@@ -138,11 +142,22 @@ impl IncomingSession {
             source => {
                 if let Some(failed) = &self.failed {
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Closing the last descriptor would hurt this kernel: one stays open.
+                    if failed.is_empty() {
+                        let _ = self.fd.try_clone().map(OwnedFd::into_raw_fd);
+                    }
                     failed.push((token, source));
                 }
                 Error::RetrieveFailed { token, source }
             }
         }
+    }
+
+    /// Whether all commands say so.
+    fn kernel_is_being_left(&self) -> bool {
+        // Older ones take the question for a wrong command.
+        !of_running(|release| release.is_before(7, 2))
+            && sys::preserve_nothing(self.fd.as_fd(), Token::PROBE.get()) == Errno::BUSY
     }
 
     /// The first of such files that were asked for before and could not be restored.
@@ -162,7 +177,8 @@ impl IncomingSession {
     ///
     /// [`Error::NotReady`] if a file cannot be finished yet. The session comes back, and nothing has
     /// changed. [`Error::RetrieveFailed`] on kernels that this would hurt after a file could not be
-    /// restored (`retrieve-retry` among [`Defect`](crate::Defect)s): keep the session open.
+    /// restored (`retrieve-retry` among [`Defect`](crate::Defect)s): keep the session open, in another
+    /// process too if this one ends.
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().retrieve(&"vm-17".parse()?)?;
@@ -192,7 +208,8 @@ impl IncomingSession {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the kernel cannot say, which only happens without `/proc` before 7.2.
+    /// [`Error::System`] if the kernel cannot say: before 7.2 without `/proc`, and names of more than 38
+    /// bytes (`ENAMETOOLONG`).
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().retrieve(&"vm-17".parse()?)?;

@@ -69,8 +69,8 @@ impl Drop for Alarm {
         if let Some(fd) = self.0.filter(|fd| !survives_close(*fd)) {
             let hook = *HOOK.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             let name = match link(fd) {
-                Link::Session(name) => Some(name),
-                Link::Long | Link::Other => None,
+                Ok(Link::Session(name)) => Some(name),
+                _ => None,
             };
             hook(name.as_ref());
         }

@@ -33,8 +33,9 @@ impl OutgoingSession {
     /// # Errors
     ///
     /// [`Error::WrongDirection`] if it is no outgoing session, [`Error::WrongName`] if it is another.
-    /// The descriptor comes back. Kernels before 7.2 cannot say which direction a session has: there,
-    /// whoever sends it must be right.
+    /// [`Error::System`] without `/proc`. The descriptor comes back. Kernels before 7.2 cannot say which
+    /// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it
+    /// must be right.
     ///
     /// ```no_run
     /// use std::os::fd::OwnedFd;
@@ -88,7 +89,8 @@ impl OutgoingSession {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the kernel cannot say, which only happens without `/proc` before 7.2.
+    /// [`Error::System`] if the kernel cannot say: before 7.2 without `/proc`, and names of more than 38
+    /// bytes (`ENAMETOOLONG`).
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;

@@ -13,8 +13,11 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd};
 
 use crate::fake::{self, Fake};
 use crate::{
-    Backoff, Error, IncomingSession, LiveUpdate, OutgoingSession, SessionName, Token, set_loss_hook,
+    Backoff, Error, IncomingSession, LiveUpdate, Manifest, OutgoingSession, SessionName, Token,
+    passing, set_loss_hook,
 };
+
+mod lost;
 
 fn device() -> LiveUpdate {
     let quick = Backoff { first: Duration::from_micros(1), ..Backoff::default() };
@@ -138,75 +141,14 @@ fn errors_of_preserve_are_named() {
 
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
-    // The system's limit of open files is met inside of the handler, when the file is half restored.
-    for failure in [Errno::NOMEM, Errno::NFILE, Errno::BUSY] {
-        let _fake = fake::install(Fake { release: Some("6.19.8"), ..Fake::default() });
-        let session = incoming();
-        // What is the process's own fault can be mended.
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::MFILE)));
-        assert_eq!(session.retrieve(token(1)).unwrap_err().errno(), Errno::MFILE);
-        assert!(matches!(session.retrieve(token(2)), Err(Error::NoFile(_))));
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
-        let ask = |_| {
-            let error = session.retrieve(token(1)).unwrap_err();
-            assert!(
-                matches!(error, Error::RetrieveFailed { source, .. } if source == failure),
-                "{error}"
-            );
-        };
-        (0..3).for_each(ask);
-        // It would be restored again.
-        let error = session.finish().unwrap_err();
-        assert!(matches!(error.source, Error::RetrieveFailed { .. }));
-        let asked = fake::with(|fake| fake.asked.clone());
-        let asked = asked.into_iter().filter(|nr| [RetrieveFd::NR, Finish::NR].contains(nr));
-        assert_eq!(asked.collect::<Vec<_>>(), [RetrieveFd::NR; 3]);
-        drop(error.session.into_custody());
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn other_kernels_know_themselves_what_failed() {
-    let fake = fake::install(Fake::default());
-    let session = incoming();
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
-    let error = session.retrieve(token(1)).unwrap_err();
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::NOMEM, .. }));
-    session.retrieve(token(1)).unwrap();
-    // A handler may say what the kernel says of a session that somebody else has finished.
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
-    let error = session.retrieve(token(1)).unwrap_err();
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
-    for failure in [Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
-        let error = session.retrieve(token(1)).unwrap_err();
-        assert!(matches!(error, Error::RetrieveFailed { source, .. } if source == failure));
-    }
-    session.finish().unwrap();
-    drop(fake);
-
+fn two_may_ask_for_the_direction_at_once() {
     let _fake = fake::install(Fake { is_rust: true, ..Fake::default() });
-    let session = incoming();
-    // This kernel says itself that it is being left, or that the call was interrupted.
-    for passing in [Errno::BUSY, Errno::INTR] {
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, passing)));
-        let error = session.retrieve(token(1)).unwrap_err();
-        assert!(matches!(error, Error::System { source, .. } if source == passing));
+    for answer in [Errno::EXIST, Errno::NOMEM, Errno::NOSPC, Errno::BUSY] {
+        fake::with(|fake| fake.fails.push((PreserveFd::NR, answer)));
+        let session =
+            device().create(&format!("{}", answer.raw_os_error()).parse().unwrap()).unwrap();
+        OutgoingSession::try_from(OwnedFd::from(session)).unwrap();
     }
-    let copy = session.as_fd().try_clone_to_owned().unwrap();
-    IncomingSession::try_from(copy).unwrap().finish().unwrap();
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
-    let error = session.retrieve(token(1)).unwrap_err();
-    assert!(matches!(error, Error::WrongDirection { .. }));
-    // And if its name was taken meanwhile.
-    let taken = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::EXIST));
-    fake::with(|fake| fake.fails.extend(taken));
-    let error = session.retrieve(token(1)).unwrap_err();
-    assert!(matches!(error, Error::WrongDirection { .. }));
-    fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
-    assert!(OutgoingSession::try_from(session.into_custody()).is_err());
 }
 
 #[test]
@@ -230,7 +172,10 @@ fn a_name_may_be_too_long_for_the_link() {
     let name: SessionName = "x".repeat(39).parse().unwrap();
     let session = device().create(&name).unwrap();
     assert_eq!(session.name().unwrap_err().errno(), Errno::NAMETOOLONG);
-    OutgoingSession::try_from(OwnedFd::from(session)).unwrap();
+    // Whoever sends it must be right, as far as it can be told.
+    let session = OutgoingSession::from_fd(OwnedFd::from(session), &name).unwrap();
+    let error = OutgoingSession::from_fd(session.into(), &self::name()).unwrap_err();
+    assert_eq!(error.source.errno(), Errno::NAMETOOLONG);
 }
 
 #[test]
@@ -402,10 +347,23 @@ fn no_failure_leaks_a_descriptor() {
     drop(OutgoingSession::from_fd(copy, &"z".parse().unwrap()).unwrap_err());
     assert_eq!(open_files(), before);
 
+    fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::NOMEM)));
+    assert!(Manifest::new().seal(&outgoing).is_err());
+    let (here, there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let sent = [file.as_fd(), null.as_fd()];
+    passing::send(&here, b"long", &sent).unwrap();
+    let before_passing = open_files();
+    assert!(passing::receive(&there, 3).is_err());
+    assert_eq!((open_files(), before_passing), (before + 2, before + 2));
+    drop((here, there));
+    assert_eq!(open_files(), before);
+
+    outgoing.preserve(Token::MANIFEST, memfd()).unwrap();
     drop(outgoing);
     fake::kexec();
     let incoming = device().retrieve(&name()).unwrap();
     let before = open_files();
+    assert!(Manifest::of(&incoming).is_err());
     assert!(incoming.retrieve(token(9)).is_err());
     fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
     assert!(incoming.retrieve(token(1)).is_err());

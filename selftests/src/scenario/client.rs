@@ -4,13 +4,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use liblu::Manifest;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use liblu::{Manifest, OutgoingSession};
 
 use super::stage::{Stage, create, finish, memfd, retrieve};
 use super::{Kernel, Scenario};
@@ -24,6 +25,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("a_vmm_in_c_keeps_its_guest", guest_before, guest_after),
     Scenario::here("a_cache_may_change_its_mind", changes_its_mind),
     Scenario::here("a_vmm_in_c_knows_its_kernel", knows_its_kernel),
+    Scenario::here("two_may_look_at_a_session_at_once", look_at_once),
 ];
 
 /// The examples of liblu.
@@ -83,6 +85,10 @@ impl Cache {
 
     fn ask(&mut self, request: &str) -> Result<String> {
         writeln!(self.line.get_mut(), "{request}").context("write to the cache")?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<String> {
         let mut answer = String::new();
         self.line.read_line(&mut answer).context("read from the cache")?;
         Ok(answer.trim_end_matches('\n').to_owned())
@@ -100,7 +106,12 @@ impl Cache {
             self.expect(&format!("set key-{key} a value that is replaced"), "ok")?;
             self.expect(&format!("set key-{key} value {key}"), "ok")?;
         }
-        self.expect("get no-such-key", "none")?;
+        // Requests may come faster than they are answered.
+        self.expect("get key-0\nget key-1\ncount\nget no-such-key", "value value 0")?;
+        for expected in ["value value 1", &format!("count {KEYS}"), "none"] {
+            let answer = self.answer()?;
+            ensure!(answer == expected, "after a burst, `{answer}` comes, not `{expected}`");
+        }
         self.expect("set", "error no such request")
     }
 
@@ -277,4 +288,20 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
     }
     ensure!(output.status.success(), "it ends with {}", output.status);
     Ok(())
+}
+
+/// A descriptor is asked for its direction, which must not disturb others who do the same.
+fn look_at_once(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("looked-at")?;
+    let look = || {
+        (0..300).try_for_each(|_| {
+            let copy = session.as_fd().try_clone_to_owned().context("copy it")?;
+            OutgoingSession::try_from(copy).context("look at it").map(drop)
+        })
+    };
+    thread::scope(|scope| {
+        let others = [scope.spawn(look), scope.spawn(look)];
+        let looked = others.map(|other| other.join().map_err(|_| anyhow!("it panics")));
+        looked.into_iter().try_for_each(|looked| looked?)
+    })
 }

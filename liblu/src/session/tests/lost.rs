@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Files that could not be restored.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+/// Descriptors of this file that this process has open.
+fn open_files_of(file: impl AsFd) -> usize {
+    let inode = rustix::fs::fstat(file).unwrap().st_ino;
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    // Other tests open and close files meanwhile.
+    let found = entries.filter_map(|entry| std::fs::metadata(entry.ok()?.path()).ok());
+    found.filter(|found| found.ino() == inode).count()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
+    // The system's limit of open files is met inside of the handler, when the file is half restored.
+    for failure in [Errno::NOMEM, Errno::NFILE, Errno::BUSY] {
+        let _fake = fake::install(Fake { release: Some("6.19.8"), ..Fake::default() });
+        let session = incoming();
+        // What is the process's own fault can be mended.
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::MFILE)));
+        assert_eq!(session.retrieve(token(1)).unwrap_err().errno(), Errno::MFILE);
+        assert!(matches!(session.retrieve(token(2)), Err(Error::NoFile(_))));
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
+        let ask = |_| {
+            let error = session.retrieve(token(1)).unwrap_err();
+            assert!(
+                matches!(error, Error::RetrieveFailed { source, .. } if source == failure),
+                "{error}"
+            );
+        };
+        (0..3).for_each(ask);
+        // It would be restored again.
+        let error = session.finish().unwrap_err();
+        assert!(matches!(error.source, Error::RetrieveFailed { .. }));
+        // One descriptor more stays open than is in sight.
+        assert_eq!(open_files_of(&error.session), 2);
+        let asked = fake::with(|fake| fake.asked.clone());
+        let asked = asked.into_iter().filter(|nr| [RetrieveFd::NR, Finish::NR].contains(nr));
+        assert_eq!(asked.collect::<Vec<_>>(), [RetrieveFd::NR; 3]);
+        drop(error.session.into_custody());
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn other_kernels_know_themselves_what_failed() {
+    let fake = fake::install(Fake::default());
+    let session = incoming();
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::RetrieveFailed { source: Errno::NOMEM, .. }));
+    session.retrieve(token(1)).unwrap();
+    // A handler may say what the kernel says of a session that somebody else has finished.
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
+    for failure in [Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
+        let error = session.retrieve(token(1)).unwrap_err();
+        assert!(matches!(error, Error::RetrieveFailed { source, .. } if source == failure));
+    }
+    session.finish().unwrap();
+    drop(fake);
+
+    let _fake = fake::install(Fake { is_rust: true, ..Fake::default() });
+    let session = incoming();
+    // All commands say so when the kernel is being left.
+    let left = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::BUSY));
+    fake::with(|fake| fake.fails.extend(left));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::System { source: Errno::BUSY, .. }));
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::BUSY)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::RetrieveFailed { source: Errno::BUSY, .. }));
+    let copy = session.as_fd().try_clone_to_owned().unwrap();
+    IncomingSession::try_from(copy).unwrap().finish().unwrap();
+    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::WrongDirection { .. }));
+    // And if its name was taken meanwhile.
+    let taken = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::EXIST));
+    fake::with(|fake| {
+        fake.is_displaced = true;
+        fake.fails.extend(taken);
+    });
+    let error = session.retrieve(token(1)).unwrap_err();
+    assert!(matches!(error, Error::WrongDirection { .. }));
+    fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
+    assert!(OutgoingSession::try_from(session.into_custody()).is_err());
+}
