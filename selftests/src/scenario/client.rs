@@ -294,7 +294,7 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
 fn look_at_once(_: &mut Stage<'_>) -> Result<()> {
     let session = create("looked-at")?;
     let look = || {
-        (0..300).try_for_each(|_| {
+        (0..1000).try_for_each(|_| {
             let copy = session.as_fd().try_clone_to_owned().context("copy it")?;
             OutgoingSession::try_from(copy).context("look at it").map(drop)
         })
