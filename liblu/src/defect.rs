@@ -42,7 +42,7 @@ pub(crate) const RETRIEVE_RETRY: Defect = Defect {
     what: "after a file could not be restored, asking for it again, finishing its session, or closing \
            it, works on memory that was given back",
     advice: "this library neither asks again nor finishes such a session, and holds it until the \
-             process ends; keep a descriptor of it somewhere until the next boot",
+             process ends; keep a descriptor of it, and do no more with it, until the next boot",
     affected: &[((6, 19, 0), (6, 19, 9))],
 };
 

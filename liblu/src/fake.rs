@@ -40,6 +40,8 @@ pub(crate) struct Fake {
     pub(crate) release: Option<&'static str>,
     /// Links have at most 63 bytes.
     pub(crate) has_short_links: bool,
+    /// Nothing in `/proc` can be read.
+    pub(crate) has_no_proc: bool,
     /// There is no GET_NAME.
     pub(crate) is_old: bool,
     /// It says in fdinfo what is in a session, and lets sessions be retrieved again.
@@ -132,6 +134,9 @@ fn session_at<T>(path: &Path, folder: &str, work: impl FnOnce(&Fake, &Session) -
 
 pub(crate) fn link(path: &Path) -> Option<Result<Vec<u8>>> {
     session_at(path, "fd", |fake, session| {
+        if fake.has_no_proc {
+            return Err(Errno::NOENT);
+        }
         let name = session.name.iter().copied().take_while(|byte| *byte != 0);
         let text: Vec<u8> = b"anon_inode:[luo_session] ".iter().copied().chain(name).collect();
         if fake.has_short_links && text.len() >= 64 { Err(Errno::NAMETOOLONG) } else { Ok(text) }
@@ -142,7 +147,11 @@ pub(crate) fn read(path: &Path) -> Option<Vec<u8>> {
     session_at(path, "fdinfo", |fake, _| {
         let state = if fake.is_displaced { "displaced" } else { "retrieved" };
         let session = format!("session \"a\" state=displaced\" state={state} files=0\n");
-        if fake.is_rust { format!("pos:\t0\n{session}").into() } else { b"pos:\t0\n".into() }
+        if fake.is_rust && !fake.has_no_proc {
+            format!("pos:\t0\n{session}").into()
+        } else {
+            b"pos:\t0\n".into()
+        }
     })
 }
 

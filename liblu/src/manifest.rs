@@ -321,7 +321,10 @@ impl Manifest {
         let failed = |source| Error::System { doing: "read the manifest", source };
         let size = fstat(&record).map_err(failed)?.st_size;
         check_size(u64::try_from(size).unwrap_or(u64::MAX)).map_err(format::malformed)?;
-        let mut json = vec![0; usize::try_from(size).unwrap_or_default()];
+        let size = usize::try_from(size).unwrap_or_default();
+        let mut json = Vec::new();
+        json.try_reserve_exact(size).map_err(|_| failed(Errno::NOMEM))?;
+        json.resize(size, 0);
         let mut there = 0;
         while let Some(rest) = json.get_mut(there..).filter(|rest| !rest.is_empty()) {
             match pread(&record, rest, u64::try_from(there).unwrap_or(u64::MAX)) {

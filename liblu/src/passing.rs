@@ -31,6 +31,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, send as send_rest, sendmsg,
 };
 
+use crate::sys;
+
 /// Descriptors in one message at most: what Linux allows (`SCM_MAX_FD`).
 ///
 /// ```
@@ -88,6 +90,9 @@ pub enum PassingError {
     /// Descriptors came without a byte, as no [`send`] sends them.
     #[error("file descriptors came without a byte")]
     Bare,
+    /// The socket has `SO_PASSPIDFD`: the descriptors that this adds would never be closed.
+    #[error("the socket has SO_PASSPIDFD, which adds descriptors that nobody would close")]
+    PidFds,
     /// The socket failed.
     #[error("cannot {doing} a message")]
     System {
@@ -113,6 +118,7 @@ impl PassingError {
             Self::TooLong(_) => Errno::MSGSIZE,
             Self::Truncated => Errno::MFILE,
             Self::Bare => Errno::BADMSG,
+            Self::PidFds => Errno::OPNOTSUPP,
             Self::System { source, .. } => *source,
         }
     }
@@ -162,14 +168,13 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 }
 
 /// Receives what has come over a connected Unix socket, up to `room` bytes; `None` if the other side
-/// has hung up. The socket must not have `SO_PASSPIDFD` or `SO_PASSSEC`: of what these add, descriptors
-/// too, nothing is taken.
+/// has hung up. The socket should not have `SO_PASSSEC`: there may be no room for what that adds.
 ///
 /// # Errors
 ///
 /// [`PassingError::TooLong`] for a packet with more bytes, [`PassingError::Truncated`] if not all
-/// descriptors came, [`PassingError::Bare`] for descriptors without a byte: what came is closed. Or
-/// what the socket says.
+/// descriptors came, [`PassingError::Bare`] for descriptors without a byte: what came is closed.
+/// [`PassingError::PidFds`] if the socket has that option. Or what the socket says.
 ///
 /// ```
 /// # use std::os::unix::net::UnixStream;
@@ -179,6 +184,9 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn receive(socket: impl AsFd, room: usize) -> Result<Option<Message>, PassingError> {
+    if sys::passes_pidfds(socket.as_fd()) {
+        return Err(PassingError::PidFds);
+    }
     let mut bytes = vec![0; room.max(1)];
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -5,7 +5,7 @@
 #![expect(
     unsafe_code,
     reason = "ioctl(2) with the structures of liveupdate_uapi, file descriptors that it returns as \
-              numbers, and kexec_file_load(2)"
+              numbers, getsockopt(2) of an option that rustix does not know, and kexec_file_load(2)"
 )]
 
 use std::ffi::{CStr, c_void};
@@ -142,6 +142,25 @@ pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+/// Whether the kernel adds a descriptor of the sender to each message that comes over a socket.
+pub(crate) fn passes_pidfds(socket: BorrowedFd<'_>) -> bool {
+    let mut is_on: libc::c_int = 0;
+    let mut size = libc::socklen_t::try_from(size_of_val(&is_on)).unwrap_or_default();
+    // SAFETY: The kernel writes at most `size` bytes to `is_on`, and the size to `size`; both live on
+    // until it has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PASSPIDFD,
+            ptr::from_mut(&mut is_on).cast(),
+            ptr::from_mut(&mut size),
+        )
+    };
+    // Kernels before 6.5 do not know it, and have none.
+    result == 0 && is_on != 0
+}
+
 /// kexec_file_load(2).
 pub(crate) fn kexec_file_load(
     kernel: BorrowedFd<'_>,
@@ -168,4 +187,34 @@ pub(crate) fn kexec_file_load(
     }
     let error = std::io::Error::last_os_error();
     Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::passing::{self, PassingError};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri does not know the option")]
+    fn a_socket_that_adds_descriptors_is_refused() {
+        let (here, there) = UnixStream::pair().unwrap();
+        passing::send(&here, b"x", &[]).unwrap();
+        assert!(!passes_pidfds(there.as_fd()));
+        let on: libc::c_int = 1;
+        // SAFETY: The kernel reads an `int`, which is there.
+        let result = unsafe {
+            libc::setsockopt(
+                there.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PASSPIDFD,
+                ptr::from_ref(&on).cast(),
+                size_of_val(&on).try_into().unwrap(),
+            )
+        };
+        assert_eq!(result, 0, "SO_PASSPIDFD came with Linux 6.5");
+        assert!(matches!(passing::receive(&there, 1), Err(PassingError::PidFds)));
+    }
 }

@@ -208,11 +208,14 @@ static int after(const char *name)
 		found = restore(manifest, session);
 	lu_manifest_free(manifest);
 
-	/* What is lost stays lost: finish then, too. All else somebody may try again, while this runs. */
+	/* What is lost stays lost: finish then, too. */
 	if (found != UNFINISHED && lu_incoming_finish(&session, NULL) < 0)
 		found = failed("finish", lu_error());
-	if (session)
-		lu_incoming_into_custody(session);
+	/*
+	 * All else may be tried again, on C kernels if an agent has the session too. Without one they
+	 * destroy what is in it when this ends, and this says so.
+	 */
+	lu_incoming_close(session);
 	if (found == RESTORED && lu_create(name, &again) < 0)
 		found = failed(name, lu_error());
 	lu_outgoing_close(again);
@@ -232,35 +235,35 @@ static const char *const answers[] = {
 	[LU_SUPPORT_UNKNOWN] = "unknown",
 };
 
-static int probe(const char *name)
+/* What the kernel says to those who may open the device, and to those who have a session only. */
+static int ask(const struct lu_outgoing *session)
 {
-	struct lu_outgoing *session;
-	char text[4096];
+	for (uint32_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+		int answer = lu_probe(i), without_rights = lu_probe_session(lu_outgoing_fd(session), i);
 
-	if (lu_probe_text(text, sizeof(text)) < 0) {
+		if (answer < 0 || without_rights < 0)
+			return failed("probe", lu_error());
+		printf("%s: %s, %s\n", questions[i], answers[answer], answers[without_rights]);
+	}
+	return 0;
+}
+
+static int probe(void)
+{
+	struct lu_outgoing *session = NULL;
+	char text[4096], name[64];
+	int ret;
+
+	if (lu_probe_text(text, sizeof(text)) < 0 || say(text) < 0) {
 		failed("probe", lu_error());
 		return EXIT_FAILED;
 	}
-	if (lu_create(name, &session) < 0) {
-		failed(name, lu_error());
-		return EXIT_FAILED;
-	}
-	for (uint32_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
-		int answer = lu_probe(i);
-
-		if (answer < 0) {
-			failed("probe", lu_error());
-			return EXIT_FAILED;
-		}
-		/* Those who may not open the device ask about a session instead. */
-		if (lu_probe_session(lu_outgoing_fd(session), i) != answer) {
-			failed("probe", "a session says something else than the device");
-			return EXIT_FAILED;
-		}
-		printf("%s: %s\n", questions[i], answers[answer]);
-	}
+	if (lu_check() < 0)
+		return 0;
+	snprintf(name, sizeof(name), "example-vmm-probe-%d", getpid());
+	ret = lu_create(name, &session) < 0 ? failed(name, lu_error()) : ask(session);
 	lu_outgoing_close(session);
-	return say(text) < 0 ? EXIT_FAILED : 0;
+	return ret < 0 ? EXIT_FAILED : 0;
 }
 
 int main(int argc, char **argv)
@@ -275,7 +278,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(what, "after"))
 		return after(name);
 	else if (!strcmp(what, "probe"))
-		return probe(name);
+		return probe();
 	else
 		fprintf(stderr, "Usage: vmm before|after|probe\n");
 	return EXIT_FAILED;

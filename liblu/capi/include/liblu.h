@@ -297,9 +297,9 @@ int lu_send(int socket,
  * A packet is received whole. From a stream comes what is there, which may be less than a message.
  *
  * -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost: this process has as many
- * as it may, or the socket has SO_PASSPIDFD or SO_PASSSEC, which it must not have. -ERANGE: more came
- * than `fds` has room for. -EBADMSG: descriptors came without a byte. None is left open in any of these
- * cases. Or what the socket says.
+ * as it may, or there was no room for what SO_PASSSEC adds. -ERANGE: more came than `fds` has room for.
+ * -EBADMSG: descriptors came without a byte. None is left open in any of these cases. -EOPNOTSUPP: the
+ * socket has SO_PASSPIDFD. Or what the socket says.
  *
  * Needed:
  *
@@ -451,7 +451,8 @@ int lu_outgoing_preserve(const struct lu_outgoing *session,
  * kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
  *
  * From 6.19 to 6.19.8, one more descriptor of the session stays open after -ENODATA until the process
- * ends, because closing the last one would hurt the kernel.
+ * ends or calls execve(2), because closing the last one would hurt the kernel. That a file failed is
+ * known to this handle only: whoever gets the session next must do no more than keep it open.
  */
 int lu_incoming_retrieve(const struct lu_incoming *session,
                          uint64_t token);
@@ -465,7 +466,7 @@ int lu_incoming_retrieve(const struct lu_incoming *session,
  *
  * -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
  * is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
- * session open until the next boot, in another process too if this one ends (6.19 to 6.19.8). -EINVAL:
+ * session open until the next boot (6.19 to 6.19.8), in a process that does no more with it. -EINVAL:
  * somebody else has finished it. Or what the kernel says, -ENOMEM and -ENOSPC among it.
  */
 int lu_incoming_finish(struct lu_incoming **session,

@@ -51,9 +51,9 @@ pub unsafe extern "C" fn lu_send(
 /// A packet is received whole. From a stream comes what is there, which may be less than a message.
 ///
 /// -EMSGSIZE: the packet was longer than `room`. -EMFILE: descriptors were lost: this process has as many
-/// as it may, or the socket has SO_PASSPIDFD or SO_PASSSEC, which it must not have. -ERANGE: more came
-/// than `fds` has room for. -EBADMSG: descriptors came without a byte. None is left open in any of these
-/// cases. Or what the socket says.
+/// as it may, or there was no room for what SO_PASSSEC adds. -ERANGE: more came than `fds` has room for.
+/// -EBADMSG: descriptors came without a byte. None is left open in any of these cases. -EOPNOTSUPP: the
+/// socket has SO_PASSPIDFD. Or what the socket says.
 ///
 /// # Safety
 ///

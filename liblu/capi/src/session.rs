@@ -215,7 +215,8 @@ pub unsafe extern "C" fn lu_outgoing_preserve(
 /// kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
 ///
 /// From 6.19 to 6.19.8, one more descriptor of the session stays open after -ENODATA until the process
-/// ends, because closing the last one would hurt the kernel.
+/// ends or calls execve(2), because closing the last one would hurt the kernel. That a file failed is
+/// known to this handle only: whoever gets the session next must do no more than keep it open.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64) -> c_int {
     enter(|| Ok(handle(session)?.0.retrieve(self::token(token)?)?.into_raw_fd()))
@@ -229,7 +230,7 @@ pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64)
 ///
 /// -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
 /// is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
-/// session open until the next boot, in another process too if this one ends (6.19 to 6.19.8). -EINVAL:
+/// session open until the next boot (6.19 to 6.19.8), in a process that does no more with it. -EINVAL:
 /// somebody else has finished it. Or what the kernel says, -ENOMEM and -ENOSPC among it.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_incoming_finish(

@@ -104,7 +104,8 @@ impl IncomingSession {
     ///
     /// On kernels that closing the session would hurt after a file could not be restored
     /// (`retrieve-retry` among [`Defect`](crate::Defect)s), one more descriptor of it then stays open
-    /// until the process ends.
+    /// until the process ends or calls `execve(2)`. That a file failed is known to this value only:
+    /// whoever gets the session next must do no more than keep it open.
     ///
     /// ```no_run
     /// use liblu::{LiveUpdate, Token};
@@ -135,8 +136,8 @@ impl IncomingSession {
             Errno::BUSY if self.kernel_is_being_left() => {
                 Error::System { doing: "retrieve a file", source: errno }
             }
-            // Somebody else has finished it, and perhaps its name was taken.
-            Errno::INVAL | Errno::EXIST if check(self.fd.as_fd(), Direction::Incoming).is_err() => {
+            // Somebody else has finished it.
+            Errno::INVAL if self.is_no_longer_incoming() => {
                 Error::WrongDirection { expected: Direction::Incoming.name() }
             }
             source => {
@@ -151,6 +152,12 @@ impl IncomingSession {
                 Error::RetrieveFailed { token, source }
             }
         }
+    }
+
+    /// Whether the kernel says that it is not what it was.
+    fn is_no_longer_incoming(&self) -> bool {
+        let checked = check(self.fd.as_fd(), Direction::Incoming);
+        matches!(checked, Err(Error::WrongDirection { .. }))
     }
 
     /// Whether all commands say so.
@@ -177,8 +184,7 @@ impl IncomingSession {
     ///
     /// [`Error::NotReady`] if a file cannot be finished yet. The session comes back, and nothing has
     /// changed. [`Error::RetrieveFailed`] on kernels that this would hurt after a file could not be
-    /// restored (`retrieve-retry` among [`Defect`](crate::Defect)s): keep the session open, in another
-    /// process too if this one ends.
+    /// restored (`retrieve-retry` among [`Defect`](crate::Defect)s): keep the session open.
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().retrieve(&"vm-17".parse()?)?;

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use liblu::{Manifest, OutgoingSession};
+use liblu::{Error, Manifest, OutgoingSession};
 
-use super::stage::{Stage, create, finish, memfd, retrieve};
+use super::stage::{Stage, create, finish, memfd, retrieve, try_retrieve};
 use super::{Kernel, Scenario};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -191,6 +191,9 @@ fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
         cache.expect("get key-7", "none")?;
         cache.fill()?;
         cache.check()?;
+        // Nothing is destroyed while it runs.
+        let held = try_retrieve(name);
+        ensure!(matches!(held, Err(Error::Held(_))), "{program} has let go of it: {held:?}");
         cache.kill()?;
         if stage.kernel == Kernel::Rust {
             // Whoever wants to look into it still can.
@@ -280,9 +283,9 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
     let said = String::from_utf8(output.stdout).context("read its output")?;
     let is_rust = stage.kernel.pick("no", "yes");
     for expected in [
-        "sessions say whose they are: yes".to_owned(),
-        format!("the next update can use the same session: {is_rust}"),
-        format!("a crash after the update loses nothing: {is_rust}"),
+        "sessions say whose they are: yes, yes".to_owned(),
+        format!("the next update can use the same session: {is_rust}, {is_rust}"),
+        format!("a crash after the update loses nothing: {is_rust}, {is_rust}"),
     ] {
         ensure!(said.lines().any(|line| line == expected), "`{expected}` is not in:\n{said}");
     }

@@ -84,13 +84,38 @@ fn other_kernels_know_themselves_what_failed() {
     let error = session.retrieve(token(1)).unwrap_err();
     assert!(matches!(error, Error::WrongDirection { .. }));
     // And if its name was taken meanwhile.
-    let taken = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::EXIST));
     fake::with(|fake| {
         fake.is_displaced = true;
-        fake.fails.extend(taken);
+        fake.fails.extend([(RetrieveFd::NR, Errno::INVAL), (PreserveFd::NR, Errno::EXIST)]);
     });
     let error = session.retrieve(token(1)).unwrap_err();
     assert!(matches!(error, Error::WrongDirection { .. }));
     fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
     assert!(OutgoingSession::try_from(session.into_custody()).is_err());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn without_proc_a_failure_is_a_failure() {
+    for release in ["6.19.8", "7.3.4"] {
+        let fake = Fake { has_no_proc: true, release: Some(release), ..Fake::default() };
+        let _fake = fake::install(fake);
+        let session = incoming();
+        fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
+        let error = session.retrieve(token(1)).unwrap_err();
+        assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
+        assert_eq!(session.finish().is_err(), release == "6.19.8");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn without_proc_a_descriptor_cannot_be_looked_at() {
+    let _fake = fake::install(Fake { has_no_proc: true, ..Fake::default() });
+    let session = device().create(&name()).unwrap();
+    // Its own sessions it need not look at.
+    assert_eq!(session.name().unwrap(), name());
+    let error = OutgoingSession::try_from(OwnedFd::from(session)).unwrap_err();
+    assert_eq!(error.to_string(), "cannot look at a descriptor in /proc/self/fd");
+    assert_eq!(error.source.errno(), Errno::NOENT);
 }
