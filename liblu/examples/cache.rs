@@ -140,7 +140,7 @@ impl Cache {
 /// Retrieves the store, and finishes the session once it is known to be good, or lost for ever.
 fn take_over(session: IncomingSession) -> Result<Store> {
     let store = restore(&session);
-    let is_done = store.as_ref().map_or_else(|error| is_lost_for_ever(&**error), |_| true);
+    let is_done = store.as_ref().err().is_none_or(|error| is_lost_for_ever(&**error));
     let kept = if is_done {
         // What is given back here is for the next update, which may never come.
         session.finish().err().map(|error| {

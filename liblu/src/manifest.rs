@@ -277,10 +277,10 @@ impl Manifest {
             state: state.to_vec(),
         };
         self.check(&entry)?;
-        let size = self.size.saturating_add(format::size_of(&entry));
-        check_size(size.saturating_add(format::MOST_AROUND))?;
+        let size = format::size_of(&entry);
+        check_size(self.size.saturating_add(size).saturating_add(format::MOST_AROUND))?;
         session.preserve(token, file)?;
-        self.add(entry);
+        self.add(entry, size);
         Ok(())
     }
 
@@ -392,9 +392,9 @@ impl Manifest {
         Ok(())
     }
 
-    /// Adds an entry that was checked.
-    fn add(&mut self, entry: Entry) {
-        self.size = self.size.saturating_add(format::size_of(&entry));
+    /// Adds an entry that was checked, and takes so many bytes in the record.
+    fn add(&mut self, entry: Entry, size: u64) {
+        self.size = self.size.saturating_add(size);
         self.labels.insert(entry.label.clone(), self.entries.len());
         self.tokens.insert(entry.token);
         self.entries.push(entry);

@@ -140,7 +140,7 @@ pub fn probe_at(device: &LiveUpdate) -> Probe {
 pub fn probe_session(session: impl AsFd) -> Features {
     let session: BorrowedFd<'_> = session.as_fd();
     // Anything else may take these numbers for something of its own.
-    if !is_session(session).is_ok_and(|it| it) {
+    if !matches!(is_session(session), Ok(true)) {
         return Features::UNKNOWN;
     }
     let get_name = match sys::get_name(session) {

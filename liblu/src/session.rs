@@ -77,14 +77,11 @@ impl Direction {
 
     /// Whether a session may be one of this direction.
     ///
-    /// PRESERVE_FD of no file changes nothing: an outgoing session says that there is no such file,
-    /// an incoming one that this is the wrong direction. Kernels before 7.2 do not look at that, and
-    /// nothing else shows it: there the caller's word is taken.
+    /// An outgoing session says that there is no such file, an incoming one that this is the wrong
+    /// direction. Where nothing shows it, the caller's word is taken.
     fn may_be_of(self, session: BorrowedFd<'_>) -> bool {
-        if of_running(|release| release.is_before(7, 2)) {
-            return true;
-        }
-        match sys::preserve_nothing(session, Token::PROBE.get()) {
+        let Some(answer) = answer_to_nothing(session) else { return true };
+        match answer {
             // There is no such file, or no memory to look for it.
             Errno::BADF | Errno::NOMEM | Errno::NOSPC => self == Self::Outgoing,
             // Somebody else asks the same just now, or it is neither any more: it is finished, and
@@ -96,6 +93,13 @@ impl Direction {
             _ => false,
         }
     }
+}
+
+/// What a session answers to PRESERVE_FD of no file, which changes nothing. Kernels before 7.2 do not
+/// look at the direction, and would take it for a file: they are not asked.
+fn answer_to_nothing(session: BorrowedFd<'_>) -> Option<Errno> {
+    let can_tell = !of_running(|release| release.is_before(7, 2));
+    can_tell.then(|| sys::preserve_nothing(session, Token::PROBE.get()))
 }
 
 /// Whether a descriptor is a session, by its name: what is none may take the number of a command for

@@ -254,10 +254,12 @@ static int probe(void)
 	char text[4096], name[64];
 	int ret;
 
-	if (lu_probe_text(text, sizeof(text)) < 0 || say(text) < 0) {
+	if (lu_probe_text(text, sizeof(text)) < 0) {
 		failed("probe", lu_error());
 		return EXIT_FAILED;
 	}
+	if (say(text) < 0)
+		return EXIT_FAILED;
 	if (lu_check() < 0)
 		return 0;
 	snprintf(name, sizeof(name), "example-vmm-probe-%d", getpid());

@@ -4,7 +4,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{BorrowedFd, IntoRawFd};
 
 use liblu::{Entry, Manifest};
 
@@ -27,6 +27,27 @@ pub extern "C" fn lu_manifest_new(
         *place(manifest)? = Some(Box::new(LuManifest(Manifest::new())));
         Ok(0)
     })
+}
+
+/// A file as C describes it: its label, the file and the caller's bytes.
+///
+/// # Safety
+///
+/// `label` must be null or NUL-terminated, and valid for `'a`; `fd` negative, or open for `'a`; `state`
+/// null, or valid for `'a` with `state_size` bytes.
+unsafe fn described<'a>(
+    label: *const c_char,
+    fd: c_int,
+    state: *const c_void,
+    state_size: usize,
+) -> Outcome<(&'a str, BorrowedFd<'a>, &'a [u8])> {
+    // SAFETY: The caller promises the same.
+    let label = unsafe { border::text(label, "the label") }?;
+    // SAFETY: The caller promises the same.
+    let state = unsafe { border::array(state.cast::<u8>(), state_size) };
+    // SAFETY: The caller promises the same.
+    let file = unsafe { border::borrowed(fd) }?;
+    Ok((label, file, state))
 }
 
 /// Preserves a file and writes down what it is, with `state_size` bytes of the caller's own. `*token`,
@@ -55,11 +76,7 @@ pub unsafe extern "C" fn lu_manifest_preserve(
 ) -> c_int {
     enter(|| {
         // SAFETY: The caller promises the same.
-        let label = unsafe { border::text(label, "the label") }?;
-        // SAFETY: The caller promises the same.
-        let state = unsafe { border::array(state.cast::<u8>(), state_size) };
-        // SAFETY: The caller promises that it is open during the call.
-        let file = unsafe { border::borrowed(fd) }?;
+        let (label, file, state) = unsafe { described(label, fd, state, state_size) }?;
         let given = handle(manifest)?.0.preserve(&handle(session)?.0, label, file, state)?;
         if let Some(token) = token {
             token.write(given.get());
@@ -89,11 +106,7 @@ pub unsafe extern "C" fn lu_manifest_preserve_as(
 ) -> c_int {
     enter(|| {
         // SAFETY: The caller promises the same.
-        let label = unsafe { border::text(label, "the label") }?;
-        // SAFETY: The caller promises the same.
-        let state = unsafe { border::array(state.cast::<u8>(), state_size) };
-        // SAFETY: The caller promises that it is open during the call.
-        let file = unsafe { border::borrowed(fd) }?;
+        let (label, file, state) = unsafe { described(label, fd, state, state_size) }?;
         let (manifest, session) = (handle(manifest)?, handle(session)?);
         let token = crate::session::token(token)?;
         manifest.0.preserve_as(&session.0, token, label, file, state)?;

@@ -49,7 +49,7 @@ pub enum LuFeature {
 /// -EINVAL: this version does not know the feature.
 #[unsafe(no_mangle)]
 pub extern "C" fn lu_probe(feature: u32) -> c_int {
-    enter(|| Ok(of(feature)?(&liblu::probe_at(&device()).features)))
+    enter(|| answer(feature, || liblu::probe_at(&device()).features))
 }
 
 /// As `lu_probe()`, by the descriptor of a session (`lu_outgoing_fd()`, `lu_incoming_fd()`), which stays
@@ -66,21 +66,22 @@ pub unsafe extern "C" fn lu_probe_session(session: c_int, feature: u32) -> c_int
     enter(|| {
         // SAFETY: The caller promises that it is open during the call.
         let session = unsafe { border::borrowed(session) }?;
-        Ok(of(feature)?(&liblu::probe_session(session)))
+        answer(feature, || liblu::probe_session(session))
     })
 }
 
-/// What finds a feature.
-fn of(feature: u32) -> Outcome<fn(&Features) -> c_int> {
+/// What C is told of a feature. Nothing is looked at for one that is not known.
+fn answer(feature: u32, features: impl FnOnce() -> Features) -> Outcome<c_int> {
     const GET_NAME: u32 = LuFeature::GetName as u32;
     const REUSE_AFTER_FINISH: u32 = LuFeature::ReuseAfterFinish as u32;
     const RETRIEVE_AFTER_CLOSE: u32 = LuFeature::RetrieveAfterClose as u32;
-    Ok(match feature {
-        GET_NAME => |found| LuSupport::from(found.get_name) as c_int,
-        REUSE_AFTER_FINISH => |found| LuSupport::from(found.reuse_after_finish) as c_int,
-        RETRIEVE_AFTER_CLOSE => |found| LuSupport::from(found.retrieve_after_close) as c_int,
+    let of: fn(&Features) -> Support = match feature {
+        GET_NAME => |found| found.get_name,
+        REUSE_AFTER_FINISH => |found| found.reuse_after_finish,
+        RETRIEVE_AFTER_CLOSE => |found| found.retrieve_after_close,
         _ => return Err(Failure::argument("this version does not know the feature")),
-    })
+    };
+    Ok(LuSupport::from(of(&features())) as c_int)
 }
 
 /// Writes what this kernel offers and what is known to be wrong with it, for people, NUL-terminated,

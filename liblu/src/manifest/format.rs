@@ -94,7 +94,8 @@ impl Manifest {
         for file in record.files {
             let entry = file.try_into()?;
             manifest.check(&entry).map_err(malformed)?;
-            manifest.add(entry);
+            let size = size_of(&entry);
+            manifest.add(entry, size);
         }
         Ok(manifest)
     }

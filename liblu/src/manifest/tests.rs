@@ -165,7 +165,8 @@ proptest! {
                 state,
             };
             manifest.check(&entry).unwrap();
-            manifest.add(entry);
+            let size = format::size_of(&entry);
+            manifest.add(entry, size);
         }
         let around = manifest.to_json().len() as u64 - manifest.size;
         prop_assert!(around <= format::MOST_AROUND);

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::loss::Alarm;
 use super::{
-    Direction, FromFdError, OutgoingSession, can_be_used_again, check, check_name, name, of_running,
+    Direction, FromFdError, OutgoingSession, answer_to_nothing, can_be_used_again, check,
+    check_name, name, of_running,
 };
 use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
@@ -162,9 +163,7 @@ impl IncomingSession {
 
     /// Whether all commands say so.
     fn kernel_is_being_left(&self) -> bool {
-        // Older ones take the question for a wrong command.
-        !of_running(|release| release.is_before(7, 2))
-            && sys::preserve_nothing(self.fd.as_fd(), Token::PROBE.get()) == Errno::BUSY
+        answer_to_nothing(self.fd.as_fd()) == Some(Errno::BUSY)
     }
 
     /// The first of such files that were asked for before and could not be restored.

@@ -2,7 +2,6 @@
 
 //! Programs that are linked with liblu, as a user would start them.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -34,13 +33,18 @@ const IN_C: &str = "/bin/cache-c";
 const HANDOFF: &str = "/bin/handoff";
 const VMM: &str = "/bin/vmm";
 
-/// Sessions with a store that is damaged, one for each cache and damage: a record without all its
-/// lengths, and one without all its value.
-const DAMAGED: [(&str, &str, &[u8]); 4] = [
-    (IN_RUST, "damaged-lengths", b"lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0"),
-    (IN_C, "damaged-lengths-c", b"lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0"),
-    (IN_RUST, "damaged-value", b"lucache1\x05\0\0\0\x03\0\0\0key-7ol"),
-    (IN_C, "damaged-value-c", b"lucache1\x05\0\0\0\x03\0\0\0key-7ol"),
+/// A store whose last record has not all its lengths, behind one that is whole.
+const LENGTHS_CUT: &str = "lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0";
+
+/// A store whose only record has not all its value.
+const VALUE_CUT: &str = "lucache1\x05\0\0\0\x03\0\0\0key-7ol";
+
+/// Sessions with a store that is damaged, one for each cache and damage.
+const DAMAGED: [(&str, &str, &str); 4] = [
+    (IN_RUST, "damaged-lengths", LENGTHS_CUT),
+    (IN_C, "damaged-lengths-c", LENGTHS_CUT),
+    (IN_RUST, "damaged-value", VALUE_CUT),
+    (IN_C, "damaged-value-c", VALUE_CUT),
 ];
 
 /// Keys of a cache.
@@ -171,14 +175,11 @@ fn mixed_after(_: &mut Stage<'_>) -> Result<()> {
     after(IN_C, "cache-mixed")
 }
 
-/// A store that ends in the middle of a record, behind one that is whole.
 fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
     for (_, name, content) in DAMAGED {
         let session = create(name)?;
-        let store = File::from(memfd("")?);
-        (&store).write_all(content).context("write the store")?;
         let mut manifest = Manifest::new();
-        manifest.preserve(&session, "store", &store, b"").context("preserve")?;
+        manifest.preserve(&session, "store", memfd(content)?, b"").context("preserve")?;
         manifest.seal(&session).context("seal")?;
         stage.keep(session);
     }

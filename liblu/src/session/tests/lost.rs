@@ -15,6 +15,12 @@ fn open_files_of(file: impl AsFd) -> usize {
     found.filter(|found| found.ino() == inode).count()
 }
 
+/// What asking for file number 1 comes to if the commands fail so.
+fn refused<const N: usize>(session: &IncomingSession, fails: [(u8, Errno); N]) -> Error {
+    fake::with(|fake| fake.fails.extend(fails));
+    session.retrieve(token(1)).unwrap_err()
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
@@ -23,8 +29,8 @@ fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
         let _fake = fake::install(Fake { release: Some("6.19.8"), ..Fake::default() });
         let session = incoming();
         // What is the process's own fault can be mended.
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::MFILE)));
-        assert_eq!(session.retrieve(token(1)).unwrap_err().errno(), Errno::MFILE);
+        let error = refused(&session, [(RetrieveFd::NR, Errno::MFILE)]);
+        assert_eq!(error.errno(), Errno::MFILE);
         assert!(matches!(session.retrieve(token(2)), Err(Error::NoFile(_))));
         fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
         let ask = |_| {
@@ -52,17 +58,14 @@ fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
 fn other_kernels_know_themselves_what_failed() {
     let fake = fake::install(Fake::default());
     let session = incoming();
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::NOMEM)));
-    let error = session.retrieve(token(1)).unwrap_err();
+    let error = refused(&session, [(RetrieveFd::NR, Errno::NOMEM)]);
     assert!(matches!(error, Error::RetrieveFailed { source: Errno::NOMEM, .. }));
     session.retrieve(token(1)).unwrap();
     // A handler may say what the kernel says of a session that somebody else has finished.
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
-    let error = session.retrieve(token(1)).unwrap_err();
+    let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
     assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
     for failure in [Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
-        let error = session.retrieve(token(1)).unwrap_err();
+        let error = refused(&session, [(RetrieveFd::NR, failure)]);
         assert!(matches!(error, Error::RetrieveFailed { source, .. } if source == failure));
     }
     session.finish().unwrap();
@@ -72,23 +75,18 @@ fn other_kernels_know_themselves_what_failed() {
     let session = incoming();
     // All commands say so when the kernel is being left.
     let left = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::BUSY));
-    fake::with(|fake| fake.fails.extend(left));
-    let error = session.retrieve(token(1)).unwrap_err();
+    let error = refused(&session, left);
     assert!(matches!(error, Error::System { source: Errno::BUSY, .. }));
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::BUSY)));
-    let error = session.retrieve(token(1)).unwrap_err();
+    let error = refused(&session, [(RetrieveFd::NR, Errno::BUSY)]);
     assert!(matches!(error, Error::RetrieveFailed { source: Errno::BUSY, .. }));
     let copy = session.as_fd().try_clone_to_owned().unwrap();
     IncomingSession::try_from(copy).unwrap().finish().unwrap();
-    fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
-    let error = session.retrieve(token(1)).unwrap_err();
+    let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
     assert!(matches!(error, Error::WrongDirection { .. }));
     // And if its name was taken meanwhile.
-    fake::with(|fake| {
-        fake.is_displaced = true;
-        fake.fails.extend([(RetrieveFd::NR, Errno::INVAL), (PreserveFd::NR, Errno::EXIST)]);
-    });
-    let error = session.retrieve(token(1)).unwrap_err();
+    fake::with(|fake| fake.is_displaced = true);
+    let taken = [(RetrieveFd::NR, Errno::INVAL), (PreserveFd::NR, Errno::EXIST)];
+    let error = refused(&session, taken);
     assert!(matches!(error, Error::WrongDirection { .. }));
     fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
     assert!(OutgoingSession::try_from(session.into_custody()).is_err());
@@ -101,8 +99,7 @@ fn without_proc_a_failure_is_a_failure() {
         let fake = Fake { has_no_proc: true, release: Some(release), ..Fake::default() };
         let _fake = fake::install(fake);
         let session = incoming();
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, Errno::INVAL)));
-        let error = session.retrieve(token(1)).unwrap_err();
+        let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
         assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
         assert_eq!(session.finish().is_err(), release == "6.19.8");
     }
