@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The public API of the libraries as text, in a file of each: what changes there, programs see.
+//! The public API of the libraries as text, in one file for each: programs notice its changes.
 
 pub(crate) mod compatibility;
 mod rustdoc;
@@ -16,7 +16,7 @@ use crate::check::invocation::{Invocation, said};
 
 /// A crate that others link.
 pub(crate) struct Library {
-    /// What cargo calls it.
+    /// Its name for cargo.
     pub(crate) name: &'static str,
     /// Where it lies in the project.
     pub(crate) folder: &'static str,
@@ -39,20 +39,20 @@ impl Library {
 pub(crate) struct Api {
     /// Which one.
     pub(crate) library: &'static Library,
-    /// What it would be released as.
+    /// The version under which it would be released.
     pub(crate) version: Version,
-    /// What its file should contain.
+    /// The expected content of its file.
     pub(crate) text: String,
 }
 
-/// What cargo says of the workspace.
+/// The output of cargo about the workspace.
 #[derive(Deserialize)]
 struct Workspace {
     packages: Vec<Package>,
     target_directory: PathBuf,
 }
 
-/// What cargo says of a crate.
+/// The output of cargo about a crate.
 #[derive(Deserialize)]
 struct Package {
     name: String,

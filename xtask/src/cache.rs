@@ -2,9 +2,10 @@
 
 //! The user's cache: everything that is fetched or built lives here.
 //!
-//! What is finished has its final name and never changes; what is not lies in `tmp` and is thrown
-//! away by the next run. So a kill at any moment leaves nothing that looks finished and is not.
-//! Only `builds` and `trees` change in place, and know themselves whether they were interrupted.
+//! A finished entry has its final name and never changes; unfinished work lies in `tmp` and is
+//! thrown away by the next run. So a kill at any moment leaves nothing that looks finished and is
+//! not. Only `builds` and `trees` change in place, and know themselves whether they were
+//! interrupted.
 
 mod key;
 mod lock;
@@ -118,17 +119,17 @@ impl Cache {
         self.folder.join("tmp")
     }
 
-    /// The lock of those who fetch and build: one at a time.
+    /// The lock of runs that fetch and build: one at a time.
     pub(crate) fn prepare(&self) -> Result<Lock> {
         Lock::exclusive(&self.folder.join("prepare.lock"), "fetches or builds in this cache")
     }
 
-    /// The lock of those who use what is finished: any number, but not while it is cleaned.
+    /// The lock of runs that use finished entries: any number, but not while the cache is cleaned.
     pub(crate) fn share(&self) -> Result<Lock> {
         Lock::shared(&self.folder.join("use.lock"))
     }
 
-    /// The lock of those who remove what others may use.
+    /// The lock of runs that remove entries that other runs may use.
     pub(crate) fn own(&self) -> Result<Lock> {
         Lock::exclusive(&self.folder.join("use.lock"), "uses this cache")
     }

@@ -2,7 +2,7 @@
 
 //! `cargo xtask check`: everything that can be told without booting a kernel.
 //!
-//! All checks run, whatever the others found, so that one run tells all there is to correct.
+//! All checks run, also after failures, so that one run reports all findings.
 
 mod api;
 mod clippy;
@@ -10,6 +10,7 @@ mod deny;
 mod difference;
 mod docs;
 mod files;
+mod floors;
 mod fmt;
 mod header;
 mod inventory;
@@ -38,6 +39,7 @@ const ALL: &[&dyn Check] = &[
     &size::Size,
     &style::Style,
     &inventory::Inventory,
+    &floors::Floors,
     &header::Header,
     &clippy::Clippy,
     &docs::Docs,
@@ -56,10 +58,10 @@ struct Place<'a> {
 
 /// One thing to check.
 trait Check {
-    /// What it is called on the command line and in the report.
+    /// Its name on the command line and in the report.
     fn name(&self) -> &'static str;
 
-    /// What to say beforehand, when it is about to take unusually long.
+    /// The message beforehand, when it is about to take unusually long.
     fn announce(&self, _place: &Place<'_>) -> Option<String> {
         None
     }
@@ -70,8 +72,8 @@ trait Check {
 
 /// Runs the checks named by `filter`, all of them if it is empty, and prints what they find.
 ///
-/// `tools` is the folder into which programs are installed that are not there yet. What is wrong
-/// with the project is in the [`Summary`]; errors are unknown names and interruptions.
+/// `tools` is the folder into which programs are installed that are not there yet. A problem
+/// of the project is in the [`Summary`]; errors are unknown names and interruptions.
 pub(crate) fn run(project: &Path, tools: &Path, filter: &[String]) -> Result<Summary> {
     let checks = choose(ALL, filter)?;
     // Commands run in the project, wherever this program does.

@@ -16,7 +16,7 @@ use crate::process::{Job, bound};
 /// The crate, in the project.
 const CRATE: &str = "liblu/capi";
 
-/// What a version of liblu is called in the names of files.
+/// The name of a version of liblu in the names of files.
 pub(crate) struct Version(String);
 
 impl Version {

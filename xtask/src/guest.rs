@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the virtual machine boots with: PID 1, the initramfs, and the payload disk.
+//! The content that the virtual machine boots with: PID 1, the initramfs, and the payload disk.
 
 mod archive;
 

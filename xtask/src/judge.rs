@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Verdicts: what the guests said, held against what they should have said.
+//! Verdicts: the output of the guests, compared with the expected output.
 //!
 //! Anything but exactly one good verdict for each step of the plan is a failure.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use selftests::event::Event;
 use selftests::scenario::Side;
 use selftests::scenario::boot::Boot;
+use selftests::test_device::BESIDE_FREEZE;
 
 use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
@@ -71,7 +72,10 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
                 (hop < count).then(|| part(Side::Before)).flatten(),
             ))
         }
-        Kind::FlbLog => Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count))),
+        Kind::FlbLog => {
+            let steps = chain.vm.plan.hops.get(hop - 1).map_or(&[][..], |hop| &hop.steps);
+            Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count, steps)))
+        }
         Kind::Boot(boot) => (hop == 2).then(|| booted(machines, boot, hop)),
         Kind::Panics(boot) => (hop == 2).then(|| panicked(machines, boot, hop)),
         Kind::KUnit => {
@@ -90,8 +94,8 @@ fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell>
     }
 }
 
-/// A test in up to three parts: the first that is not good counts. What is only prepared gets its
-/// verdict in the next hop.
+/// A test in up to three parts: the first that is not good counts. A test that is only prepared
+/// gets its verdict in the next hop.
 fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<Cell>) -> Cell {
     let before = before.map(|cell| match cell.verdict {
         Verdict::Passed => Cell { verdict: Verdict::Prepared, ..cell },
@@ -102,12 +106,14 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
     parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
 }
 
-/// What a kernel says when it refuses the handover that the boot scenario has damaged: its root has
-/// the format of no kernel.
+/// The message of a kernel that refuses the handover that the boot scenario has damaged: its root
+/// has the format of no kernel.
 fn refusal(label: &str) -> &'static str {
     match label {
         "c" => "not syncing: The incoming tree failed to initialize properly",
-        _ => "not syncing: liveupdate: the root of the last kernel cannot be used: unknown format",
+        _ => {
+            "not syncing: liveupdate: the root of the previous kernel cannot be used: unknown format"
+        }
     }
 }
 
@@ -192,7 +198,7 @@ fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
     Cell { hop, verdict: Verdict::Failed, detail: Some(detail), elapsed: None, subtests: 0 }
 }
 
-/// What went wrong in a machine outside any single test.
+/// The troubles of a machine outside any single test.
 pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     // Hops of other machines are not those of the table.
@@ -224,6 +230,13 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
                 record.release, planned.label
             );
             troubles.push(trouble(hop, what, Vec::new()));
+        }
+        let beside: Vec<_> =
+            record.log.iter().filter(|line| line.contains(BESIDE_FREEZE)).cloned().collect();
+        if !beside.is_empty() {
+            let what =
+                format!("callbacks run beside or after freeze in hop {hop} ({})", planned.label);
+            troubles.push(trouble(hop, what, beside));
         }
         let known = |name: &str| planned.steps.iter().any(|step| step.name == name);
         for said in record.verdicts.iter().filter(|said| !known(&said.name)) {

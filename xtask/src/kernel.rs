@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-pub(crate) use build::{Builder, Image};
+pub(crate) use build::{Builder, Image, Kbuild};
 pub(crate) use config::Fragments;
 
 /// An implementation of the Live Update Orchestrator.
@@ -52,6 +52,9 @@ impl fmt::Display for Profile {
     }
 }
 
+/// The most hops of a run: more is a slip of the pen, and takes an hour.
+const MOST_HOPS: usize = 500;
+
 /// The kernels of a run, in the order in which they are booted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hops(pub(crate) Vec<Implementation>);
@@ -67,15 +70,25 @@ impl FromStr for Hops {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hop = |name: &str| {
-            let name = name.trim();
-            Implementation::from_str(name, false).map_err(|_| {
-                format!("`{name}` is no kernel; hops are `c` and `rust`, as in `c,rust,c`")
-            })
-        };
-        let hops: Vec<_> = text.split(',').map(hop).collect::<Result<_, _>>()?;
+        let mut hops = Vec::new();
+        for part in text.split(',') {
+            let (name, count) = part.split_once('*').unwrap_or((part, "1"));
+            let kernel = Implementation::from_str(name.trim(), false).map_err(|_| {
+                format!(
+                    "`{}` is no kernel; hops are `c` and `rust`, as in `c,rust,c` or `c,rust*3`",
+                    name.trim()
+                )
+            })?;
+            let count = count.trim().parse().ok().filter(|count| (1..=MOST_HOPS).contains(count));
+            let count =
+                count.ok_or_else(|| format!("`{part}`: give a count from 1 to {MOST_HOPS}"))?;
+            hops.extend(std::iter::repeat_n(kernel, count));
+            if hops.len() > MOST_HOPS {
+                return Err(format!("more than {MOST_HOPS} hops"));
+            }
+        }
         if hops.len() < 2 {
-            return Err("a live update needs two hops or more, as in `c,rust`".into());
+            return Err("a live update needs two hops or more, as in `c,rust` or `rust*2`".into());
         }
         Ok(Self(hops))
     }
@@ -84,11 +97,23 @@ impl FromStr for Hops {
 impl fmt::Display for Hops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&names.join(" → "))
+        f.write_str(&path(&names))
     }
 }
 
-/// What is asked of a kernel.
+/// Kernels with arrows between them, three and more of the same as `rust × 3`.
+pub(crate) fn path<S: AsRef<str> + PartialEq>(labels: &[S]) -> String {
+    let runs = labels.chunk_by(|one, other| one == other).map(|run| {
+        let name = run.first().map_or("", AsRef::as_ref);
+        match run.len() {
+            count @ 3.. => format!("{name} × {count}"),
+            count => vec![name; count].join(" → "),
+        }
+    });
+    runs.collect::<Vec<_>>().join(" → ")
+}
+
+/// The choices for a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     /// Which implementation.
@@ -114,9 +139,21 @@ mod tests {
         assert_eq!(Hops(vec![C, Rust]).to_string(), "c → rust");
     }
 
+    #[test]
+    fn hops_may_be_repeated() {
+        use Implementation::{C, Rust};
+        assert_eq!("c,rust*3".parse(), Ok(Hops(vec![C, Rust, Rust, Rust])));
+        assert_eq!("c * 2".parse(), Ok(Hops(vec![C, C])));
+        assert_eq!("rust*50".parse::<Hops>().unwrap().0.len(), 50);
+        for wrong in ["c*0", "c*", "c*1", "c*501", "c*-2", "c*300,c*300", "c*2*2", "*3"] {
+            assert!(wrong.parse::<Hops>().is_err(), "{wrong}");
+        }
+        assert_eq!("c*2,rust*4".parse::<Hops>().unwrap().to_string(), "c → c → rust × 4");
+    }
+
     proptest! {
         #[test]
-        fn no_list_of_hops_makes_the_parser_panic(text in ".*") {
+        fn no_list_of_hops_makes_the_parser_panic(text in "(.*|[crust,* 0-9]*)") {
             let _ = text.parse::<Hops>();
         }
     }

@@ -25,6 +25,7 @@ mod project;
 mod rack;
 mod report;
 mod runs;
+mod series;
 mod source;
 mod suite;
 mod task;
@@ -74,7 +75,7 @@ enum Task {
     Clean(task::clean::Options),
 }
 
-/// Writes to standard output; whoever reads it may stop early.
+/// Writes to standard output; the reader may stop early.
 fn say(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("write"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a `vm-test` found out; every report is made from this.
+//! The result of a `vm-test`; every report is made from this.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
     pub(crate) tests: Vec<Test>,
     /// Live updates, in order.
     pub(crate) updates: Vec<Update>,
-    /// What went wrong outside any single test.
+    /// The troubles outside any single test.
     pub(crate) troubles: Vec<Trouble>,
     /// Whole logs, one for each virtual machine.
     pub(crate) logs: Vec<PathBuf>,
@@ -97,7 +97,7 @@ pub(crate) struct Update {
 /// A moment of a live update.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Mark {
-    /// What happened: `new kernel's first line`.
+    /// The event: `new kernel's first line`.
     pub(crate) name: String,
     /// How long after the reboot call.
     #[serde(rename = "ms", serialize_with = "millis")]
@@ -109,7 +109,7 @@ pub(crate) struct Mark {
 pub(crate) struct Trouble {
     /// Number of the hop in which it happened, from 1; 0 before the first kernel spoke.
     pub(crate) hop: usize,
-    /// What happened, as a sentence: `kernel panic in hop 2 (c): ...`.
+    /// The trouble, as a sentence: `kernel panic in hop 2 (c): ...`.
     pub(crate) what: String,
     /// The part of the log that matters.
     pub(crate) excerpt: Vec<String>,

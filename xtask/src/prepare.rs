@@ -18,7 +18,7 @@ use crate::source::{self, Overlay, Source, Tree};
 use crate::toolchain::{self, Root};
 use crate::upstream::Programs;
 
-/// What a person can say about the source and how it is built.
+/// The options of a user for the source and its build.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// A kernel tree of the user's.
@@ -29,7 +29,7 @@ pub(crate) struct Wish {
     pub(crate) jobs: usize,
 }
 
-/// The cache in use, and what kernels are built from.
+/// The cache in use, and the parts that kernels are built from.
 pub(crate) struct Workshop {
     pub(crate) project: Project,
     pub(crate) cache: Cache,
@@ -104,7 +104,7 @@ impl Workshop {
         linux: Option<&Path>,
         implementations: &[Implementation],
     ) -> Result<(Self, Lock)> {
-        // What is wrong should be told before anything long begins.
+        // Errors should be reported before any long work begins.
         let project = Project::open()?;
         check_present(&project, implementations)?;
         let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
@@ -124,7 +124,7 @@ impl Workshop {
         source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
     }
 
-    /// What builds kernels here.
+    /// The builder of kernels.
     pub(crate) fn builder(&self) -> Builder<'_> {
         Builder {
             cache: &self.cache,

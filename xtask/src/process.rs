@@ -112,7 +112,7 @@ impl Drop for Running {
     }
 }
 
-/// What sees the lines of a program.
+/// The receiver of the lines of a program.
 type OnLine<'a> = Box<dyn FnMut(&str) + 'a>;
 
 /// A program to be run to its end.
@@ -258,7 +258,7 @@ fn open_log(path: &Path) -> Result<File> {
     file.with_context(|| format!("open {}", path.display()))
 }
 
-/// Reads lines in the background, without their ends; what is not UTF-8 is replaced.
+/// Reads lines in the background, without their ends; bytes that are no UTF-8 are replaced.
 pub(crate) fn read_lines(from: OwnedFd) -> mpsc::Receiver<String> {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is being done, how far it is, and how long it took last time.
+//! The work that is being done, its progress, and its duration the last time.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

@@ -16,7 +16,7 @@ pub(crate) struct Project {
     pub(crate) settings: Settings,
 }
 
-/// What kernels are built with, and from which source.
+/// Toolchain and source of the kernels.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {

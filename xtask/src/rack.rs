@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::cache::{remove, write_by_rename};
-use crate::kernel::{Implementation, Profile};
+use crate::kernel::{Implementation, Profile, path};
 use crate::prepare::Ready;
 use crate::progress::{self, Step};
 use crate::suite::{self, Vm, kernel_name};
@@ -67,7 +67,7 @@ impl<'a> Rack<'a> {
     pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
         let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
         let accel = self.accel.name();
-        let name = format!("boot {} ({}, {accel}), {}", labels.join(" → "), self.profile, vm.name);
+        let name = format!("boot {} ({}, {accel}), {}", path(&labels), self.profile, vm.name);
         let mut step = Step::begin(&self.ready.workshop.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);

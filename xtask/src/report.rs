@@ -2,8 +2,8 @@
 
 //! Reports made from an [`Outcome`]: for people, for CI, and for other programs.
 //!
-//! Each format is a module with one `render` function from the outcome to text. What more than one
-//! of them needs (words, sentences, names of hops) is here, so that all reports say the same.
+//! Each format is a module with one `render` function from the outcome to text. Code that more than
+//! one of them needs (words, sentences, names of hops) is here, so that all reports say the same.
 
 pub(crate) mod json;
 pub(crate) mod junit;
@@ -21,6 +21,7 @@ use anyhow::Context as _;
 pub(crate) use self::text::Colour;
 use self::text::{hanging, readable};
 use crate::cache::write_by_rename;
+use crate::kernel::path;
 use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
 
 /// Names of the reports in a folder.
@@ -117,7 +118,7 @@ fn label(outcome: &Outcome, hop: usize) -> Option<String> {
     outcome.chain.get(hop.checked_sub(1)?).map(|label| readable(label))
 }
 
-/// What was run, on one line: `c → c, release, tcg, Linux 7.3.4`.
+/// The run, on one line: `c → c, release, tcg, Linux 7.3.4`.
 fn setting(outcome: &Outcome) -> String {
     let linux = match outcome.linux.as_str() {
         "" => String::new(),
@@ -130,11 +131,12 @@ fn setting(outcome: &Outcome) -> String {
 
 /// `c → rust → c`; a long chain is abbreviated.
 fn chain(hops: &[String]) -> String {
+    let whole = path(hops);
     match hops {
-        [first, second, .., last] if hops.len() > LONGEST_CHAIN => {
+        [first, second, .., last] if whole.matches('→').count() >= LONGEST_CHAIN => {
             format!("{first} → {second} → … → {last}, {} hops", hops.len())
         }
-        _ => hops.join(" → "),
+        _ => whole,
     }
 }
 
@@ -224,10 +226,11 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_abbreviated() {
-        let hops = vec!["c".to_owned(); 7];
+        let hops: Vec<_> = ["c", "rust"].into_iter().cycle().take(7).map(String::from).collect();
         assert_eq!(chain(&hops[..1]), "c");
-        assert_eq!(chain(&hops[..6]), "c → c → c → c → c → c");
-        assert_eq!(chain(&hops), "c → c → … → c, 7 hops");
+        assert_eq!(chain(&hops[..6]), "c → rust → c → rust → c → rust");
+        assert_eq!(chain(&hops), "c → rust → … → c, 7 hops");
+        assert_eq!(chain(&vec!["c".to_owned(); 50]), "c × 50");
         assert_eq!(chain(&[]), "");
     }
 }

@@ -18,7 +18,7 @@ const KEPT: usize = 20;
 /// Figures of `cargo xtask bench`.
 pub(crate) const BENCH: &str = "bench.json";
 
-/// What names of logs begin with.
+/// The beginning of the names of logs.
 const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "panics", "probe"];
 
 /// A run younger than this may still be going on.

@@ -10,11 +10,11 @@ mod tree;
 use std::path::PathBuf;
 
 pub(crate) use debian::{chosen, prepare as prepare_debian, update};
-pub(crate) use given::open as open_given;
-pub(crate) use overlay::Overlay;
+pub(crate) use given::{HISTORY, open as open_given};
+pub(crate) use overlay::{Overlay, Patched, begins_hunks};
 pub(crate) use tree::{Tree, prepare as prepare_tree};
 
-/// Source that nobody changes: what the overlaid tree is a copy of.
+/// Source that never changes: the overlaid tree is a copy of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     /// Its top folder.
@@ -25,6 +25,6 @@ pub(crate) struct Source {
     pub(crate) key: String,
     /// Whether it is a tree of the user's.
     pub(crate) is_given: bool,
-    /// Tells this source from others, whatever its content: names the copy.
+    /// Tells this source from others, for any content: names the copy.
     pub(crate) name: String,
 }

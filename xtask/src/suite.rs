@@ -32,7 +32,7 @@ pub(crate) struct Test {
     pub(crate) suite: Suite,
     /// Its name, unique.
     pub(crate) name: String,
-    /// What it is, in a line.
+    /// A description, in one line.
     pub(crate) about: &'static str,
     /// How it is run.
     pub(crate) kind: Kind,
@@ -73,7 +73,7 @@ impl fmt::Display for Suite {
     }
 }
 
-/// Name of the step in which PID 1 takes over from the last hop.
+/// Name of the step in which PID 1 takes over from the previous hop.
 pub(crate) const CARRY: &str = "a_file_of_pid_1_crosses_every_kexec";
 
 /// All tests, in the order in which they are shown.
@@ -149,7 +149,7 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     Ok(tests)
 }
 
-/// What a virtual machine is for.
+/// The purpose of a virtual machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It plays hops of the run.
@@ -167,9 +167,9 @@ pub(crate) enum Role {
 pub(crate) struct Vm {
     /// Its name, as a file name.
     pub(crate) name: String,
-    /// What it is for.
+    /// Its purpose.
     pub(crate) role: Role,
-    /// What the guest does.
+    /// The work of the guest.
     pub(crate) plan: Plan,
     /// Number of its first hop in the whole run, from 1.
     pub(crate) first: usize,
@@ -206,21 +206,21 @@ fn boot_machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
     let [first, second, ..] = hops.0[..] else {
         return Vec::new();
     };
-    let pairs: Vec<_> = tests
-        .iter()
-        .filter_map(|test| match test.kind {
-            Kind::Boot(boot) => Some([
-                boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
-                boot_hop(second, profile, boot, Side::After, boot.parameters),
-            ]),
-            _ => None,
-        })
-        .collect();
-    let machine = |(index, pairs): (usize, &[[Hop; 2]])| {
-        let (name, plan) = (format!("boot-{}", index + 1), Plan { hops: pairs.concat() });
-        Vm { name, role: Role::Boot, plan, first: 1 }
-    };
-    pairs.chunks(BOOTS).enumerate().map(machine).collect()
+    let mut plans: Vec<Plan> = Vec::new();
+    for test in tests {
+        let Kind::Boot(boot) = test.kind else { continue };
+        let pair = [
+            boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
+            boot_hop(second, profile, boot, Side::After, boot.parameters),
+        ];
+        match plans.last_mut() {
+            Some(plan) if plan.hops.len() < 2 * BOOTS && !boot.is_first => plan.hops.extend(pair),
+            _ => plans.push(Plan { hops: pair.into() }),
+        }
+    }
+    let name = |number: usize| format!("boot-{number}");
+    let machine = |(number, plan)| Vm { name: name(number), role: Role::Boot, plan, first: 1 };
+    (1..).zip(plans).map(machine).collect()
 }
 
 /// A machine whose first kernel damages what the second gets.
@@ -316,8 +316,8 @@ pub(crate) fn part_name(scenario: &str, side: Side) -> String {
     }
 }
 
-/// The steps of hop `number` of `count`: first what comes from the last kernel, then what stays
-/// here, then what goes to the next.
+/// The steps of hop `number` of `count`: first those for sessions from the previous kernel, then
+/// those that need no kexec, then those for sessions that go to the next kernel.
 fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<Step> {
     let limit_ms = profile.step_limit_ms();
     let step = |name: String, action| Step { name, action, limit_ms };
@@ -418,9 +418,9 @@ mod tests {
         let named = |names: &[(&str, usize)]| {
             names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
         };
-        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 2), ("panics", 2)]);
+        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2)]);
         assert_eq!(there("c,c"), few);
-        let boots = [("boot-1", 6), ("boot-2", 6), ("boot-3", 6)];
+        let boots = [("boot-1", 6), ("boot-2", 6), ("boot-3", 6), ("boot-4", 6), ("boot-5", 4)];
         let all = [&[("chain", 2)], &boots[..], &[("panics", 2), ("kunit", 1)]].concat();
         assert_eq!(there("c,rust"), named(&all));
     }

@@ -11,5 +11,6 @@ pub(crate) mod header;
 pub(crate) mod header_check;
 pub(crate) mod kernel;
 pub(crate) mod self_test;
+pub(crate) mod series;
 pub(crate) mod test;
 pub(crate) mod vm_test;

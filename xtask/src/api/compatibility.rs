@@ -20,7 +20,7 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) text: &'a str,
 }
 
-/// What a release is to programs that are there.
+/// The effect of a release on existing programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Nothing,

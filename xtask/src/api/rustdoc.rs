@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What rustdoc says is public.
+//! The public items, as rustdoc lists them.
 
 use std::collections::BTreeSet;
 use std::fs;

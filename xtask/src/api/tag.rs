@@ -33,7 +33,7 @@ pub(crate) fn newest(project: &Path) -> Result<Option<Release>> {
     Ok(newest_of(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// What the file at `path` said in `release`, or why nobody knows.
+/// The text of the file at `path` in `release`, or why it is not known.
 pub(crate) fn show(
     project: &Path,
     release: &Release,
@@ -48,7 +48,7 @@ pub(crate) fn show(
     Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// The newest release of these `tags`, one a line. What only leads to a release promises nothing.
+/// The newest release of these `tags`, one a line. A pre-release promises nothing.
 fn newest_of(tags: &str) -> Option<Release> {
     let releases = tags.lines().filter_map(|tag| {
         let version = Version::parse(tag.strip_prefix('v')?).ok()?;

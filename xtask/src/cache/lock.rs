@@ -35,7 +35,7 @@ enum Kind {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Those who share leave no name, so that of the last owner must not stay.
+        // Shared owners write no name, so the name of the last exclusive owner must be removed.
         if self.kind == Kind::Exclusive {
             let _ = self.file.set_len(0);
         }
@@ -43,11 +43,11 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// Waits until nobody else has it; `doing` is what a holder does, for the message.
+    /// Waits until no other process has it; `doing` is the work of a holder, for the message.
     pub(crate) fn exclusive(path: &Path, doing: &str) -> Result<Self> {
         let mut file = open(path)?;
         wait(&mut file, path, doing, File::try_lock)?;
-        // Who has it is for people to read; the lock itself does not depend on it.
+        // The name of the holder is for people to read; the lock itself does not depend on it.
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = write!(file, "{}", std::process::id());
         Ok(Self { file, kind: Kind::Exclusive })
@@ -58,7 +58,7 @@ impl Lock {
         fcntl_setfd(&self.file, FdFlags::empty()).context("keep a lock")
     }
 
-    /// Waits until nobody has it exclusively.
+    /// Waits until no process has it exclusively.
     pub(crate) fn shared(path: &Path) -> Result<Self> {
         let mut file = open(path)?;
         wait(&mut file, path, "cleans the cache", File::try_lock_shared)?;

@@ -49,7 +49,7 @@ fn undocumented(project: &Path, api: &Api) -> Vec<String> {
     difference(&format!("{file} is not the public API:"), &there, &api.text)
 }
 
-/// What programs that use the newest release would not get along with, and what cannot be known.
+/// The changes that break programs for the newest release, and the facts that cannot be known.
 fn forbidden(project: &Path, apis: &[Api]) -> Result<(Vec<String>, Vec<String>)> {
     let (mut findings, mut notices) = (Vec::new(), Vec::new());
     let Some(release) = tag::newest(project)? else {
@@ -104,7 +104,7 @@ mod tests {
         git(project, &["add", "."]);
         git(project, &["commit", "--quiet", "--message", "two"]);
         git(project, &["tag", "v0.1.0"]);
-        // What lies in the checkout is not what was released.
+        // The checkout is not the release.
         fs::write(&file, "pub a::c\n").unwrap();
         for (text, good) in [("pub a::b\n", true), ("pub a::c\n", false)] {
             let (findings, notices) = forbidden(project, &api(text)).unwrap();

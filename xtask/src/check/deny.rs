@@ -14,7 +14,7 @@ use super::{Check, Place, Report};
 const CARGO_DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
-    // It runs for a fraction of a second: what its own settings optimise is never got back.
+    // It runs for a fraction of a second: the time for its own optimisation is never won back.
     settings: &[
         "profile.release.lto=\"off\"",
         "profile.release.codegen-units=16",
@@ -23,7 +23,7 @@ const CARGO_DENY: Tool = Tool {
     takes: "some 70 s with 2 cores",
 };
 
-/// What needs nothing but the crates themselves.
+/// The checks that need nothing but the crates themselves.
 const ALWAYS: [&str; 3] = ["bans", "licenses", "sources"];
 
 /// Seconds after which the database of advisories counts as out of reach.
@@ -70,7 +70,7 @@ fn fetch(program: &Path, project: &Path) -> Result<Option<String>> {
     let fetch = Invocation::new(["timeout", "--kill-after=5", FETCH_SECONDS])
         .args([program])
         .args(["fetch", "db"])
-        // Nobody is there to type a password.
+        // A password cannot be typed here.
         .env("GIT_TERMINAL_PROMPT", "0");
     let output = fetch.output(project)?;
     Ok(match output.status.code() {

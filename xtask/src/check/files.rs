@@ -22,7 +22,7 @@ const TEXT_PROBE: usize = 8000;
 pub(super) struct TextFile {
     /// Path from the root of the project, with `/` between the folders.
     pub(super) path: String,
-    /// What it contains; bytes that are no UTF-8 are replaced.
+    /// Its content; bytes that are no UTF-8 are replaced.
     pub(super) text: String,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn extension(path: &str) -> &str {
     }
 }
 
-/// Reads every text file that is tracked by git or could be: what git ignores is none of ours.
+/// Reads every text file that is tracked by git or could be; files that git ignores do not count.
 pub(super) fn all(project: &Path) -> Result<Vec<TextFile>> {
     let git = Invocation::new(["git", "ls-files", "-z", "--cached", "--others"])
         .args(["--exclude-standard"]);

@@ -18,7 +18,8 @@ use crate::process::bound;
 /// Exit code of `setpriv` for a program that it cannot find.
 const NOT_FOUND: i32 = 127;
 
-/// What git sets for its hooks: it would send us to another repository than that of the folder.
+/// Variables that git sets for its hooks: with them, git would use another repository than that of
+/// the folder.
 const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
 
 /// A command with its arguments and the part of its environment that matters.
@@ -61,7 +62,7 @@ impl Invocation {
         let (program, args) = self.words.split_first().context("a command of no words")?;
         let mut command = bound(program);
         command.args(args).envs(self.env.iter().copied());
-        // What is captured is no terminal, but rustfmt colours it all the same.
+        // Captured output goes to no terminal, but rustfmt colours it nevertheless.
         command.env("TERM", "dumb");
         if self.quiet {
             command.env("CARGO_TERM_QUIET", "true");

@@ -11,10 +11,10 @@ use anyhow::Result;
 use super::{Check, Place};
 use crate::failure::Interrupted;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// What is wrong, if anything is.
+    /// The failure, if there is one.
     pub(super) failure: Option<Failure>,
     /// Worth knowing, but no failure.
     pub(super) notices: Vec<String>,
@@ -32,14 +32,14 @@ impl Report {
     }
 }
 
-/// What a person needs in order to correct what a check found.
+/// The information for a person who corrects the findings of a check.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What the check said.
+    /// The output of the check.
     pub(super) output: String,
     /// Command that does the same again.
     pub(super) by_hand: String,
-    /// What to do about it.
+    /// The next step.
     pub(super) next: String,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn run_all(
     Ok(summary)
 }
 
-/// Turns the error of a check into its failure: what could not be checked did not pass.
+/// Turns the error of a check into its failure: a check that could not run has not passed.
 fn unable(name: &str, error: &anyhow::Error) -> Report {
     Report {
         failure: Some(Failure {
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// What `checks` print, with every time as `0.0 s`, and how it ended.
+    /// The output of `checks`, with every time as `0.0 s`, and how it ended.
     fn printed(checks: &[&dyn Check]) -> (String, Result<Summary>) {
         let place = Place { project: Path::new("."), tools: Path::new(".") };
         let mut out = Vec::new();

@@ -60,7 +60,7 @@ fn judge(files: &[TextFile]) -> Report {
 mod tests {
     use super::*;
 
-    /// What the check says of files of so many lines: findings and notices.
+    /// The findings and notices of the check for files of so many lines.
     fn judged(files: &[(&str, usize)]) -> (String, Vec<String>) {
         let files: Vec<_> = files
             .iter()

@@ -2,7 +2,7 @@
 
 //! Whether every file names its licence, and the right one for its place.
 //!
-//! What goes into the kernel is GPL-2.0, its user-space ABI can be had under MIT as well, and
+//! Code that goes into the kernel is GPL-2.0, its user-space ABI can be had under MIT as well, and
 //! everything else has the usual licences of Rust crates.
 
 use anyhow::Result;
@@ -10,10 +10,10 @@ use anyhow::Result;
 use super::files::{self, Pattern, extension};
 use super::{Check, Place, Report};
 
-/// What every such line contains.
+/// The text that every such line contains.
 const TAG: &str = "SPDX-License-Identifier:";
 
-/// The tag is in the first lines, so that nobody has to look for it.
+/// The tag is in the first lines, so it is easy to find.
 const LINES: usize = 3;
 
 /// Licence of each place; the first that matches counts.

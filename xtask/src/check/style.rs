@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether text files are clean: no white space that nobody sees, and a newline at the end.
+//! Whether text files are clean: no invisible white space, and a newline at the end.
 
 use anyhow::Result;
 

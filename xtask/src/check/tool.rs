@@ -19,7 +19,7 @@ const SCRATCH: &str = "target";
 pub(super) struct Tool {
     /// Name of both crate and program.
     pub(super) name: &'static str,
-    /// The one version that is used, so that everybody gets the same verdicts.
+    /// The one version that is used, so that all users get the same verdicts.
     pub(super) version: &'static str,
     /// Settings of cargo for the build: `key=value`.
     pub(super) settings: &'static [&'static str],
@@ -33,7 +33,7 @@ impl Tool {
         self.home(tools).join("bin").join(self.name)
     }
 
-    /// What to tell the person before the program is built, unless it is there.
+    /// The message before the program is built, unless it is there.
     pub(super) fn announce(&self, tools: &Path) -> Option<String> {
         let Self { name, version, takes, .. } = self;
         let folder = tools.display();
@@ -86,8 +86,8 @@ impl Tool {
 
 /// Lets `build` fill a folder beside `home`, and renames it to `home` when it is complete.
 ///
-/// However a run ends, `home` is there as a whole or not at all. What a killed run has built so
-/// far is used by the next, and of two runs at once one waits for the other.
+/// However a run ends, `home` is there as a whole or not at all. The next run uses the files that a
+/// killed run has built so far. Of two runs at once, one waits for the other.
 fn publish(home: &Path, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let beside = |ending: &str| {
         let mut path = OsString::from(home);

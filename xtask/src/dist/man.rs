@@ -14,7 +14,7 @@ pub(super) struct Function {
     paragraphs: Vec<String>,
 }
 
-/// What stands before what the caller must see to.
+/// The text before the duties of the caller.
 const NEEDED: &str = "Needed:";
 
 /// The functions of a header, in its order.
@@ -27,7 +27,7 @@ pub(super) fn functions(header: &str) -> Vec<Function> {
         let is_function = !prototype.contains(['{', '#']);
         is_function.then(|| Function {
             name: name.into(),
-            // What an integer stands for is said in the comment.
+            // The comment explains the meaning of an integer.
             prototype: definitions(header, &format!("{prototype}{comment}")) + prototype,
             paragraphs: paragraphs(comment),
         })
@@ -64,7 +64,7 @@ fn definitions(header: &str, text: &str) -> String {
     all
 }
 
-/// What the header says before its first declaration, as list items.
+/// The text of the header before its first declaration, as list items.
 pub(super) fn rules(header: &str) -> String {
     let comment = header.split("/**\n").nth(1).and_then(|rest| rest.split_once(" */\n"));
     let text = comment.map(|(text, _)| paragraphs(text)).unwrap_or_default();

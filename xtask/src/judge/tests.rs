@@ -143,3 +143,14 @@ fn the_timeline_counts_from_the_reboot_call() {
     let expected = [("new kernel's first line", 1), ("init", 2), ("device opened", 3)];
     assert_eq!(marks.collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_callback_beside_freeze_is_a_trouble() {
+    let mut lines = boot(1);
+    lines.push("C [ 1.0] luo_test: beside freeze: retrieve 7 begins, 2 files are frozen".into());
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let (_, troubles) = judged("luo_kexec_simple", &lines);
+    let [trouble] = &troubles[..] else { panic!("{troubles:?}") };
+    assert!(trouble.what.contains("beside or after freeze in hop 1 (c)"), "{}", trouble.what);
+    assert_eq!(trouble.excerpt.len(), 1);
+}

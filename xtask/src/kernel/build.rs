@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Error, Result};
 
@@ -74,60 +73,29 @@ impl Builder<'_> {
         let (kind, profile) = (recipe.implementation, recipe.profile);
         let step = Step::begin(self.cache, format!("build the {kind} kernel ({profile})"));
         let folder = self.folder(recipe);
-        let build = Make {
-            command: |arguments: &[&str]| {
-                let mut command = self.root.command("make", &folder, &[&tree.folder]);
-                command.arg("-C").arg(&tree.folder).arg(format!("O={}", folder.display()));
-                command.arg("LLVM=1").args(VARIABLES).args(arguments);
-                command
-            },
-            log: self.cache.path("logs", format!("kernel-{kind}-{profile}.log")),
-        };
-        let mark = Mark::set(&folder)?;
-        let result = self.make(recipe, &folder, &build, step, jobs);
-        // After anything but make's own end, an object may be half written.
-        let by_itself = |error: &Error| error.is::<Failure>() || Exited::by_itself(error);
-        let ended = result.as_ref().err().is_none_or(by_itself);
-        if ended {
-            mark.clear()?;
-        }
-        result.or_advise(|| {
+        let log = self.cache.path("logs", format!("kernel-{kind}-{profile}.log"));
+        let kbuild = Kbuild { root: self.root, tree: &tree.folder, folder: &folder, log };
+        kbuild.marked(|| self.make(recipe, &kbuild, step, jobs)).or_advise(|| {
             let what = format!("the {kind} kernel ({profile}) does not build");
-            (what, format!("read the log {}", build.log.display()))
+            (what, format!("read the log {}", kbuild.log.display()))
         })?;
         self.publish(&folder, &image)?;
         Ok(image)
     }
 
-    fn make<C: Fn(&[&str]) -> Command>(
+    fn make(
         &self,
         recipe: &Recipe,
-        folder: &Path,
-        build: &Make<C>,
+        kbuild: &Kbuild<'_>,
         mut step: Step<'_>,
         jobs: usize,
     ) -> Result<()> {
-        let _ = crate::cache::remove(&build.log);
+        let _ = crate::cache::remove(&kbuild.log);
         let fragments = Fragments::of(recipe, self.project)?;
         step.now("configuration");
-        let (merged, made) = (folder.join("merged.config"), folder.join("made.config"));
-        fs::write(&merged, fragments.text()).context("write the configuration")?;
-        let allconfig = format!("KCONFIG_ALLCONFIG={}", merged.display());
-        let config = format!("KCONFIG_CONFIG={}", made.display());
-        build.run(&[&allconfig, &config, "allnoconfig"], |_| {})?;
-        let made = fs::read_to_string(&made).context("read what kconfig made")?;
+        let made = kbuild.configuration(&fragments)?;
         fragments.check(&made)?;
-        // make looks at its time.
-        write_if_different(&folder.join(".config"), made.as_bytes())?;
-
-        let jobs = format!("-j{jobs}");
-        let mut compiled = 0_usize;
-        build.run(&[&jobs, "bzImage"], |line| {
-            if let Some(file) = compiled_file(line) {
-                compiled += 1;
-                step.now(&format!("{compiled} files, {file}"));
-            }
-        })?;
+        kbuild.make(&made, "bzImage", jobs, &mut step)?;
         step.done();
         Ok(())
     }
@@ -170,14 +138,65 @@ const VARIABLES: &[&str] = &[
     "LOCALVERSION=",
 ];
 
-struct Make<C> {
-    command: C,
-    log: PathBuf,
+/// kbuild, with an output folder of its own.
+pub(crate) struct Kbuild<'a> {
+    pub(crate) root: &'a Root,
+    /// The kernel tree.
+    pub(crate) tree: &'a Path,
+    /// The output folder.
+    pub(crate) folder: &'a Path,
+    /// Where all that it says is kept.
+    pub(crate) log: PathBuf,
 }
 
-impl<C: Fn(&[&str]) -> Command> Make<C> {
+impl Kbuild<'_> {
+    /// Runs a build so that the next one knows if this one was killed.
+    pub(crate) fn marked(&self, build: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mark = Mark::set(self.folder)?;
+        let result = build();
+        // After anything but make's own end, an object may be half written.
+        let by_itself = |error: &Error| error.is::<Failure>() || Exited::by_itself(error);
+        if result.as_ref().err().is_none_or(by_itself) {
+            mark.clear()?;
+        }
+        result
+    }
+
+    /// What kconfig makes of fragments.
+    pub(crate) fn configuration(&self, fragments: &Fragments) -> Result<String> {
+        let (merged, made) = (self.folder.join("merged.config"), self.folder.join("made.config"));
+        fs::write(&merged, fragments.text()).context("write the configuration")?;
+        let allconfig = format!("KCONFIG_ALLCONFIG={}", merged.display());
+        let config = format!("KCONFIG_CONFIG={}", made.display());
+        self.run(&[&allconfig, &config, "allnoconfig"], |_| {})?;
+        fs::read_to_string(&made).context("read what kconfig made")
+    }
+
+    /// Builds a target with this configuration.
+    pub(crate) fn make(
+        &self,
+        configuration: &str,
+        target: &str,
+        jobs: usize,
+        step: &mut Step<'_>,
+    ) -> Result<()> {
+        // make looks at its time.
+        write_if_different(&self.folder.join(".config"), configuration.as_bytes())?;
+        let jobs = format!("-j{jobs}");
+        let mut compiled = 0_usize;
+        self.run(&[&jobs, target], |line| {
+            if let Some(file) = compiled_file(line) {
+                compiled += 1;
+                step.now(&format!("{compiled} files, {file}"));
+            }
+        })
+    }
+
     fn run(&self, arguments: &[&str], on_line: impl FnMut(&str)) -> Result<()> {
-        Job::new((self.command)(arguments), &self.log).on_line(on_line).run()
+        let mut command = self.root.command("make", self.folder, &[self.tree]);
+        command.arg("-C").arg(self.tree).arg(format!("O={}", self.folder.display()));
+        command.arg("LLVM=1").args(VARIABLES).args(arguments);
+        Job::new(command, &self.log).on_line(on_line).run()
     }
 }
 

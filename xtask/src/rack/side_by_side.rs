@@ -21,7 +21,7 @@ impl Rack<'_> {
     /// Runs machines, as many at once as this host has processors and memory for: a guest has more
     /// than one processor, but boots on one.
     ///
-    /// After an error no more are started; what ran is returned in the order given.
+    /// After an error no more are started; the results are returned in the order given.
     pub(crate) fn run_all(&self, vms: Vec<(Vm, Limits)>) -> (Vec<Ran>, Option<Error>) {
         let lanes = if self.verbose { 1 } else { self.lanes(available_memory()) };
         side_by_side(lanes, vms, |(vm, limits)| self.run(vm, limits))

@@ -2,8 +2,8 @@
 
 //! JUnit XML, which CI systems show.
 //!
-//! One test case is one test in one hop. Whatever kept the run from passing is a failing case, so
-//! that a reader of the XML alone comes to the same result as [`Outcome::passed`].
+//! One test case is one test in one hop. Every reason why the run has not passed is a failing case,
+//! so that a reader of the XML alone comes to the same result as [`Outcome::passed`].
 
 use anyhow::Context as _;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};

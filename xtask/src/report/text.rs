@@ -19,7 +19,7 @@ pub(super) fn span(time: Duration) -> String {
 
 /// The text with nothing in it that a terminal obeys or that XML 1.0 forbids.
 ///
-/// What comes from a serial port may contain any character. Line feeds stay, tabs become spaces,
+/// Output of a serial port may contain any character. Line feeds stay, tabs become spaces,
 /// and other control characters become visible (`␛` for escape), so that nothing gets lost.
 pub(super) fn readable(text: &str) -> String {
     let mut readable = String::with_capacity(text.len());
@@ -59,7 +59,7 @@ pub(crate) enum Colour {
     Off,
 }
 
-/// What a colour is to say.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Good,

@@ -13,7 +13,13 @@ const LONGEST_BAR: usize = 60;
 /// The last cell of a bar, by eighths.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// What all lines have in common, so that bars of different updates can be compared.
+/// More updates than this are not all shown.
+const ALL_SHOWN: usize = 6;
+
+/// How many are shown then.
+const LAST_SHOWN: usize = 3;
+
+/// The scale that all lines share, so that bars of different updates can be compared.
 struct Scale {
     /// Characters of the longest name.
     names: usize,
@@ -29,10 +35,14 @@ struct Scale {
 ///
 /// The times count from the reboot call, in milliseconds. Where `width` leaves no room, the bars
 /// are left out; names and times are always whole.
+/// Of many updates the last few are shown.
 pub(crate) fn render(updates: &[Update], width: usize) -> String {
+    let hidden = if updates.len() > ALL_SHOWN { updates.len() - LAST_SHOWN } else { 0 };
+    let updates = updates.get(hidden..).unwrap_or_default();
     let scale = Scale::new(updates, width);
-    let blocks: Vec<_> = updates.iter().map(|update| block(update, &scale)).collect();
-    blocks.join("\n")
+    let others = (hidden > 0).then(|| format!("{hidden} updates before these: see report.json\n"));
+    let blocks = updates.iter().map(|update| block(update, &scale));
+    others.into_iter().chain(blocks).collect::<Vec<_>>().join("\n")
 }
 
 impl Scale {
@@ -92,6 +102,16 @@ mod tests {
     #[test]
     fn no_update_is_no_text() {
         assert_eq!(render(&[], 80), "");
+    }
+
+    #[test]
+    fn of_many_updates_the_last_are_shown() {
+        let updates: Vec<_> =
+            (1..=49).map(|hop| Update { hop, ..update(1, &[("init", 1000)]) }).collect();
+        let text = render(&updates, 80);
+        assert!(text.starts_with("46 updates before these"), "{text}");
+        assert!(text.contains("update 47") && text.contains("update 49"), "{text}");
+        assert!(!text.contains("update 46:"), "{text}");
     }
 
     #[test]
@@ -163,11 +183,11 @@ mod tests {
 
     #[test]
     fn lines_of_a_long_chain_fit() {
-        let updates: Vec<_> = (1..10)
+        let updates: Vec<_> = (10..16)
             .map(|hop| update(hop, &[("new kernel's first line", 100_000 * hop as u64)]))
             .collect();
         let text = render(&updates, 80);
-        assert_eq!(text.matches("update ").count(), 9);
+        assert_eq!(text.matches("update ").count(), 6);
         assert_eq!(text.lines().map(length).max(), Some(80));
     }
 }

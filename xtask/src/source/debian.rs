@@ -215,7 +215,7 @@ fn configuration(folder: &Path) -> String {
     text
 }
 
-/// What apt calls errors in its output.
+/// The marks of errors in the output of apt.
 fn complaints(output: &str) -> impl Iterator<Item = &str> {
     output.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: "))
 }

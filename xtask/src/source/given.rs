@@ -14,9 +14,10 @@ use crate::failure::{Failure, NextStep};
 use crate::project::SourceSettings;
 use crate::source::Source;
 
-/// What a build in the tree itself leaves; kbuild looks for the same before it builds elsewhere.
+/// Files that a build in the tree itself creates; kbuild looks for the same before it builds
+/// elsewhere.
 ///
-/// Other files that such a build leaves would be taken for source and get into the image.
+/// Other files of such a build would be taken for source and get into the image.
 const BUILT: &[&str] = &[".config", "include/config", "arch/x86/include/generated"];
 
 /// Version control: no part of the source.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What this project puts over a kernel tree: its own files, and patches to existing ones.
+//! The overlay that this project puts over a kernel tree: its own files, and patches to existing
+//! ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -42,6 +43,15 @@ pub(crate) struct Overlay {
     pub(crate) key: String,
 }
 
+/// What one patch makes of the files that it touches.
+#[derive(Debug)]
+pub(crate) struct Patched {
+    /// Its name in `patches/`.
+    pub(crate) name: PathBuf,
+    /// Content of the files after this patch and those before it, by path in the tree.
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
 impl Overlay {
     /// Reads the overlay of the checkout in `project`.
     pub(crate) fn of(project: &Path) -> Result<Self> {
@@ -65,23 +75,24 @@ impl Overlay {
             let text = text.with_context(|| format!("{} is not UTF-8", file.display()))?;
             patches.insert(file, text);
         }
-        let mut key = Key::of("overlay", 2);
+        let mut key = Key::of("overlay", 3);
         for (path, content) in &own {
             key = key.with(path.as_os_str().as_encoded_bytes()).with(content);
         }
         for (path, text) in &patches {
-            key = key.with("patch").with(path.as_os_str().as_encoded_bytes()).with(text);
+            // What a maintainer reads of it makes no other kernel.
+            key = key.with("patch").with(path.as_os_str().as_encoded_bytes()).with(hunks(text));
         }
         Ok(Self { own, patches, key: key.finish() })
     }
 
     /// A key of the part of the overlay that the headers of userspace depend on.
     pub(crate) fn headers_key(&self) -> String {
-        let mut key = Key::of("headers", 1);
+        let mut key = Key::of("headers", 2);
         for text in self.patches.values() {
             let touched = touched_files(text);
             if touched.iter().any(|path| HEADERS.iter().any(|part| path.starts_with(part))) {
-                key = key.with(text);
+                key = key.with(hunks(text));
             }
         }
         key.finish()
@@ -94,7 +105,8 @@ impl Overlay {
         root: &Root,
         source: &Source,
     ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-        let mut all = self.patched(cache, root, source)?;
+        let patched = self.patched(cache, root, source)?;
+        let mut all: BTreeMap<_, _> = patched.into_iter().flat_map(|patch| patch.files).collect();
         for (path, content) in &self.own {
             let before = all.insert(path.clone(), content.clone());
             ensure!(before.is_none(), "{} is both patched and replaced", path.display());
@@ -102,15 +114,25 @@ impl Overlay {
         Ok(all)
     }
 
-    /// Applies the patches to copies of the files that they touch.
-    fn patched(
+    /// The project's own files, by path in the tree.
+    pub(crate) fn own(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
+        &self.own
+    }
+
+    /// The patches by name in `patches/`, in order, each with its head.
+    pub(crate) fn patches(&self) -> &BTreeMap<PathBuf, String> {
+        &self.patches
+    }
+
+    /// Applies the patches, one after the other, to copies of the files that they touch.
+    pub(crate) fn patched(
         &self,
         cache: &Cache,
         root: &Root,
         source: &Source,
-    ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    ) -> Result<Vec<Patched>> {
         if self.patches.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Vec::new());
         }
         let touched: BTreeSet<_> = self.patches.values().flat_map(|t| touched_files(t)).collect();
         let scratch = cache.scratch("patches")?;
@@ -122,39 +144,54 @@ impl Overlay {
                 write_by_rename(&folder.join(file), &content)?;
             }
         }
+        let mut all = Vec::new();
         for (name, text) in &self.patches {
-            let input = scratch.join("patch");
-            fs::write(&input, text).with_context(|| format!("write {}", input.display()))?;
-            let run = |options: &[&str]| {
-                let mut command = root.command("patch", &folder, &[&scratch]);
-                // No fuzz: a hunk whose surroundings have changed wants a person's eye.
-                // `--force`, not `--batch`, which would turn a patch round until it applies.
-                command.args(["-p1", "--force", "--fuzz=0", "--no-backup-if-mismatch"]);
-                command.args(options).arg("--input").arg(&input);
-                Job::new(command, cache.path("logs", "patches.log")).run()
-            };
-            // A tree that had the overlay put over it has the patches already.
-            if run(&["--reverse", "--dry-run"]).is_ok() {
-                continue;
+            let touched = touched_files(text);
+            // A patch without hunks only says which files of the project belong together.
+            if !touched.is_empty() {
+                apply(cache, root, source, &scratch, name, text)?;
             }
-            run(&["--forward"]).or_advise(|| {
-                let (name, version) = (name.display(), &source.version);
-                let what = format!("patches/{name} does not apply to Linux {version}");
-                (
-                    what,
-                    "the tree has moved: adapt the patch, or use the version in xtask/kernel.toml",
-                )
-            })?;
-        }
-        let mut all = BTreeMap::new();
-        for file in touched {
-            let path = folder.join(&file);
-            let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            all.insert(file, content);
+            let mut files = BTreeMap::new();
+            for file in touched {
+                let path = folder.join(&file);
+                let content =
+                    fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+                files.insert(file, content);
+            }
+            all.push(Patched { name: name.clone(), files });
         }
         remove(&scratch)?;
         Ok(all)
     }
+}
+
+/// Applies one patch to the copies in the folder `linux` of `scratch`.
+fn apply(
+    cache: &Cache,
+    root: &Root,
+    source: &Source,
+    scratch: &Path,
+    name: &Path,
+    text: &str,
+) -> Result<()> {
+    let (folder, input) = (scratch.join("linux"), scratch.join("patch"));
+    fs::write(&input, text).with_context(|| format!("write {}", input.display()))?;
+    let run = |options: &[&str]| {
+        let mut command = root.command("patch", &folder, &[scratch]);
+        // No fuzz: a hunk whose surroundings have changed wants a person's eye.
+        // `--force`, not `--batch`, which would turn a patch round until it applies.
+        command.args(["-p1", "--force", "--fuzz=0", "--no-backup-if-mismatch"]);
+        command.args(options).arg("--input").arg(&input);
+        Job::new(command, cache.path("logs", "patches.log")).run()
+    };
+    // A tree that had the overlay put over it has the patches already.
+    if run(&["--reverse", "--dry-run"]).is_ok() {
+        return Ok(());
+    }
+    run(&["--forward"]).or_advise(|| {
+        let what = format!("patches/{} does not apply to Linux {}", name.display(), source.version);
+        (what, "the tree has moved: adapt the patch, or use the version in xtask/kernel.toml")
+    })
 }
 
 /// Whether a file is for the kernel, and not for cargo.
@@ -165,6 +202,18 @@ fn is_kernels(path: &Path) -> bool {
 
 fn is_patch(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "patch")
+}
+
+/// A patch without its head.
+fn hunks(patch: &str) -> &str {
+    let head: usize =
+        patch.split_inclusive('\n').take_while(|line| !begins_hunks(line)).map(str::len).sum();
+    patch.get(head..).unwrap_or_default()
+}
+
+/// Whether the head of a patch ends before this line.
+pub(crate) fn begins_hunks(line: &str) -> bool {
+    ["--- a/", "--- /dev/null", "diff --git "].iter().any(|begin| line.starts_with(begin))
 }
 
 /// The files that a patch changes or makes.
@@ -222,8 +271,12 @@ mod tests {
         write("patches/0001-init.patch", "+++ b/init/Kconfig\n");
         let init = keys();
         assert!(init.0 == empty.0 && init.1 != empty.1);
-        write("patches/0002-uapi.patch", "+++ b/include/uapi/linux/kvm.h\n");
-        assert_ne!(keys().0, init.0);
+        let uapi = "--- a/include/uapi/linux/kvm.h\n+++ b/include/uapi/linux/kvm.h\n";
+        write("patches/0002-uapi.patch", uapi);
+        let with_uapi = keys();
+        assert_ne!(with_uapi.0, init.0);
+        write("patches/0002-uapi.patch", &format!("kvm: add it\n\nWhy.\n\n{uapi}"));
+        assert_eq!(keys(), with_uapi);
     }
 
     #[test]

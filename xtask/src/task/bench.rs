@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `cargo xtask bench`: what commands cost, counted in instructions.
+//! `cargo xtask bench`: the cost of commands, counted in instructions.
 //!
-//! A machine that counts instructions gives the same numbers in every run, whatever else the host
-//! does. Numbers of one implementation mean little; what counts is the ratio to the other in the
-//! same run, and how they grow.
+//! A machine that counts instructions gives the same numbers in every run, for any load of the
+//! host. Numbers of one implementation mean little; the important one is the ratio to the other in
+//! the same run, and how they grow.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::{judge, runs, say};
 
 mod table;
 
-/// What a person can say about it.
+/// The options of `cargo xtask bench`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Two kernels, the first of which hands over to the second; more than one list is compared
@@ -60,24 +60,24 @@ const LIMITS: Limits = Limits { silence: Duration::from_mins(5), total: Duration
 /// From the call of `reboot(2)` to the kernel's last words, with next to no load.
 const LEAVE_PAIRS: &str = "leave the kernel";
 
-/// What figures of leaving with a load begin with.
+/// The beginning of the names of figures of `reboot(2)` with a load.
 const LEAVE: &str = "freeze and write";
 
 /// The kernel's last words.
 const LEFT: &str = "Starting new kernel";
 
-/// What one implementation took for one operation.
+/// The cost of one operation in one implementation.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(crate) struct Figure {
-    /// What was done.
+    /// Name of the operation.
     pub(crate) name: String,
-    /// How often.
+    /// How often it was done.
     pub(crate) count: usize,
     /// Instructions for all of it.
     pub(crate) instructions: u64,
 }
 
-/// What one list of hops took.
+/// The figures of one list of hops.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Column {
     /// The hops.
@@ -148,7 +148,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Instructions that a call through liblu may take beyond those of the raw ioctl.
 const MOST_OF_LIBLU: i64 = 200;
 
-/// What a call through liblu takes beyond the raw ioctl.
+/// The cost of a call through liblu beyond the raw ioctl.
 #[derive(Debug, PartialEq)]
 struct Cost<'a> {
     name: &'a str,
@@ -176,7 +176,7 @@ fn through_liblu(column: &Column) -> Vec<Cost<'_>> {
     pairs.collect()
 }
 
-/// What is neither linear nor n log n: ten times as many take so many times more.
+/// The limit of growth: more than this, for ten times as many, is neither linear nor n log n.
 const MOST_GROWTH: u64 = 20;
 
 /// Figures that are more than [`MOST_GROWTH`] times those of a tenth as many.
@@ -190,9 +190,10 @@ fn out_of_proportion(column: &Column) -> Vec<&str> {
     grows.map(|figure| figure.name.as_str()).collect()
 }
 
-/// Takes what leaving the kernel costs anyway off what it costs with a load.
+/// Subtracts the cost of `reboot(2)` with next to no load from its cost with a load.
 ///
-/// The kernel's log tells microseconds, so figures of leaving are exact to a thousand instructions.
+/// The kernel's log has microseconds, so figures of `reboot(2)` are exact to a thousand
+/// instructions.
 fn without_shutdown(figures: Vec<Figure>) -> Vec<Figure> {
     let little = figures.iter().find(|figure| figure.name == LEAVE_PAIRS);
     let little = little.map_or(0, |figure| figure.instructions);
@@ -253,7 +254,7 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
     let hops = hops.0.iter().zip(sides).map(|(kernel, side)| Hop {
         label: kernel.to_string(),
         kernel: kernel_name(*kernel),
-        // What the kernel says on a serial port costs more than what it does.
+        // The kernel's messages on a serial port cost more than its work.
         cmdline: format!("{} loglevel=6", profile.cmdline()),
         carries: true,
         is_debug: profile == Profile::Debug,
@@ -266,7 +267,7 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
     Plan { hops: hops.collect() }
 }
 
-/// What lies between PID 1's last word and the kernel's, by the clock of the kernel's log.
+/// The time between PID 1's last line and the kernel's last line, by the clock of the kernel's log.
 fn leaving(hop: &HopRecord) -> Option<u64> {
     let time = |mark: &str| {
         hop.log.iter().rev().find(|line| line.contains(mark)).and_then(|line| stamp(line))

@@ -9,9 +9,9 @@ use crate::cache::{Cache, remove};
 use crate::toolchain;
 
 /// Quick to make again, and what grows: all but the toolchain root, the source and tools.
-const BUILT: &[&str] = &["builds", "images", "logs", "runs", "tmp", "trees", "upstream"];
+const BUILT: &[&str] = &["builds", "images", "logs", "runs", "series", "tmp", "trees", "upstream"];
 
-/// What to remove.
+/// The options of `cargo xtask clean`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Also the toolchain root, the kernel source and everything else: the whole cache
@@ -24,12 +24,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cache = Cache::of_user()?;
     let prepare = cache.prepare()?;
     let _own = cache.own()?;
-    // What a killed run left may belong to other IDs, which only this can remove.
+    // Files of a killed run may belong to other IDs, and only this can remove them.
     toolchain::sweep(&cache, &prepare)?;
     if options.all {
         for entry in std::fs::read_dir(cache.folder())? {
             let path = entry?.path();
-            // The locks are held; without content they harm nobody.
+            // The locks are held; empty files do no harm.
             if path.extension().is_none_or(|extension| extension != "lock") {
                 remove(&path)?;
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `cargo xtask doctor`: what is there, what is missing, what the next run would do.
+//! `cargo xtask doctor`: the parts that are there, the missing parts, and the work of the next run.
 
 use anyhow::Result;
 

@@ -2,7 +2,7 @@
 
 //! `cargo xtask header-check`: the crate `liveupdate_uapi` against the kernel's own header.
 //!
-//! What the crate says about every constant and structure becomes assertions in C, which the
+//! Every constant and structure of the crate becomes assertions in C, which the
 //! compiler holds against `include/uapi/linux/liveupdate.h` of the kernel in use. What the header
 //! has and the crate has not is found by reading the header.
 
@@ -25,7 +25,7 @@ use crate::prepare::Workshop;
 use crate::process::Job;
 use crate::say;
 
-/// What a person can say about it.
+/// The options of `cargo xtask header-check`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// A kernel tree of your own [default: Debian's source]
@@ -36,7 +36,7 @@ pub(crate) struct Options {
 /// The header, in a kernel tree.
 const HEADER: &str = "include/uapi/linux/liveupdate.h";
 
-/// What words of the header begin with that the crate must know.
+/// The beginnings of those words of the header that the crate must know.
 const OURS: [&str; 2] = ["LIVEUPDATE_", "liveupdate_"];
 
 /// A structure as the crate has it.

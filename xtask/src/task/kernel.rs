@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `cargo xtask kernel`: kernels for people who work on them.
+//! `cargo xtask kernel`: kernels for kernel developers.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -11,10 +11,11 @@ use clap::{Args, Subcommand};
 use crate::failure::Failure;
 use crate::kernel::{Image, Implementation, Recipe};
 use crate::prepare::{Toolchain, Workshop};
+use crate::task::series;
 use crate::task::vm_test::BuildOptions;
 use crate::{say, source};
 
-/// What to do.
+/// The actions of `cargo xtask kernel`.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build a kernel and print the path of its image
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         linux: PathBuf,
     },
+    /// Write the kernel side as patch mails, or see that maintainers can take them
+    Series(series::Options),
     /// Look in the archive for a newer kernel source
     Update,
     /// Run a shell, or a command, in the toolchain root
@@ -99,6 +102,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             }
             eprintln!("{} files put over {}", files.len(), workshop.source.folder.display());
         }
+        Command::Series(options) => series::run(options)?,
         Command::Update => {
             let (Toolchain { project, cache, root, .. }, lock) = Toolchain::open()?;
             let before = source::chosen(&cache, &project.settings.source);

@@ -20,7 +20,7 @@ use crate::suite::{Kind, Suite, Test, machines};
 use crate::task::vm_test::{BuildOptions, MachineOptions, default_hops};
 use crate::vm::Limits;
 
-/// What a person can say about it.
+/// The options of `cargo xtask self-test`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -37,12 +37,12 @@ struct Case {
     verdict: Verdict,
     /// Part of the detail of the verdict.
     detail: &'static str,
-    /// What the only trouble begins with; empty for none.
+    /// The beginning of the only trouble; empty for none.
     trouble: &'static str,
 }
 
 impl Case {
-    /// What the guest does, in words; a name of a step has no spaces.
+    /// The behaviour of the guest, in words; a name of a step has no spaces.
     fn sentence(&self) -> String {
         self.name.replace('-', " ")
     }

@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::progress::human;
 use crate::project::Project;
-use crate::task::{bench, header_check, self_test, vm_test};
+use crate::task::{bench, header_check, self_test, series, vm_test};
 use crate::{check, interrupt};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -33,7 +33,7 @@ fn typed<T: Args>(words: &[&str]) -> Result<T> {
     Ok(Typed::try_parse_from(words)?.options)
 }
 
-/// Runs the task: all parts, whatever the others found.
+/// Runs the task: all parts, also after failures.
 pub(crate) fn run() -> Result<()> {
     let project = Project::open()?;
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
@@ -50,6 +50,8 @@ pub(crate) fn run() -> Result<()> {
     }
 
     if project.has_rust() {
+        let check = ["kernel series", "--check"];
+        results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
         // It fails if anything grows out of proportion.
         let bench = ["bench", "--hops", "rust,rust"];
         results.push(part(&bench.join(" "), || bench::run(&typed(&bench)?))?);

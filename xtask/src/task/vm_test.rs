@@ -20,10 +20,11 @@ use crate::suite::{self, Suite};
 use crate::vm::{Choice, Limits};
 use crate::{judge, runs, say};
 
-/// What a person can say about a run.
+/// The options of a run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Kernels booted one after the other, each by kexec from the one before: `c,c`, `c,rust,c`
+    /// Kernels booted one after the other, each by kexec from the one before: `c,c`, `c,rust,c`,
+    /// `c,rust*3`
     ///
     /// Default: `rust,rust`, or `c,c` in a checkout without the Rust implementation.
     #[arg(long, value_name = "LIST")]
@@ -66,7 +67,7 @@ pub(crate) struct BuildOptions {
     jobs: Option<u16>,
 }
 
-/// What guests run on.
+/// The hardware that guests run on.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineOptions {
     /// How guests are executed; `auto` takes KVM only where a kernel really boots with it
@@ -97,7 +98,7 @@ impl BuildOptions {
 }
 
 impl MachineOptions {
-    /// What a person gets who says nothing.
+    /// The defaults.
     pub(crate) fn usual() -> Self {
         Self { accel: Choice::default(), memory: None, cpus: 2, timeout: None }
     }
@@ -132,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     let started = runs::now();
     if let Some(folder) = &options.report {
-        // Whatever happens now, an old verdict must not be taken for this run's.
+        // An old verdict must never be taken for this run's.
         runs::clear(folder)?;
     }
     let hops = match &options.hops {
@@ -172,7 +173,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for ran in machines.iter().skip(usize::from(shown)) {
         outcome.troubles.extend(judge::side_troubles(ran));
     }
-    // What the machines before a failure found out must not be lost with it.
+    // The results of the machines before a failure must not be lost with it.
     if !machines.is_empty() {
         report::write(&outcome, &folder)?;
         show(&outcome, &folder)?;

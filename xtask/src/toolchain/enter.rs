@@ -91,7 +91,7 @@ impl Root {
         let mut command = isolated(Ids::Own);
         command.arg("--");
         command.args(["sh", "-c", ENTER, "enter"]).arg(&self.folder).arg(cwd).arg(&self.cache);
-        // What lies in the cache is seen with it, and leaves no mount point in the root.
+        // Folders in the cache are visible through its mount, and need no mount point in the root.
         let others = folders.iter().copied().chain([cwd]);
         command.args(others.filter(|folder| !folder.starts_with(&self.cache)));
         command.args(["--", program]);

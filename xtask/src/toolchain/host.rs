@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the host must offer for a toolchain root, and how to get it.
+//! The programs that the host must have for a toolchain root, and how to get them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ const RANGE: u64 = 65_536;
 /// Something that the host must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Need {
-    /// What it is, for people.
+    /// A description, for people.
     pub(crate) what: String,
     /// Whether it is there.
     pub(crate) met: bool,
@@ -82,7 +82,7 @@ fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
         command.args(["-q", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    // Lists may be missing or old on a fresh machine; what is installed decides.
+    // Lists may be missing or old on a fresh machine; the installed package decides.
     let _ = Job::new(apt(&["update"]), &log).run();
     let mut command = apt(&["install", "--no-install-recommends"]);
     command.args(packages);
@@ -150,7 +150,7 @@ fn user_name() -> String {
     name.unwrap_or_default()
 }
 
-/// The first ID from which on nobody has any.
+/// The first ID above all IDs in use.
 fn free_range(files: &[&str]) -> u64 {
     let ends = files.iter().flat_map(|file| file.lines()).filter_map(|line| {
         let mut numbers = line.trim().split(':').skip(1).map(str::parse::<u64>);

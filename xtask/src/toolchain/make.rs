@@ -79,11 +79,11 @@ fn mmdebstrap(
     step: &mut Step<'_>,
 ) -> Result<()> {
     let mut command = enter::isolated(Ids::All);
-    // In a user namespace with a range of IDs, everybody is root enough.
+    // In a user namespace with a range of IDs, every user has enough rights.
     command.args(["--mount-proc", "--", "mmdebstrap", "--mode=root"]);
     command.args(["--variant=minbase", "--format=tar", "--architectures=amd64"]);
     command.arg(format!("--include={}", settings.packages.join(",")));
-    // No need to wait for the disk: what is half done is thrown away.
+    // No need to wait for the disk: unfinished work is thrown away.
     command.arg("--dpkgopt=force-unsafe-io");
     for path in ["doc", "info", "locale", "man"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{path}/*"));
@@ -106,7 +106,8 @@ fn mmdebstrap(
     })
 }
 
-/// Throws away what earlier runs left unfinished, also what a killed mmdebstrap left under other IDs.
+/// Throws away what earlier runs left unfinished, also what a killed mmdebstrap left under other
+/// IDs.
 pub(crate) fn sweep(cache: &Cache, lock: &Lock) -> Result<()> {
     let swept = cache.sweep(lock);
     if is_root() || swept.is_ok() {
@@ -117,8 +118,8 @@ pub(crate) fn sweep(cache: &Cache, lock: &Lock) -> Result<()> {
     Job::new(command, cache.path("logs", "sweep.log")).run().context("remove unfinished work")
 }
 
-/// What the host says about fetching packages, as options for another apt: proxies, and whether old
-/// lists are good enough (they are where a mirror stands still).
+/// The settings of the host for fetching packages, as options for another apt: proxies, and whether
+/// old lists are good enough (they are where a mirror stands still).
 pub(crate) fn host_settings() -> Vec<String> {
     let dump = std::process::Command::new("apt-config").arg("dump").output();
     let dump = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());

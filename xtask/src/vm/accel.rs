@@ -33,7 +33,7 @@ impl Accel {
     }
 }
 
-/// What the person asks for.
+/// The acceleration that the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choice {
     /// KVM if a kernel boots with it here, else TCG.
@@ -45,7 +45,7 @@ pub(crate) enum Choice {
     Kvm,
 }
 
-/// What a probe found out.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A kernel boots with KVM.
@@ -105,7 +105,7 @@ fn accel(kvm_boots: bool) -> Accel {
     if kvm_boots { Accel::Kvm } else { Accel::Tcg }
 }
 
-/// What the answer depends on: QEMU, the host's kernel, the processor.
+/// The things that the answer depends on: QEMU, the host's kernel, the processor.
 fn host_key(root: &Root) -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");

@@ -2,7 +2,7 @@
 
 //! The kernel's log: where a kernel begins, and what means trouble.
 
-/// What the kernel says when something is wrong, most telling first, with a name for people.
+/// Marks of reports in the kernel's log, the most important first, with a name for people.
 ///
 /// Each is looked for in the message itself, behind the time stamp.
 const TROUBLE: &[(&str, &str)] = &[
@@ -48,10 +48,10 @@ const TROUBLE: &[(&str, &str)] = &[
     ("printk messages dropped", "lost part of the log"),
 ];
 
-/// What the first message of a kernel begins with.
+/// The beginning of the first message of a kernel.
 const BANNER: &str = "Linux version ";
 
-/// The message of a line: what stands behind `[    0.123456]`, and a caller if there is one.
+/// The message of a line: the text behind `[    0.123456]`, and a caller if there is one.
 pub(crate) fn message(line: &str) -> &str {
     let mut rest = line.trim_start();
     while let Some((inside, behind)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
@@ -72,7 +72,7 @@ pub(crate) fn banner(line: &str) -> Option<&str> {
     message(line).strip_prefix(BANNER)?.split(' ').next()
 }
 
-/// What is wrong, if the line says that something is.
+/// The trouble, if the line reports one.
 pub(crate) fn trouble(line: &str) -> Option<&'static str> {
     let message = message(line);
     TROUBLE.iter().find(|(mark, _)| found(message, mark)).map(|(_, name)| *name)

@@ -32,7 +32,7 @@ pub(crate) struct TestResult<'a> {
     pub(crate) ok: bool,
     /// Its number in the plan.
     pub(crate) number: usize,
-    /// What was tested.
+    /// Name of the test.
     pub(crate) name: &'a str,
     /// Whether it was skipped or is not expected to pass: then `ok` means nothing.
     pub(crate) excused: bool,

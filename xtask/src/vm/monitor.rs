@@ -25,7 +25,7 @@ impl Monitor {
     }
 
     /// Asks for the registers of all processors, then sends an NMI, upon which the kernel panics with
-    /// what all of them were doing (`unknown_nmi_panic`).
+    /// the backtraces of all of them (`unknown_nmi_panic`).
     ///
     /// A QEMU that has ended does not answer, which is no error.
     pub(super) fn ask_what_it_does(&mut self) {

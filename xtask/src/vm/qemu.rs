@@ -21,18 +21,18 @@ pub(crate) struct Machine {
     pub(crate) memory: u32,
     /// Processors.
     pub(crate) cpus: u32,
-    /// What its clock shows.
+    /// The kind of its clock.
     pub(crate) clock: Clock,
     /// Folder with the kernel of the first hop, initramfs and payload, by these names.
     pub(crate) folder: PathBuf,
 }
 
-/// What the clock of a guest shows.
+/// The kind of the clock of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// Time.
     Time,
-    /// Instructions, as nanoseconds: the same in every run, whatever else the host does. It takes
+    /// Instructions, as nanoseconds: the same in every run, for any load of the host. It takes
     /// TCG and one processor.
     Instructions,
 }
@@ -43,7 +43,7 @@ pub(crate) const INITRAMFS: &str = "initramfs.cpio";
 pub(crate) const PAYLOAD: &str = "payload.img";
 
 impl Profile {
-    /// Memory that a guest of this profile gets if nobody says otherwise, in MiB.
+    /// Memory that a guest of this profile gets by default, in MiB.
     pub(crate) fn memory(self) -> u32 {
         match self {
             Self::Release => 1024,
@@ -63,6 +63,9 @@ impl Profile {
             // if the other one waits in stop_machine(), both do for ever. Without HPET it has
             // nothing to compare the TSC with until the kernel has a better clock than jiffies.
             "hpet=disable",
+            // On a busy host, the timer of the machine may not tick within the few milliseconds that
+            // the kernel gives it while it boots; it panics then.
+            "no_timer_check",
         ]
         .join(" ");
         match self {

@@ -94,7 +94,7 @@ pub(crate) fn run(
             }
         }
     };
-    // What QEMU wrote before it ended may still be on its way.
+    // Output that QEMU wrote before it ended may still be on its way.
     while let Ok((port, line)) = lines.recv_timeout(QUIET) {
         ear.hear(port, line)?;
     }
@@ -123,7 +123,7 @@ impl Alarmed {
 struct Ear<F> {
     log: Log,
     watch: Watch,
-    /// What QEMU said.
+    /// The messages of QEMU.
     complaints: Vec<String>,
     on_line: F,
     begin: Instant,
@@ -161,7 +161,7 @@ fn obituary(status: ExitStatus, words: &str) -> String {
     }
     let advice = match status.code() {
         _ if words.contains("allocate memory") => "; give the guest less with --memory",
-        // What `env` says about a program that it cannot run.
+        // The message of `env` about a program that it cannot run.
         Some(126 | 127) => "; the toolchain root is damaged: `cargo xtask clean --all` removes it",
         _ => "",
     };
@@ -185,7 +185,7 @@ fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: In
     }
 }
 
-/// What the guest was doing when it was last heard of.
+/// The work of the guest at its last message.
 fn doing(record: &Record) -> String {
     let last = record.hops.iter().rev().find_map(|hop| hop.events.last());
     match last.map(|(event, _)| event) {

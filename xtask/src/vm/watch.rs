@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the guest has said so far, hop by hop, and whether it is time to give up.
+//! The output of the guest so far, hop by hop, and whether it is time to give up.
 //!
 //! Pure: lines and times go in, a record and alarms come out.
 
@@ -39,7 +39,7 @@ pub(crate) struct Record {
     pub(crate) done: bool,
 }
 
-/// What was said in one hop.
+/// The output of one hop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HopRecord {
     /// Version in the kernel's banner.
@@ -83,7 +83,7 @@ pub(crate) struct StepRecord {
 pub(crate) struct Alarm {
     /// Number of the hop, from 1; 0 before the first kernel spoke.
     pub(crate) hop: usize,
-    /// What happened, in short: `kernel panic`.
+    /// The trouble, in short: `kernel panic`.
     pub(crate) kind: String,
     /// The line or the circumstance behind it.
     pub(crate) detail: String,
@@ -147,7 +147,7 @@ impl Watch {
     pub(crate) fn raise(&mut self, kind: &str, detail: String) {
         let hop = self.record.hops.len();
         let lines = self.record.hops.last().map_or(0, |hop| hop.log.len());
-        // What was said last is what matters now.
+        // The last message is the important one now.
         let at_line = lines.saturating_sub(20);
         self.alarm(Alarm { hop, kind: kind.into(), detail, at_line });
     }
@@ -157,12 +157,12 @@ impl Watch {
         self.record.alarm.is_some()
     }
 
-    /// What has been said so far.
+    /// The output so far.
     pub(crate) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// What was said.
+    /// The output.
     pub(crate) fn finish(self) -> Record {
         self.record
     }
@@ -194,7 +194,7 @@ impl Watch {
             self.event(event, at);
             return;
         }
-        // PID 1 speaks for the hop that it announced, whatever the console has come to.
+        // PID 1 speaks for the hop that it announced, whatever state the console is in.
         let index = self.announced.checked_sub(1);
         let hop = index.and_then(|index| self.record.hops.get_mut(index));
         match (line, hop) {

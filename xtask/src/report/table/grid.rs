@@ -17,6 +17,12 @@ const STYLE: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─')
 /// Blanks between two columns.
 const GAP: u16 = 2;
 
+/// Chains with more hops than this show the last few alone, and a summary of the others.
+const ALL_SHOWN: usize = 10;
+
+/// How many these few are.
+const LAST_SHOWN: usize = 4;
+
 /// A hop in which a test has no verdict.
 const NO_VERDICT: &str = "·";
 
@@ -41,21 +47,39 @@ pub(super) fn render(outcome: &Outcome, width: usize, colour: Colour) -> Vec<Str
 
 fn table(outcome: &Outcome, times: Times) -> Table {
     let hops = hops(outcome);
+    // Hops that have one column together.
+    let summed = if hops > ALL_SHOWN { hops - LAST_SHOWN } else { 0 };
     let mut table = Table::new();
     table.load_style(STYLE);
-    let heads = (1..=hops).map(|hop| format!("{hop} {}", label(outcome, hop).unwrap_or_default()));
-    table.set_header(std::iter::once("test".to_owned()).chain(heads));
+    let heads =
+        (summed + 1..=hops).map(|hop| format!("{hop} {}", label(outcome, hop).unwrap_or_default()));
+    let sum = (summed > 0).then(|| format!("1–{summed}"));
+    table.set_header(std::iter::once("test".to_owned()).chain(sum).chain(heads));
     for (suite, tests) in suites(outcome) {
         table.add_row([readable(suite)]);
         for test in tests {
             let name = std::iter::once(format!("  {}", readable(&test.name)));
-            table.add_row(name.chain((1..=hops).map(|hop| cell_text(test, hop, times))));
+            let sum = (summed > 0).then(|| sum_text(test, summed));
+            let cells = (summed + 1..=hops).map(|hop| cell_text(test, hop, times));
+            table.add_row(name.chain(sum).chain(cells));
         }
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if index == 0 { 0 } else { GAP }, 0));
     }
     table
+}
+
+/// The text of the cell for the first `summed` hops: `48 ok`, `47 ok 1 FAIL`.
+fn sum_text(test: &Test, summed: usize) -> String {
+    let verdicts = [Verdict::Prepared, Verdict::Passed, Verdict::Failed, Verdict::Missing];
+    let counts = verdicts.map(|verdict| {
+        let cells = test.cells.iter().filter(|cell| cell.hop <= summed);
+        (cells.filter(|cell| cell.verdict == verdict).count(), word(verdict))
+    });
+    let said = counts.iter().filter(|(count, _)| *count > 0);
+    let said: Vec<_> = said.map(|(count, word)| format!("{count} {word}")).collect();
+    if said.is_empty() { NO_VERDICT.to_owned() } else { said.join(" ") }
 }
 
 /// Number of hops, with any that have verdicts beyond the end of the chain.
@@ -65,7 +89,7 @@ fn hops(outcome: &Outcome) -> usize {
     last.max(outcome.chain.len())
 }
 
-/// What a cell says: `ok (15) 1.2 s`.
+/// The text of a cell: `ok (15) 1.2 s`.
 fn cell_text(test: &Test, hop: usize, times: Times) -> String {
     let Some(cell) = test.cells.iter().find(|cell| cell.hop == hop) else {
         return NO_VERDICT.to_owned();
@@ -159,6 +183,22 @@ mod tests {
         let outcome = Outcome { tests, ..samples::empty() };
         let text = render(&outcome, 80, Colour::On).join("");
         assert!(text.contains("\nok\n  FAIL ok  \x1b[32mok\x1b[0m"), "{text}");
+    }
+
+    #[test]
+    fn a_very_long_chain_shows_its_end_and_a_sum() {
+        let mut verdicts = vec![Verdict::Passed; 50];
+        verdicts[0] = Verdict::Prepared;
+        verdicts[20] = Verdict::Failed;
+        let chain = vec!["rust".to_owned(); 50];
+        let tests = vec![samples::test("scenarios", "counted", &verdicts)];
+        let text = plain(&Outcome { chain, tests, ..samples::empty() }, 80);
+        insta::assert_snapshot!(text, @"
+        test       1–46                  47 rust  48 rust  49 rust  50 rust
+        ───────────────────────────────────────────────────────────────────
+        scenarios
+          counted  1 ready 44 ok 1 FAIL  ok       ok       ok       ok
+        ");
     }
 
     #[test]

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Building the tree of each step.
+//!
+//! All steps have the configuration of the Rust kernel. kconfig leaves out what a step does not know
+//! yet, so those before the choice build the C implementation. A step that was built once is not
+//! built again until something of it, or of those before it, changes.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cache::{Cache, Key, remove};
+use crate::failure::NextStep;
+use crate::kernel::{Fragments, Implementation, Kbuild, Profile, Recipe};
+use crate::progress::Step;
+use crate::series::Pristine;
+use crate::source::Source;
+use crate::toolchain::Root;
+
+/// Steps that were built, newest last.
+const RECORD: &str = "series-built.json";
+
+/// How many of them are remembered.
+const REMEMBERED: usize = 500;
+
+/// Builds the steps of an applied series.
+pub(crate) struct Steps<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) root: &'a Root,
+    pub(crate) source: &'a Source,
+    pub(crate) project: &'a Path,
+    pub(crate) pristine: &'a Pristine,
+    pub(crate) profile: Profile,
+    pub(crate) jobs: usize,
+}
+
+impl Steps<'_> {
+    /// Builds the trees of `commits` in order, and says how many had to be.
+    pub(crate) fn build(&self, commits: &[String]) -> Result<usize> {
+        let (implementation, profile) = (Implementation::Rust, self.profile);
+        let recipe = Recipe { implementation, profile, fragments: Vec::new() };
+        let fragments = Fragments::of(&recipe, self.project)?;
+        let name = format!("{}-{}-series-{profile}", self.root.key, self.source.name);
+        let folder = self.cache.path("builds", name);
+        let log = self.cache.path("logs", "series-build.log");
+        let kbuild = Kbuild { root: self.root, tree: self.pristine.folder(), folder: &folder, log };
+        let mut built = 0;
+        for (number, commit) in (1..).zip(commits) {
+            let is_last = number == commits.len();
+            let content = self.pristine.built_from(commit)?;
+            let key = Key::of("series-step", 2).with(&self.root.key).with(content);
+            let key = key.with(fragments.text()).finish();
+            let mut known: Vec<String> = self.cache.read_record(RECORD).unwrap_or_default();
+            if known.contains(&key) {
+                continue;
+            }
+            let subject = self.pristine.subject(commit)?;
+            let name = format!("build step {number} of {}: {subject}", commits.len());
+            let mut step = Step::begin(self.cache, name);
+            self.pristine.checkout(commit)?;
+            let _ = remove(&kbuild.log);
+            let work = || {
+                let made = kbuild.configuration(&fragments)?;
+                // Only the last step knows all symbols.
+                if is_last {
+                    fragments.check(&made)?;
+                }
+                kbuild.make(&made, "vmlinux", self.jobs, &mut step)
+            };
+            kbuild.marked(work).or_advise(|| {
+                let what = format!("step {number} of the series, `{subject}`, does not build");
+                (what, format!("read the log {}", kbuild.log.display()))
+            })?;
+            step.done();
+            built += 1;
+            known.push(key);
+            let surplus = known.len().saturating_sub(REMEMBERED);
+            self.cache.write_record(RECORD, &known.split_off(surplus))?;
+        }
+        Ok(built)
+    }
+}
