@@ -13,12 +13,11 @@
 #include <linux/tracepoint.h>
 
 /*
- * Each event says what was done, how it ended (0 or a negative error number),
- * and how long it took in nanoseconds. Times are taken only while somebody
- * listens to the event.
+ * Each event has the result of an operation (0 or a negative error number) and
+ * its duration in nanoseconds. Times are taken only while the event is enabled.
  */
 
-/* What is done to a session, by its name. */
+/* Operations on a session, by its name. */
 DECLARE_EVENT_CLASS(luo_session,
 	TP_PROTO(const char *session, int error, u64 duration_ns),
 	TP_ARGS(session, error, duration_ns),
@@ -48,7 +47,7 @@ DEFINE_EVENT(luo_session, luo_finish,
 	TP_PROTO(const char *session, int error, u64 duration_ns),
 	TP_ARGS(session, error, duration_ns));
 
-/* What is done to a file of a session, by its token. */
+/* Operations on a file of a session, by its token. */
 DECLARE_EVENT_CLASS(luo_file,
 	TP_PROTO(const char *session, u64 token, int error, u64 duration_ns),
 	TP_ARGS(session, token, error, duration_ns),
@@ -77,7 +76,7 @@ DEFINE_EVENT(luo_file, luo_retrieve,
 	TP_PROTO(const char *session, u64 token, int error, u64 duration_ns),
 	TP_ARGS(session, token, error, duration_ns));
 
-/* What is done to all sessions at once. */
+/* Operations on all sessions at once. */
 DECLARE_EVENT_CLASS(luo_all,
 	TP_PROTO(u64 sessions, int error, u64 duration_ns),
 	TP_ARGS(sessions, error, duration_ns),

@@ -2,12 +2,13 @@
 
 //! Kexec HandOver (KHO): memory that outlives the kernel.
 //!
-//! A kernel preserves memory and names the roots of it, called subtrees; the kernel that it boots by
-//! kexec finds the subtrees by name, and gets or gives back the memory behind them.
+//! A kernel preserves memory and names the roots of it, called subtrees; the kernel that it boots
+//! by kexec finds the subtrees by name, and restores or frees the memory behind them.
 //!
 //! - [`Preserved`] is memory for the next kernel.
-//! - [`Incoming`] is memory from the last one. What it holds comes from another kernel, so it is to
-//!   be believed no more than what comes from a user.
+//! - [`Incoming`] is memory from the previous kernel. Its content comes from another kernel, so it
+//!   deserves no more trust than data from userspace.
+//! - [`read`] copies preserved memory, of any owner.
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 //!
@@ -35,14 +36,14 @@ pub fn is_enabled() -> bool {
     unsafe { bindings::kho_is_enabled() }
 }
 
-/// Zeroed memory that the next kernel will find where it is.
+/// Zeroed memory that the next kernel finds at the same address.
 ///
-/// It is given back when this is dropped; [`Preserved::keep`] leaves it to the next kernel for good.
+/// It is freed when this is dropped; [`Preserved::keep`] leaves it to the next kernel for good.
 ///
 /// # Invariants
 ///
 /// - `memory` was returned by `kho_alloc_preserve` for at least `size` bytes, and is owned.
-/// - Nobody else writes to these bytes.
+/// - Only this value gives access to these bytes.
 ///
 /// # Examples
 ///
@@ -71,7 +72,7 @@ unsafe impl Sync for Preserved {}
 impl Preserved {
     /// Allocates and preserves `size` bytes, physically contiguous and aligned to a page.
     ///
-    /// KHO takes nothing before its own initcall, which is that of file systems, and warns then.
+    /// It fails with a warning before KHO's own initcall, which is that of file systems.
     ///
     /// # Errors
     ///
@@ -80,7 +81,8 @@ impl Preserved {
         // SAFETY: The function has no requirements as to its argument.
         let memory = from_err_ptr(unsafe { bindings::kho_alloc_preserve(size) })?;
         let memory = NonNull::new(memory.cast()).ok_or(ENOMEM)?;
-        // INVARIANT: Just allocated, so it is owned, and nobody else knows of it.
+        // INVARIANT: The memory was just allocated, so it is owned, and its address is known here
+        // alone.
         Ok(Self { memory, size })
     }
 
@@ -88,7 +90,7 @@ impl Preserved {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: By the type invariants there are that many bytes, initialised (zeroed, then
-        // written to by us), and nobody writes to them while `self` is borrowed.
+        // written through `bytes_mut`), and they do not change while `self` is borrowed.
         unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.size) }
     }
 
@@ -99,11 +101,18 @@ impl Preserved {
         unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.size) }
     }
 
-    /// Where the next kernel finds it.
+    /// The physical address, which is the same in the next kernel.
     #[inline]
     pub fn phys(&self) -> PhysAddr {
         // SAFETY: The memory comes from the page allocator, so it is in the direct map.
         unsafe { bindings::virt_to_phys(self.memory.as_ptr().cast()) }
+    }
+
+    /// The address in a form that a handler of files can hand over: see
+    /// [`crate::liveupdate::Data`].
+    #[inline]
+    pub fn address(&self) -> Address {
+        Address(self.phys())
     }
 
     /// Leaves the memory to the next kernel for good.
@@ -113,7 +122,7 @@ impl Preserved {
 
     /// Makes this memory the root of a subtree: the next kernel finds it by `name`.
     ///
-    /// It cannot be given back any more.
+    /// From then on it cannot be freed.
     ///
     /// # Errors
     ///
@@ -129,7 +138,15 @@ impl Preserved {
     }
 }
 
-/// Memory that the next kernel gets for sure: it is never given back, not even when this is dropped.
+impl Drop for Preserved {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the memory was allocated by `kho_alloc_preserve` and is
+        // owned, and no borrow of it is left.
+        unsafe { bindings::kho_unpreserve_free(self.memory.as_ptr().cast()) };
+    }
+}
+
+/// Memory that the next kernel gets in any case: it is never freed, not even when this is dropped.
 pub struct Kept(ManuallyDrop<Preserved>);
 
 impl Kept {
@@ -145,44 +162,48 @@ impl Kept {
         self.0.bytes_mut()
     }
 
-    /// Where the next kernel finds it.
+    /// The physical address, which is the same in the next kernel.
     #[inline]
     pub fn phys(&self) -> PhysAddr {
         self.0.phys()
     }
 }
 
-impl Drop for Preserved {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants the memory was allocated by `kho_alloc_preserve` and is
-        // owned, so nobody uses it any more.
-        unsafe { bindings::kho_unpreserve_free(self.memory.as_ptr().cast()) };
+/// The address of [`Preserved`] memory, of which the next kernel makes [`Incoming`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(PhysAddr);
+
+impl Address {
+    /// An address as a number from the previous kernel; it may be anything.
+    #[inline]
+    pub const fn from_phys(phys: PhysAddr) -> Self {
+        Self(phys)
+    }
+
+    /// The physical address.
+    #[inline]
+    pub const fn phys(self) -> PhysAddr {
+        self.0
     }
 }
 
-/// Memory that the last kernel preserved.
+/// Memory that the previous kernel preserved, and that is owned here.
 ///
-/// Dropping this does nothing: state that cannot be used is left as it is. [`Incoming::free`] gives
-/// the memory to the page allocator.
+/// Nothing happens when this is dropped: state that cannot be used stays as it is.
+/// [`Incoming::free`] gives the memory to the page allocator.
 ///
 /// # Invariants
 ///
-/// - `memory` is in the direct map, begins a page, and KHO has reserved it in this kernel: at least
-///   `size` bytes, all within one preservation of the last kernel.
-/// - Nobody else frees it, and nobody writes to it.
+/// - KHO has reserved the memory from `phys` on in this kernel: at least `size` bytes, all within
+///   one preservation of the previous kernel.
+/// - Only this value restores or frees it.
 pub struct Incoming {
-    memory: NonNull<u8>,
+    phys: PhysAddr,
     size: usize,
 }
 
-// SAFETY: The memory is owned and is not bound to a thread.
-unsafe impl Send for Incoming {}
-
-// SAFETY: Through a shared reference the memory can only be read.
-unsafe impl Sync for Incoming {}
-
 impl Incoming {
-    /// Finds the subtree `name`, if the last kernel left one of at least `size` bytes.
+    /// Finds the subtree `name`, if the previous kernel left one of at least `size` bytes.
     ///
     /// # Errors
     ///
@@ -191,8 +212,7 @@ impl Incoming {
     ///
     /// # Safety
     ///
-    /// As for [`Incoming::at`]: whoever else finds the subtree must not write to it, nor free it
-    /// before this.
+    /// As for [`Incoming::at`].
     pub unsafe fn subtree(name: &CStr, size: usize) -> Result<Self> {
         let (mut phys, mut found) = (0, 0);
         // SAFETY: `name` is NUL-terminated, and both pointers are valid for writes.
@@ -203,49 +223,108 @@ impl Incoming {
             return Err(EINVAL);
         }
         // SAFETY: The caller promises it.
-        unsafe { Self::at(phys, size) }.ok_or(EINVAL)
+        let incoming = unsafe { Self::at(phys) }.ok_or(EINVAL)?;
+        if incoming.size < size {
+            return Err(EINVAL);
+        }
+        Ok(incoming)
     }
 
-    /// The memory at `phys`, if it was preserved as one piece of at least `size` bytes.
+    /// The memory at `phys`, if it was preserved and neither restored nor freed since.
     ///
-    /// `phys` may be anything: what was not handed over is refused.
+    /// `phys` may be anything: an address that was not handed over is refused.
     ///
     /// # Safety
     ///
-    /// Whoever else learns of the address must not write to the memory, nor free it before this.
-    pub unsafe fn at(phys: PhysAddr, size: usize) -> Option<Self> {
-        // SAFETY: The helper takes any address.
-        let order = unsafe { bindings::kho_preserved_order(phys) };
-        let pages = 1_usize.checked_shl(order.try_into().ok()?)?;
-        if size == 0 || size > pages.checked_mul(PAGE_SIZE)? {
-            return None;
-        }
-        // SAFETY: The memory was preserved, so it is memory, and in the direct map.
-        let memory = unsafe { bindings::phys_to_virt(phys) };
-        // INVARIANT: KHO says that these pages were preserved as one piece; the caller promises the
-        // rest.
-        Some(Self {
-            memory: NonNull::new(memory.cast())?,
-            size,
-        })
+    /// The caller must own the memory: other code may read it by [`read`] until it is freed, but
+    /// must not restore or free it.
+    pub unsafe fn at(phys: PhysAddr) -> Option<Self> {
+        // INVARIANT: KHO says that these bytes were preserved as one piece; the caller promises
+        // that they are owned.
+        preserved_size(phys).map(|size| Self { phys, size })
     }
 
-    /// What the last kernel left; it may be anything.
+    /// Bytes in it: the size of the preservation.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: By the type invariants there are that many bytes, and nobody writes to them.
-        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.size) }
+    pub fn size(&self) -> usize {
+        self.size
     }
 
-    /// Where it is.
+    /// The physical address.
+    #[inline]
     pub fn phys(&self) -> PhysAddr {
-        // SAFETY: By the type invariants the memory is in the direct map.
-        unsafe { bindings::virt_to_phys(self.memory.as_ptr().cast()) }
+        self.phys
+    }
+
+    /// Copies the bytes from `offset` on; they may be anything.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there are not so many bytes.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result {
+        let end = offset.checked_add(bytes.len()).ok_or(EINVAL)?;
+        if end > self.size {
+            return Err(EINVAL);
+        }
+        copy(self.phys + offset as PhysAddr, bytes)
     }
 
     /// Gives the memory to the page allocator.
     pub fn free(self) {
-        // SAFETY: By the type invariants KHO has reserved the memory, and nobody else frees it.
-        unsafe { bindings::kho_restore_free(self.memory.as_ptr().cast()) };
+        // SAFETY: By the type invariants the memory is preserved, so it is in the direct map.
+        let memory = unsafe { bindings::phys_to_virt(self.phys) };
+        // SAFETY: By the type invariants KHO has reserved the memory, and it is owned.
+        unsafe { bindings::kho_restore_free(memory) };
     }
+}
+
+/// Copies memory that the previous kernel preserved as one piece of at least that many bytes, and
+/// that was neither restored nor freed since.
+///
+/// The memory may belong to another subsystem, which may write to it meanwhile, so the copy may be
+/// anything. `phys` may be anything too.
+///
+/// # Errors
+///
+/// `ENOENT` if no such memory was preserved there, `EFAULT` if it has just gone.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::kho;
+///
+/// // An address within a page is none.
+/// assert_eq!(kho::read(0x1001, &mut [0; 8]), Err(ENOENT));
+/// ```
+pub fn read(phys: PhysAddr, bytes: &mut [u8]) -> Result {
+    match preserved_size(phys) {
+        Some(size) if bytes.len() <= size => copy(phys, bytes),
+        _ => Err(ENOENT),
+    }
+}
+
+/// Copies from the direct map.
+fn copy(phys: PhysAddr, bytes: &mut [u8]) -> Result {
+    // SAFETY: The function only computes an address.
+    let from = unsafe { bindings::phys_to_virt(phys) };
+    // SAFETY:
+    // - `bytes` can be written to for its whole length.
+    // - The function takes any source: it is read by instructions whose faults are handled, and the
+    //   compiler assumes nothing about its content, which may change.
+    let failed =
+        unsafe { bindings::copy_from_kernel_nofault(bytes.as_mut_ptr().cast(), from, bytes.len()) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
+/// The size of the memory that the previous kernel preserved at `phys` as one piece, if it was
+/// neither restored nor freed since.
+fn preserved_size(phys: PhysAddr) -> Option<usize> {
+    // SAFETY: The function takes any address.
+    let order = unsafe { bindings::kho_preserved_order(phys) };
+    let pages = 1_usize.checked_shl(order.try_into().ok()?)?;
+    pages.checked_mul(PAGE_SIZE)
 }

@@ -2,14 +2,14 @@
 
 //! Live update: files and state that outlive the kernel.
 //!
-//! The Live Update Orchestrator (LUO) asks handlers of files to save what they are responsible for
-//! before a kexec, and to restore it in the next kernel.
+//! The Live Update Orchestrator (LUO) asks handlers of files to save the state of files before a
+//! kexec, and to restore it in the next kernel.
 //!
-//! - [`FileHandler`] is for those who know how to preserve files of some kind.
-//! - [`FileLifecycleBound`] is for state that several files have in common.
+//! - A [`FileHandler`] preserves files of some kind.
+//! - [`FileLifecycleBound`] state (FLB) is shared by several files.
 //!
-//! What is handed over is a number, usually the physical address of memory that was preserved by
-//! [`crate::kho`].
+//! A handler or an FLB hands over one number ([`Data`]), usually the physical address of memory
+//! that was preserved by [`crate::kho`].
 //!
 //! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
 //!
@@ -21,9 +21,11 @@ use crate::{
     prelude::*, //
 };
 
+mod data;
 mod file;
 mod flb;
 
+pub use data::Data;
 pub use file::{
     FileHandler,
     Handler,
@@ -34,8 +36,8 @@ pub use flb::{
     FileLifecycleBound,
     Flb,
     FlbRegistration,
-    IncomingObject,
-    OutgoingObject, //
+    IncomingFlb,
+    OutgoingFlb, //
 };
 
 /// Whether live updates are possible (`liveupdate=on`).

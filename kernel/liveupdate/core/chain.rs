@@ -3,44 +3,55 @@
 //! Chains of blocks: each is a page with a [`BlockHeader`] and entries of one type.
 //!
 //! A chain is written into pages that are there already ([`Layout`], [`write()`]), and read by
-//! [`Blocks`], which believes nothing of what it reads.
+//! [`Blocks`], which trusts nothing that it reads.
 
 use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::wire::{BlockHeader, Damage};
+use crate::{
+    damage::Damage,
+    wire::BlockHeader, //
+};
 
 /// Blocks of a chain that readers accept; `KHO_MAX_BLOCKS` of Linux 7.3.
 pub const MAX_BLOCKS: usize = 10_000;
 
-/// What an entry must be: plain data, aligned like the header.
+/// The type of an entry: plain data, aligned like the header.
 pub trait Entry: FromBytes + IntoBytes + Immutable + KnownLayout {}
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Entry for T {}
 
-/// Memory that was handed over.
+/// Memory that the previous kernel has preserved.
+///
+/// Its content is copied before it is looked at: an address from a handover may be that of memory
+/// which another subsystem owns and changes.
 pub trait Memory {
-    /// The block at a physical address, or `None` if there is none that was handed over.
-    fn block(&self, address: u64) -> Option<&[u8]>;
+    /// Copies the block at a physical address, which is as long as `block`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPreserved`] if no such block was preserved there.
+    fn read(&self, address: u64, block: &mut [u64]) -> Result<(), NotPreserved>;
 
-    /// Size of a block in bytes, and its alignment.
-    fn block_size(&self) -> usize;
-
-    /// All of the block at a physical address that is not trusted.
+    /// Copies the block at an address that is not trusted.
     ///
     /// # Errors
     ///
     /// [`Damage::Address`] if no block begins there.
-    fn whole_block(&self, address: u64) -> Result<&[u8], Damage> {
-        let size = self.block_size();
-        let is_aligned = u64::try_from(size).is_ok_and(|size| address.checked_rem(size) == Some(0));
-        let bytes = is_aligned.then(|| self.block(address)).flatten();
-        bytes
-            .and_then(|bytes| bytes.get(..size))
-            .ok_or(Damage::Address(address))
+    fn read_block(&self, address: u64, block: &mut [u64]) -> Result<(), Damage> {
+        let size = u64::try_from(size_of_val(block)).unwrap_or(0);
+        if address.checked_rem(size) != Some(0) {
+            return Err(Damage::Address(address));
+        }
+        self.read(address, block)
+            .map_err(|NotPreserved| Damage::Address(address))
     }
 }
+
+/// The previous kernel has not preserved memory at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotPreserved;
 
 /// How entries of a type are laid out over blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +109,7 @@ impl Layout {
     }
 }
 
-/// The block is too small for what is to be written.
+/// The block has no room for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -109,21 +120,34 @@ pub fn write_header(block: &mut [u8], header: BlockHeader) -> Result<(), Full> {
 }
 
 /// Writes entry number `index` of a block.
-pub fn write<T: Entry>(block: &mut [u8], index: usize, entry: &T) -> Result<(), Full> {
+pub fn write<T: Entry>(block: &mut [u8], index: usize, entry: T) -> Result<(), Full> {
+    *entry_mut(block, index)? = entry;
+    Ok(())
+}
+
+/// Entry number `index` of a block, to be written to.
+///
+/// # Errors
+///
+/// [`Full`] if the block ends before it, or is not aligned.
+#[inline]
+pub fn entry_mut<T: Entry>(block: &mut [u8], index: usize) -> Result<&mut T, Full> {
     let at = index
         .checked_mul(size_of::<T>())
         .and_then(|at| at.checked_add(size_of::<BlockHeader>()));
     let room = at.and_then(|at| block.get_mut(at..)).ok_or(Full)?;
-    entry.write_to_prefix(room).map_err(|_| Full)
+    T::mut_from_prefix(room)
+        .map(|(entry, _)| entry)
+        .map_err(|_| Full)
 }
 
 /// A block that was read.
 #[derive(Clone, Copy, Debug)]
-pub struct Block<'m, T> {
+pub struct Block<'b, T> {
     /// Its physical address.
     pub address: u64,
-    /// Its entries, one at least.
-    pub entries: &'m [T],
+    /// Its entries; none only in the last block of a chain.
+    pub entries: &'b [T],
 }
 
 /// Reads a chain block by block.
@@ -133,11 +157,11 @@ pub struct Blocks<'m, M, T> {
     memory: &'m M,
     next: u64,
     seen: usize,
-    /// Brent's algorithm: the walk is compared with a block that it was at earlier, which is moved
-    /// up whenever the walk has come twice as far.
+    /// Brent's algorithm: each address is compared with an earlier one, which is replaced whenever
+    /// the walk has become twice as long.
     tortoise: u64,
     move_up_at: usize,
-    entries: PhantomData<&'m T>,
+    entries: PhantomData<T>,
 }
 
 impl<'m, M: Memory, T: Entry> Blocks<'m, M, T> {
@@ -153,7 +177,19 @@ impl<'m, M: Memory, T: Entry> Blocks<'m, M, T> {
         }
     }
 
-    fn read(&mut self) -> Result<Block<'m, T>, Damage> {
+    /// Copies the next block into `buffer`, which is as long as a block; `None` at the end.
+    pub fn next<'b>(&mut self, buffer: &'b mut [u64]) -> Option<Result<Block<'b, T>, Damage>> {
+        if self.next == 0 {
+            return None;
+        }
+        let block = self.read(buffer);
+        if block.is_err() {
+            self.next = 0;
+        }
+        Some(block)
+    }
+
+    fn read<'b>(&mut self, buffer: &'b mut [u64]) -> Result<Block<'b, T>, Damage> {
         let address = self.next;
         if address == self.tortoise {
             return Err(Damage::Cycle(address));
@@ -167,33 +203,22 @@ impl<'m, M: Memory, T: Entry> Blocks<'m, M, T> {
             self.move_up_at = self.move_up_at.saturating_mul(2);
         }
 
-        let size = self.memory.block_size();
-        let bytes = self.memory.whole_block(address)?;
+        self.memory.read_block(address, buffer)?;
+        let bytes = buffer.as_bytes();
+        let capacity = Layout::of::<T>(bytes.len()).per_block();
         let (header, room) =
             BlockHeader::ref_from_prefix(bytes).map_err(|_| Damage::Address(address))?;
-        let count = usize::try_from(header.count).map_err(|_| Damage::Count(header.count))?;
-        if count == 0 || count > Layout::of::<T>(size).per_block() {
-            return Err(Damage::Count(header.count));
+        let damage = Damage::Count(header.count);
+        let count = usize::try_from(header.count).map_err(|_| damage)?;
+        // Linux 7.3 makes room before it finds out that there is nothing to add, and so may leave a
+        // last block without entries.
+        let is_empty = count == 0 && header.next != 0;
+        if is_empty || count > capacity {
+            return Err(damage);
         }
-        let (entries, _) = <[T]>::ref_from_prefix_with_elems(room, count)
-            .map_err(|_| Damage::Count(header.count))?;
+        let (entries, _) = <[T]>::ref_from_prefix_with_elems(room, count).map_err(|_| damage)?;
         self.next = header.next;
         Ok(Block { address, entries })
-    }
-}
-
-impl<'m, M: Memory, T: Entry> Iterator for Blocks<'m, M, T> {
-    type Item = Result<Block<'m, T>, Damage>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.next == 0 {
-            return None;
-        }
-        let block = self.read();
-        if block.is_err() {
-            self.next = 0;
-        }
-        Some(block)
     }
 }
 
@@ -224,8 +249,8 @@ mod tests {
             write_header(&mut [0; 8], BlockHeader { next: 0, count: 0 }),
             Err(Full)
         );
-        assert_eq!(write(&mut [0; 24], 1, &0_u64), Err(Full));
-        assert_eq!(write(&mut [0; 24], usize::MAX, &0_u64), Err(Full));
+        assert_eq!(write(&mut [0; 24], 1, [0_u8; 8]), Err(Full));
+        assert_eq!(write(&mut [0; 24], usize::MAX, [0_u8; 8]), Err(Full));
     }
 }
 

@@ -2,9 +2,9 @@
 
 //! Extensible commands: a structure whose first word is its size, and which may grow on both sides.
 //!
-//! The rules are those of fwctl and iommufd. A caller may know a shorter structure than this kernel:
-//! what it does not know is taken as zero. It may know a longer one: what this kernel does not know
-//! must be zero, or the caller wants something that it would not get.
+//! The rules are those of fwctl and iommufd. A caller may know a shorter structure than this
+//! kernel: what it does not know is taken as zero. It may know a longer one: what this kernel does
+//! not know must be zero, or the caller wants something that it would not get.
 
 /// Bytes of the size word that every command begins with.
 pub const SIZE_WORD: usize = size_of::<u32>();
@@ -18,7 +18,7 @@ pub struct Extent {
     pub beyond: usize,
 }
 
-/// The caller's structure ends before what the command cannot do without.
+/// The caller's structure ends before the last mandatory field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooShort;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a last kernel has left, in memory of a host, for tests.
+//! The handover of a previous kernel, in memory of a host, for tests.
 
 use std::{
     collections::BTreeMap,
@@ -15,23 +15,27 @@ use crate::{
         self,
         Entry,
         Layout,
-        Memory, //
+        Memory,
+        NotPreserved, //
     },
     wire::BlockHeader, //
 };
 
-/// Pages of `SIZE` bytes by address, each aligned like a page would be.
+/// Pages of `SIZE` bytes by address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pages<const SIZE: usize>(pub(crate) BTreeMap<u64, Vec<u64>>);
 
 impl<const SIZE: usize> Memory for Pages<SIZE> {
-    fn block(&self, address: u64) -> Option<&[u8]> {
-        self.0.get(&address).map(|words| words.as_bytes())
+    fn read(&self, address: u64, block: &mut [u64]) -> Result<(), NotPreserved> {
+        let page = self.0.get(&address).ok_or(NotPreserved)?;
+        block.copy_from_slice(page);
+        Ok(())
     }
+}
 
-    fn block_size(&self) -> usize {
-        SIZE
-    }
+/// Room for a block of `SIZE` bytes.
+pub(crate) fn buffer<const SIZE: usize>() -> Vec<u64> {
+    vec![0; SIZE / 8]
 }
 
 impl<const SIZE: usize> Pages<SIZE> {
@@ -42,7 +46,7 @@ impl<const SIZE: usize> Pages<SIZE> {
     }
 
     /// Writes a chain of these entries into pages that follow each other from `head`.
-    pub(crate) fn chain<T: Entry>(&mut self, head: u64, entries: &[T]) {
+    pub(crate) fn chain<T: Entry + Copy>(&mut self, head: u64, entries: &[T]) {
         let per_block = Layout::of::<T>(SIZE).per_block();
         let blocks: Vec<_> = entries.chunks(per_block).collect();
         for (at, block) in blocks.iter().enumerate() {
@@ -56,7 +60,7 @@ impl<const SIZE: usize> Pages<SIZE> {
             let count = block.len() as u64;
             chain::write_header(page, BlockHeader { next, count }).unwrap();
             for (index, entry) in block.iter().enumerate() {
-                chain::write(page, index, entry).unwrap();
+                chain::write(page, index, *entry).unwrap();
             }
         }
     }

@@ -6,14 +6,16 @@
 //! same files are compiled by Kbuild and by cargo, so that their tests run as KUnit in a kernel and
 //! under `cargo test`, Miri and fuzzers on a host.
 //!
-//! - [`wire`]: what crosses the kexec, bit for bit.
+//! Modules import only those above them in this list:
+//!
+//! - [`damage`]: why a handover cannot be used.
+//! - [`name`]: names of sessions, handlers and file-lifecycle-bound state (FLB).
+//! - [`token`]: the names of files, and how files are found by them.
+//! - [`wire`]: the format of the handover, bit for bit.
 //! - [`chain`]: chains of blocks, read without trust and written without allocation.
-//! - [`handover`]: the whole of it, read without trust.
-//! - [`name`]: names of sessions, handlers and file-lifecycle-bound objects.
-//! - [`lifecycle`]: what has become of an incoming file.
-//! - [`rollback`]: all steps or none, undone in reverse.
-//! - [`refs`]: who is first and who is last.
-//! - [`index`]: finding files by token.
+//! - [`handover`]: the whole handover, read without trust.
+//! - [`refs`]: which user is the first and which the last.
+//! - [`lifecycle`]: the state of a retrieval.
 //! - [`command`]: how much of an extensible command is read, checked and answered.
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
@@ -24,6 +26,7 @@ extern crate std;
 
 pub mod chain;
 pub mod command;
+pub mod damage;
 pub mod handover;
 #[cfg(test)]
 #[expect(
@@ -31,9 +34,8 @@ pub mod handover;
     reason = "small numbers, and a test may panic"
 )]
 mod host_pages;
-pub mod index;
 pub mod lifecycle;
 pub mod name;
 pub mod refs;
-pub mod rollback;
+pub mod token;
 pub mod wire;

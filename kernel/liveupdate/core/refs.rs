@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who is first and who is last.
+//! Which user is the first and which the last.
 
 /// Counts users of something that the first one makes and the last one removes.
 ///
-/// Whoever holds one must be counted exactly once; then neither end can be missed or met twice.
+/// Each holder is counted exactly once; then neither end can be missed or met twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refs(u64);
 
-/// What a user who leaves is to the others.
+/// Whether a user who leaves is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// Others stay.
+    /// Other users stay.
     Others,
-    /// Nobody stays: what was made must be removed.
-    Nobody,
-    /// Nobody was there: a user has left twice.
+    /// No user stays: the thing must be removed.
+    Last,
+    /// There was no user: one has left twice.
     TooOften,
 }
 
@@ -38,7 +38,8 @@ impl Refs {
         self.0 == 0
     }
 
-    /// A user comes. The first one makes the thing with `make`; if that fails, it has not come.
+    /// Counts one user more. The first one makes the thing with `make`; if that fails, the user is
+    /// not counted.
     pub fn enter<E>(&mut self, make: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         if self.is_unused() {
             make()?;
@@ -47,14 +48,14 @@ impl Refs {
         Ok(())
     }
 
-    /// A user leaves.
+    /// Counts one user less.
     #[inline]
     pub fn leave(&mut self) -> Left {
         match self.0 {
             0 => Left::TooOften,
             1 => {
                 self.0 = 0;
-                Left::Nobody
+                Left::Last
             }
             count => {
                 self.0 = count.saturating_sub(1);
@@ -83,13 +84,13 @@ mod tests {
         assert_eq!((made, refs.count()), (1, 3));
         assert_eq!(refs.leave(), Left::Others);
         assert_eq!(refs.leave(), Left::Others);
-        assert_eq!(refs.leave(), Left::Nobody);
+        assert_eq!(refs.leave(), Left::Last);
         assert_eq!(refs.leave(), Left::TooOften);
         assert!(refs.is_unused());
     }
 
     #[test]
-    fn who_cannot_make_it_has_not_come() {
+    fn a_user_that_cannot_make_it_is_not_counted() {
         let mut refs = Refs::default();
         assert_eq!(refs.enter(|| Err(5)), Err(5));
         assert!(refs.is_unused());

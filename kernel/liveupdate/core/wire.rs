@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What crosses the kexec.
+//! The format of the handover.
 //!
-//! Bit-compatible with Linux 7.3: `include/linux/kho/abi/{luo,block}.h`. All numbers are in the byte
-//! order of the machine, which a kexec does not change. Addresses are physical; 0 stands for none.
+//! Bit-compatible with Linux 7.3: `include/linux/kho/abi/{luo,block}.h`. All numbers are in the
+//! byte order of the machine, which a kexec does not change. Addresses are physical; 0 stands for
+//! none.
 
-use core::{ffi::CStr, fmt};
+use core::ffi::CStr;
 
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::name::{Compatible, SessionName};
+use crate::{
+    damage::Damage,
+    name::{Compatible, SessionName},
+};
 
 /// Name of the KHO subtree that holds a [`LuoSer`].
 pub const SUBTREE: &CStr = c"LUO";
@@ -23,7 +27,7 @@ pub const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";
 pub struct LuoSer {
     /// The format: [`COMPATIBLE`].
     pub compatible: [u8; 8],
-    /// How many live updates there were, this one included.
+    /// Number of live updates so far, this one included.
     pub liveupdate_num: u64,
     /// First block of the chain of [`SessionSer`].
     pub sessions: u64,
@@ -37,7 +41,7 @@ pub struct LuoSer {
 pub struct BlockHeader {
     /// The next block.
     pub next: u64,
-    /// Entries in this block, one at least.
+    /// Entries in this block; none only in the last block of a chain.
     pub count: u64,
 }
 
@@ -59,13 +63,13 @@ pub struct SessionSer {
 pub struct FileSer {
     /// NUL-terminated name of the handler.
     pub compatible: [u8; Compatible::SIZE],
-    /// What the handler wants to get back; opaque.
+    /// A number of the handler; opaque.
     pub data: u64,
     /// The token under which the file was preserved.
     pub token: u64,
 }
 
-/// The head of the page of file-lifecycle-bound objects.
+/// The head of the page of FLB entries.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct FlbHeaderSer {
@@ -75,20 +79,20 @@ pub struct FlbHeaderSer {
     pub count: u64,
 }
 
-/// A file-lifecycle-bound object.
+/// File-lifecycle-bound state (FLB).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct FlbSer {
-    /// NUL-terminated name of the object.
+    /// NUL-terminated name of the FLB.
     pub name: [u8; Compatible::SIZE],
-    /// What the object's owner wants to get back; opaque.
+    /// A number of the FLB's owner; opaque.
     pub data: u64,
     /// Files that depend on it.
     pub count: u64,
 }
 
 impl FlbHeaderSer {
-    /// The head of a page with `count` objects.
+    /// The head of a page with `count` FLB entries.
     pub const fn new(count: u64) -> Self {
         Self { pages: 1, count }
     }
@@ -102,62 +106,6 @@ const _: () = {
     assert!(size_of::<FlbHeaderSer>() == 16);
     assert!(size_of::<FlbSer>() == 64);
 };
-
-/// Why handed-over data cannot be used.
-///
-/// It comes from another kernel, so nothing about it is taken for granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
-    /// The format is not [`COMPATIBLE`].
-    Format([u8; 8]),
-    /// An address is not that of a block: not aligned, or outside of the memory handed over.
-    Address(u64),
-    /// A block says that it has this many entries, which is none or more than fit.
-    Count(u64),
-    /// The objects take this many pages, and not one.
-    Pages(u64),
-    /// A chain comes back to a block that it has been to.
-    Cycle(u64),
-    /// A chain has more blocks than any kernel writes.
-    Length,
-    /// A name has no end, or nothing before it.
-    Name,
-    /// Two things have the same name or token.
-    Duplicate,
-    /// A set of files has another number of files than it says.
-    Files {
-        /// What it says.
-        said: u64,
-        /// What it has.
-        found: u64,
-    },
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(format) => {
-                // The NULs that fill it up say nothing.
-                let end = format
-                    .iter()
-                    .rposition(|byte| *byte != 0)
-                    .map_or(0, |last| last.saturating_add(1));
-                let text = format.get(..end).unwrap_or_default();
-                write!(f, "unknown format '{}'", text.escape_ascii())
-            }
-            Self::Address(address) => write!(f, "nothing was handed over at {address:#x}"),
-            Self::Count(count) => write!(f, "a block says it has {count} entries"),
-            Self::Pages(pages) => write!(f, "the objects take {pages} pages, not one"),
-            Self::Cycle(address) => write!(f, "the block at {address:#x} is met twice"),
-            Self::Length => f.write_str("a chain has too many blocks"),
-            Self::Name => f.write_str("a name is empty or has no end"),
-            Self::Duplicate => f.write_str("a name or token is there twice"),
-            Self::Files { said, found } => {
-                write!(f, "{found} files where there should be {said}")
-            }
-        }
-    }
-}
 
 impl LuoSer {
     /// An empty handover that will be live update `number`.

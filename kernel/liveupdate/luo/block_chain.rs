@@ -19,9 +19,9 @@ use luo_core::{
     wire::BlockHeader, //
 };
 
-/// Blocks that are preserved already, and filled when the kernel is left.
+/// Blocks that are preserved before they are needed, and filled by `reboot(2)`.
 ///
-/// Room is made while there is time; writing needs none and cannot fail for lack of memory.
+/// Room is made by commands; writing allocates nothing and cannot fail for lack of memory.
 pub(crate) struct BlockChain<T> {
     blocks: KVVec<kho::Preserved>,
     entry: PhantomData<T>,
@@ -42,7 +42,8 @@ impl<T: Entry> BlockChain<T> {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if no reader would accept so many, `ENOMEM`. The room is what it was then, or larger.
+    /// `ENOSPC` if no reader would accept so many, `ENOMEM`. The chain has at least the room that
+    /// it had before.
     pub(crate) fn grow(&mut self, count: usize) -> Result {
         let blocks = Self::LAYOUT.blocks_for(count);
         if blocks > MAX_BLOCKS {
@@ -55,20 +56,20 @@ impl<T: Entry> BlockChain<T> {
         Ok(())
     }
 
-    /// Gives back what `count` entries do not need.
+    /// Frees the blocks that `count` entries do not need.
     pub(crate) fn shrink(&mut self, count: usize) {
         self.blocks.truncate(Self::LAYOUT.blocks_for(count));
     }
 
-    /// Writes entry number `nth`.
+    /// Entry number `nth`, to be written to.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if there is no room for it.
-    pub(crate) fn write(&mut self, nth: usize, entry: &T) -> Result {
+    pub(crate) fn entry_mut(&mut self, nth: usize) -> Result<&mut T> {
         let place = Self::LAYOUT.place(nth).ok_or(ENOSPC)?;
         let block = self.blocks.get_mut(place.block).ok_or(ENOSPC)?;
-        chain::write(block.bytes_mut(), place.index, entry).map_err(|_| ENOSPC)
+        chain::entry_mut(block.bytes_mut(), place.index).map_err(|_| ENOSPC)
     }
 
     /// Links the blocks of the first `count` entries, and returns the address of the first, or 0.
@@ -98,7 +99,7 @@ impl<T: Entry> BlockChain<T> {
         Ok(next)
     }
 
-    /// Forgets what was written.
+    /// Wipes all entries.
     pub(crate) fn wipe(&mut self) {
         for block in self.blocks.iter_mut() {
             block.bytes_mut().fill(0);

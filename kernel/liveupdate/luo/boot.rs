@@ -1,44 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Boot parameters, and what is set up when.
+//! Boot parameters, the order of set-up, and the one static that leads to the state.
 
 use kernel::{
-    fmt, kho,
+    kho,
     prelude::*,
     str::{
         kstrtobool,
         CStr, //
     },
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SetOnce, //
     },
 };
-use luo_core::wire::{
-    Damage,
-    LuoSer,
-    SUBTREE, //
-};
-use zerocopy::FromBytes;
 
 use crate::{
-    debugfs, deserialize, device,
-    ffi::{
+    debugfs,
+    deserialize::{
         self,
-        memory::HandedOver, //
+        Found,
+        Unusable, //
     },
-    flb::IncomingFlbs,
-    registry::{
-        Incoming,
-        Outgoing, //
-    },
-    state::{
-        self,
-        State, //
-    },
+    device,
+    ffi,
+    registry::Outgoing,
+    state::State, //
 };
 
-/// `liveupdate=on`, until something says otherwise.
+static STATE: SetOnce<Pin<KBox<State>>> = SetOnce::new();
+
+/// `liveupdate=on`, and nothing has failed.
 static ENABLED: Atomic<bool> = Atomic::new(false);
 
 /// `liveupdate_restore=continue`.
@@ -49,16 +44,43 @@ pub(crate) fn is_enabled() -> bool {
     ENABLED.load(Relaxed)
 }
 
+/// The state of LUO.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if LUO is off.
+pub(crate) fn state() -> Result<&'static State> {
+    kept_state().and_then(|state| is_enabled().then_some(state).ok_or(EOPNOTSUPP))
+}
+
+/// The state of LUO, also if it was switched off because the handover for the next kernel could not
+/// be set up: FLBs of the previous kernel have users all the same.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if LUO is off.
+pub(crate) fn kept_state() -> Result<&'static State> {
+    STATE.as_ref().map(|state| &**state).ok_or(EOPNOTSUPP)
+}
+
+struct Luo;
+
+impl device::Root for Luo {
+    fn state() -> Result<&'static State> {
+        state()
+    }
+}
+
 /// `liveupdate=`: whether LUO is on; off by default.
-pub(crate) fn liveupdate_param(value: Option<&CStr>) -> Result {
-    ENABLED.store(kstrtobool(value.ok_or(EINVAL)?)?, Relaxed);
+pub(crate) fn liveupdate_param(value: &CStr) -> Result {
+    ENABLED.store(kstrtobool(value)?, Relaxed);
     Ok(())
 }
 
-/// `liveupdate_restore=`: whether to `panic`, which is the default, or to `continue` if what the
-/// last kernel has left cannot be used.
-pub(crate) fn liveupdate_restore_param(value: Option<&CStr>) -> Result {
-    let goes_on = match value.ok_or(EINVAL)?.to_bytes() {
+/// `liveupdate_restore=`: whether a handover that cannot be used is a `panic`, which is the
+/// default, or the kernel should `continue` without it.
+pub(crate) fn restore_param(value: &CStr) -> Result {
+    let goes_on = match value.to_bytes() {
         b"continue" => true,
         b"panic" => false,
         _ => return Err(EINVAL),
@@ -67,7 +89,7 @@ pub(crate) fn liveupdate_restore_param(value: Option<&CStr>) -> Result {
     Ok(())
 }
 
-/// Finds what the last kernel has left, before anybody registers.
+/// Finds the handover of the previous kernel, before handlers register.
 pub(crate) fn early_init() -> Result {
     if !kho::is_enabled() {
         if is_enabled() {
@@ -78,90 +100,57 @@ pub(crate) fn early_init() -> Result {
     if !is_enabled() {
         return Ok(());
     }
-    let state = match find() {
-        Ok(state) => state,
-        Err(why) if CONTINUE.load(Relaxed) => {
-            pr_err!("{why}; going on without it (liveupdate_restore=continue)\n");
-            State::new(0, Incoming::Damaged, IncomingFlbs::none())
+    let found = deserialize::find().unwrap_or_else(go_on_without);
+    let has_come = found.liveupdate_num > 0;
+    match State::new(found.liveupdate_num, found.incoming, found.flbs) {
+        Ok(state) => {
+            STATE.populate(state);
+            Ok(())
         }
-        Err(why) => ffi::panic(fmt!(
-            "{why}; boot with liveupdate_restore=continue to go on without it"
-        )),
+        // Subsystems would take it for a cold boot.
+        Err(error) if has_come => ffi::panic(fmt!("no room for the handover: {error:?}")),
+        Err(error) => off_if_failed(Err(error)),
+    }
+}
+
+/// Panics, or goes on if the command line says so.
+fn go_on_without(why: Unusable) -> Found {
+    let Unusable {
+        part,
+        failure,
+        liveupdate_num,
+    } = why;
+    if !CONTINUE.load(Relaxed) {
+        ffi::panic(fmt!(
+            "the {part} of the previous kernel cannot be used: {failure}; \
+             liveupdate_restore=continue boots without it"
+        ));
+    }
+    pr_err!(
+        "the {part} of the previous kernel cannot be used: {failure}; \
+         booting without it (liveupdate_restore=continue)\n"
+    );
+    if liveupdate_num.is_none() {
+        pr_warn!("the live update number is lost, and starts again at 1\n");
+    }
+    Found::damaged(liveupdate_num.unwrap_or(0))
+}
+
+/// Sets up the handover for the next kernel, and the device.
+pub(crate) fn late_init() -> Result {
+    let Ok(state) = state() else {
+        return Ok(());
     };
-    state.map(State::publish).inspect_err(|error| {
+    let outgoing = Outgoing::new(state.liveupdate_num.saturating_add(1));
+    let set_up = outgoing.and_then(|outgoing| state.set_outgoing(outgoing));
+    off_if_failed(set_up.and_then(|()| device::register::<Luo>()))?;
+    // LUO works without.
+    debugfs::register(state).inspect_err(|error| pr_warn!("no files in debugfs: {error:?}\n"))
+}
+
+fn off_if_failed(set_up: Result) -> Result {
+    set_up.inspect_err(|error| {
         pr_err!("cannot set up: {error:?}\n");
         ENABLED.store(false, Relaxed);
     })
-}
-
-/// Why the state of the last kernel cannot be used.
-enum Unusable {
-    Kho(Error),
-    Damaged(&'static str, Damage),
-    TooMuch(Error),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kho(error) => write!(f, "cannot find what the last kernel left: {error:?}"),
-            Self::Damaged(what, damage) => {
-                write!(
-                    f,
-                    "the {what} of the last kernel cannot be used: {}",
-                    damage
-                )
-            }
-            Self::TooMuch(error) => write!(f, "cannot read what the last kernel left: {error:?}"),
-        }
-    }
-}
-
-/// Makes the state from what the last kernel has left, if there was one.
-fn find() -> Result<Result<Pin<KBox<State>>>, Unusable> {
-    let (memory, found) = match HandedOver::take(SUBTREE, size_of::<LuoSer>()) {
-        Ok(found) => found,
-        Err(error) if error == ENOENT => {
-            return Ok(State::new(0, Incoming::nothing(), IncomingFlbs::none()));
-        }
-        Err(error) => return Err(Unusable::Kho(error)),
-    };
-    let (root, _) = LuoSer::read_from_prefix(found.bytes()).map_err(|_| Unusable::Kho(EINVAL))?;
-    root.check()
-        .map_err(|damage| Unusable::Damaged("root", damage))?;
-    let number = root.liveupdate_num;
-    pr_info!("Retrieved live update data, liveupdate number: {number}\n");
-
-    deserialize::check_sessions(&memory, root.sessions)
-        .map_err(|damage| Unusable::Damaged("sessions", damage))?;
-    let flbs = deserialize::flbs(&memory, root.flbs).map_err(|failure| match failure {
-        deserialize::Failure::Damaged(damage) => Unusable::Damaged("FLBs", damage),
-        deserialize::Failure::Other(error) => Unusable::TooMuch(error),
-    })?;
-    let incoming = Incoming::Unread {
-        memory,
-        root: found,
-    };
-    Ok(State::new(number, incoming, flbs))
-}
-
-/// Sets up what goes to the next kernel, and the device.
-pub(crate) fn late_init() -> Result {
-    if !is_enabled() {
-        return Ok(());
-    }
-    set_up_outgoing()
-        .and_then(|()| device::register())
-        .inspect_err(|error| {
-            pr_err!("cannot set up what goes to the next kernel: {error:?}\n");
-            ENABLED.store(false, Relaxed);
-        })?;
-    // LUO works without.
-    debugfs::register().inspect_err(|error| pr_warn!("no files in debugfs: {error:?}\n"))
-}
-
-fn set_up_outgoing() -> Result {
-    let state = state::get()?;
-    let outgoing = Outgoing::new(state.liveupdate_num.saturating_add(1))?;
-    state.set_outgoing(outgoing)
 }

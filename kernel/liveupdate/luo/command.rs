@@ -19,7 +19,7 @@ use luo_core::command::{
 pub(crate) struct Call<C> {
     at: UserPtr,
     extent: Extent,
-    /// What userspace wants, and what it gets.
+    /// The argument from userspace, and the answer to it.
     pub(crate) argument: C,
 }
 
@@ -28,17 +28,20 @@ impl<C: Command> Call<C> {
     ///
     /// # Errors
     ///
-    /// `EFAULT` if it cannot be read, `EINVAL` if it is too short, `E2BIG` if it wants something
-    /// that this kernel does not know.
+    /// `EFAULT` if it cannot be read, `EINVAL` if it is too short, `E2BIG` if a field that this
+    /// kernel does not know is not zero.
     pub(crate) fn read(arg: usize) -> Result<Self> {
         let at = UserPtr::from_addr(arg);
+        if let Some(call) = Self::read_at_once(at) {
+            return Ok(call);
+        }
         let size: u32 = UserSlice::new(at, SIZE_WORD).reader().read()?;
         let extent = Extent::of(size, C::MIN_SIZE, size_of::<C>()).map_err(|_| EINVAL)?;
 
         let mut argument = C::new_zeroed();
         let whole = extent.known.saturating_add(extent.beyond);
         UserSlice::new(at, whole).read_extensible(argument.as_mut_bytes())?;
-        // It may have changed since it was checked; what is written back is what was checked.
+        // The size may have changed since it was checked; the checked one is written back.
         let first = argument.as_mut_bytes().first_chunk_mut::<SIZE_WORD>();
         first
             .into_iter()
@@ -50,11 +53,33 @@ impl<C: Command> Call<C> {
         })
     }
 
-    /// Writes the answer: as much of it as userspace knows.
+    /// Reads a command as long as this kernel knows it, as most are.
+    fn read_at_once(at: UserPtr) -> Option<Self> {
+        let mut argument = C::new_zeroed();
+        let bytes = argument.as_mut_bytes();
+        let length = bytes.len();
+        UserSlice::new(at, length).reader().read_slice(bytes).ok()?;
+        let size = bytes.first_chunk().map(|size| u32::from_ne_bytes(*size))?;
+        if usize::try_from(size) != Ok(length) {
+            return None;
+        }
+        let extent = Extent {
+            known: length,
+            beyond: 0,
+        };
+        Some(Self {
+            at,
+            extent,
+            argument,
+        })
+    }
+
+    /// Writes the answer: as much of it as userspace knows. No lock and no pass may be held,
+    /// because userspace decides how long it takes.
     ///
     /// # Errors
     ///
-    /// `EFAULT`. Whatever the command has done must be undone then.
+    /// `EFAULT`. The command must have no effect then.
     pub(crate) fn reply(&self) -> Result {
         let known = self
             .argument

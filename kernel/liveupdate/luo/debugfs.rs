@@ -1,140 +1,88 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/debug/liveupdate`: which sessions there are, for root to read.
+//! `/sys/kernel/debug/liveupdate`: all sessions, for root to read.
 //!
-//! Each session is a line, and each of its files an indented one behind it:
-//!
-//! ```text
-//! session "vm-1" state=waiting files=1
-//!   file token=0x1 handler="memfd-v2" state=pending
-//! ```
-//!
-//! `/proc/PID/fdinfo` shows the same for the session that a file descriptor holds.
+//! The format is that of [`show`]. `/proc/PID/fdinfo` shows the same for the session of a
+//! descriptor.
 
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
+    debugfs::Dir,
     fmt,
-    kho,
-    prelude::*,
-    sync::SetOnce, //
+    prelude::*, //
 };
 use luo_core::{
     chain::Blocks,
-    name::{
-        Compatible,
-        SessionName, //
-    },
-    wire::{
-        Damage,
-        LuoSer,
-        SessionSer, //
-    }, //
+    name::SessionName,
+    wire::SessionSer, //
 };
 
-use zerocopy::FromBytes;
-
 use crate::{
-    ffi::memory::HandedOver,
-    file::Token,
+    descriptor::preserved,
+    failure::Failure,
+    ffi::memory::{
+        buffer,
+        HandedOver, //
+    },
     registry::{
         Incoming,
         Slot, //
     },
-    state, //
+    show,
+    state::State, //
 };
 
-/// The files, which stay for ever.
-static FILES: SetOnce<[Pin<KBox<File<()>>>; 2]> = SetOnce::new();
-
-/// Makes the files appear.
-pub(crate) fn register() -> Result {
+/// Makes the files appear, which stay for ever.
+pub(crate) fn register(state: &'static State) -> Result {
     let folder = Dir::new(c"liveupdate");
-    let outgoing = folder.read_callback_file(c"outgoing", (), &show_outgoing);
-    let outgoing = KBox::pin_init(outgoing, GFP_KERNEL)?;
-    let incoming = folder.read_callback_file(c"incoming", (), &show_incoming);
-    let incoming = KBox::pin_init(incoming, GFP_KERNEL)?;
-    FILES.populate([outgoing, incoming]);
+    let outgoing = folder.read_callback_file(c"outgoing", state, &show_outgoing);
+    core::mem::forget(KBox::pin_init(outgoing, GFP_KERNEL)?);
+    let incoming = folder.read_callback_file(c"incoming", state, &show_incoming);
+    core::mem::forget(KBox::pin_init(incoming, GFP_KERNEL)?);
     Ok(())
 }
 
 /// Sessions for the next kernel, in the order of creation.
-fn show_outgoing((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Ok(outgoing) = state::get().and_then(|state| state.outgoing()) else {
+fn show_outgoing(state: &&'static State, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Ok(outgoing) = state.outgoing() else {
         return Ok(());
     };
-    outgoing
-        .lock()
-        .sessions
-        .values()
-        .try_for_each(|session| session.show(f))
+    let Some(files) = preserved(state) else {
+        return writeln!(f, "reboot(2) has begun");
+    };
+    let outgoing = outgoing.lock();
+    let mut sessions = outgoing.sessions.values();
+    sessions.try_for_each(|listed| listed.session.show(f, files))
 }
 
-/// Sessions of the last kernel, by name once they are read.
-fn show_incoming((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Ok(state) = state::get() else {
-        return Ok(());
-    };
+/// Sessions of the previous kernel, by name once they are read.
+fn show_incoming(state: &&'static State, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &*state.incoming.read() {
-        Incoming::Unread { memory, root } => {
-            show_unread(f, memory, root).unwrap_or_else(|damage| writeln!(f, "damaged: {damage}"))
-        }
-        Incoming::Read(sessions) => sessions.values().try_for_each(|slot| match slot {
-            Slot::Waiting(session) => session.show(f, "waiting"),
-            Slot::Held(handle) => handle.show(f),
+        Incoming::Unread(handed_over) => show_unread(f, handed_over)
+            .unwrap_or_else(|failure| f.write_fmt(fmt!("damaged: {failure}\n"))),
+        Incoming::Read(table) => table.iter().try_for_each(|entry| match &entry.slot {
+            Slot::Waiting(session) => session.show(f, &entry.name, "waiting"),
+            Slot::Held(session) => session.show(f, &entry.name, "retrieved"),
+            Slot::Finished => Ok(()),
         }),
         Incoming::Damaged => writeln!(f, "damaged: see the kernel log"),
     }
 }
 
-/// Sessions as they were handed over: nobody has opened the device. Their files are not shown, since
-/// nobody has checked them yet.
+/// Sessions before the device is opened first. Their files are not shown: they are not checked yet.
 fn show_unread(
     f: &mut fmt::Formatter<'_>,
-    memory: &HandedOver,
-    root: &kho::Incoming,
-) -> Result<fmt::Result, Damage> {
-    let Ok((root, _)) = LuoSer::read_from_prefix(root.bytes()) else {
-        return Ok(Ok(()));
-    };
-    for block in Blocks::<_, SessionSer>::new(memory, root.sessions) {
+    handed_over: &HandedOver,
+) -> Result<fmt::Result, Failure> {
+    let mut buffer = buffer()?;
+    let head = handed_over.root().sessions;
+    let mut blocks = Blocks::<_, SessionSer>::new(handed_over, head);
+    while let Some(block) = blocks.next(&mut buffer) {
         for session in block?.entries {
             let name = SessionName::new(&session.name)?;
-            if let error @ Err(_) = show_session(f, &name, "unread", Some(session.count)) {
+            if let error @ Err(_) = show::session(f, &name, "unread", Some(session.count)) {
                 return Ok(error);
             }
         }
     }
     Ok(Ok(()))
-}
-
-/// The line of a session.
-pub(crate) fn show_session(
-    f: &mut fmt::Formatter<'_>,
-    name: &SessionName,
-    state: &str,
-    files: Option<u64>,
-) -> fmt::Result {
-    write!(f, "session \"{name}\" state={state}")?;
-    match files {
-        Some(files) => writeln!(f, " files={files}"),
-        // Nobody can look at them now.
-        None => writeln!(f),
-    }
-}
-
-/// The line of a file.
-pub(crate) fn show_file(
-    f: &mut fmt::Formatter<'_>,
-    token: Token,
-    handler: &[u8; Compatible::SIZE],
-    state: impl core::fmt::Display,
-) -> fmt::Result {
-    write!(f, "  file token={:#x} handler=", token.0)?;
-    match Compatible::new(handler) {
-        Ok(handler) => writeln!(f, "\"{handler}\" state={state}"),
-        Err(_) => writeln!(f, "? state={state}"),
-    }
 }

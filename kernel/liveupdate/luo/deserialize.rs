@@ -1,193 +1,194 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way in: what the last kernel has left becomes sessions and objects.
+//! The way in: the handover of the previous kernel becomes sessions and FLBs.
 //!
-//! Everything is checked before it is used ([`luo_core::handover`]), and nothing is freed before all
-//! of it has been read: if anything is wrong, the memory stays as it is. The root, the chain of
-//! sessions and the page of objects are looked at while the kernel boots, the rest when the device is
-//! opened first. Registering a handler waits for that.
+//! Everything is checked before it is used ([`luo_core::handover`]), and nothing is freed before
+//! all of it has been read: damaged state stays as it is. The root, the chain of sessions and the
+//! page of FLB entries are read while the kernel boots, the rest when the device is opened first;
+//! until then handlers can register.
 
-use kernel::{
-    alloc::AllocError,
-    kho,
-    prelude::*,
-    rbtree::{
-        Entry,
-        RBTree,
-        RBTreeNodeReservation, //
-    },
-};
+use kernel::prelude::*;
 use luo_core::{
-    chain::Blocks,
     handover::{
         self,
         Met,
         Sink, //
     },
     name::SessionName,
-    wire::{
-        Damage,
-        FileSer,
-        LuoSer,
-        SessionSer, //
-    }, //
+    wire::FileSer, //
 };
-use zerocopy::FromBytes;
 
 use crate::{
+    failure::Failure,
     ffi::{
-        memory::HandedOver,
+        memory::{
+            buffer,
+            Blocks,
+            HandedOver, //
+        },
         trace, //
     },
-    flb::IncomingFlbs,
+    flb::{
+        IncomingFlb,
+        IncomingFlbs, //
+    },
     handler::Handlers,
+    incoming_file::IncomingFile,
     registry::{
         Incoming,
-        Slot, //
+        Listing,
+        Slot,
+        Table, //
     },
-    session::incoming::{
-        IncomingFile,
-        Session, //
-    },
+    session::incoming::Session,
     show::Show,
-    state::State,
+    state::State, //
 };
 
-/// Why it did not work.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Damaged(Damage),
-    Other(Error),
+/// The handover, as far as it is read while the kernel boots.
+pub(crate) struct Found {
+    /// Number of live updates so far.
+    pub(crate) liveupdate_num: u64,
+    /// Sessions, which are read later.
+    pub(crate) incoming: Incoming,
+    /// FLBs.
+    pub(crate) flbs: IncomingFlbs,
 }
 
-impl Failure {
-    /// Says in the log why sessions cannot be restored.
-    fn report(self) -> Error {
-        match self {
-            Self::Damaged(damage) => {
-                pr_err!("sessions cannot be used: {}\n", Show(damage));
-                EINVAL
-            }
-            Self::Other(error) => {
-                pr_err!("sessions cannot be restored: {error:?}\n");
-                error
-            }
+/// Why the handover cannot be used.
+pub(crate) struct Unusable {
+    /// The part that is at fault.
+    pub(crate) part: &'static str,
+    /// The reason.
+    pub(crate) failure: Failure,
+    /// Number of live updates so far, if it is known.
+    pub(crate) liveupdate_num: Option<u64>,
+}
+
+impl Found {
+    /// There was no live update.
+    fn nothing() -> Self {
+        Self {
+            liveupdate_num: 0,
+            incoming: Incoming::nothing(),
+            flbs: IncomingFlbs::Nothing,
+        }
+    }
+
+    /// The handover is damaged, and the kernel goes on.
+    pub(crate) fn damaged(liveupdate_num: u64) -> Self {
+        Self {
+            liveupdate_num,
+            incoming: Incoming::Damaged,
+            flbs: IncomingFlbs::Damaged,
         }
     }
 }
 
-impl From<Damage> for Failure {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage)
-    }
+/// Finds the handover of the previous kernel, and reads the parts that cannot wait.
+pub(crate) fn find() -> Result<Found, Unusable> {
+    let unusable = |part, failure, liveupdate_num| Unusable {
+        part,
+        failure,
+        liveupdate_num,
+    };
+    let found = HandedOver::take().map_err(|failure| unusable("root", failure, None))?;
+    let Some(handed_over) = found else {
+        return Ok(Found::nothing());
+    };
+    let number = handed_over.root().liveupdate_num;
+    pr_info!("Retrieved live update data, liveupdate number: {number}\n");
+
+    check_sessions(&handed_over)
+        .map_err(|failure| unusable("chain of sessions", failure, Some(number)))?;
+    let flbs = read_flbs(&handed_over)
+        .map_err(|failure| unusable("page of FLB entries", failure, Some(number)))?;
+    Ok(Found {
+        liveupdate_num: number,
+        incoming: Incoming::Unread(handed_over),
+        flbs,
+    })
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
+fn check_sessions(handed_over: &HandedOver) -> Result<(), Failure> {
+    let head = handed_over.root().sessions;
+    Ok(handover::check_sessions(handed_over, &mut buffer()?, head)?)
 }
 
-impl From<AllocError> for Failure {
-    fn from(error: AllocError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-/// Checks the chain of sessions, whose first block is at `head`, without making anything of it.
-pub(crate) fn check_sessions(memory: &HandedOver, head: u64) -> Result<(), Damage> {
-    Blocks::<_, SessionSer>::new(memory, head).try_for_each(|block| block.map(|_| ()))
-}
-
-/// Reads the page of objects at `address`, which is 0 if there is none.
-pub(crate) fn flbs(memory: &HandedOver, address: u64) -> Result<IncomingFlbs, Failure> {
+fn read_flbs(handed_over: &HandedOver) -> Result<IncomingFlbs, Failure> {
+    let address = handed_over.root().flbs;
     if address == 0 {
-        return Ok(IncomingFlbs::none());
+        return Ok(IncomingFlbs::Nothing);
     }
-    let mut flbs = IncomingFlbs::empty();
-    handover::flbs(memory, address, |name, data, files| {
-        if flbs.has(&name) {
-            return Ok(Met::Again);
-        }
-        flbs.add(name, data, files)?;
-        Ok::<_, Failure>(Met::First)
-    })?;
-    Ok(flbs)
+    let mut flbs: KVec<Pin<KBox<IncomingFlb>>> = KVec::new();
+    handover::flbs(
+        handed_over,
+        &mut buffer()?,
+        address,
+        |name, data, files| -> Result<Met, Failure> {
+            if flbs.iter().any(|flb| *flb.compatible() == name) {
+                return Ok(Met::Again);
+            }
+            flbs.push(IncomingFlb::new(name, data, files)?, GFP_KERNEL)?;
+            Ok(Met::First)
+        },
+    )?;
+    Ok(IncomingFlbs::Came(flbs))
 }
 
-/// Makes sessions of what was handed over, if that has not been done.
+/// Makes sessions of the handover, if that has not been done.
 ///
 /// # Errors
 ///
 /// `EIO`, now and for ever, if it did not work.
 pub(crate) fn sessions(state: &State) -> Result {
     let mut incoming = state.incoming.write();
-    let read = match &mut *incoming {
-        Incoming::Read(_) => return Ok(()),
+    let handed_over = match core::mem::replace(&mut *incoming, Incoming::Damaged) {
+        Incoming::Unread(handed_over) => handed_over,
+        Incoming::Read(table) => {
+            *incoming = Incoming::Read(table);
+            return Ok(());
+        }
         Incoming::Damaged => return Err(EIO),
-        Incoming::Unread { memory, root } => {
-            let handlers = state.handlers.read();
-            let read = || Kept::read(&handlers, memory, root);
-            let read = trace::deserialize(read, |kept| kept.sessions.keys().count());
-            read.map(|kept| (kept.sessions, kept.pages, memory))
-        }
     };
-    match read {
-        Ok((sessions, pages, memory)) => {
-            pages.keys().for_each(|address| memory.free(*address));
-            *incoming = Incoming::Read(sessions);
-            Ok(())
-        }
-        Err(_) => {
-            *incoming = Incoming::Damaged;
-            Err(EIO)
-        }
-    }
+    let handlers = state.tables.handlers.read();
+    let read = || read(&handlers, &handed_over);
+    let (table, blocks) = trace::deserialize(read, |(table, _)| table.len())?;
+    handed_over.free(blocks);
+    *incoming = Incoming::Read(table);
+    Ok(())
 }
 
-/// What was read.
+/// Reads everything that the root leads to, or says in the log why it cannot. The page of FLB
+/// entries was read while the kernel booted.
+fn read(handlers: &Handlers, handed_over: &HandedOver) -> Result<(Table, Blocks)> {
+    let mut kept = Kept {
+        handlers,
+        sessions: KVVec::new(),
+        current: None,
+    };
+    let blocks = handed_over.sessions(&mut kept);
+    if let (Err(_), Some(name)) = (&blocks, kept.current) {
+        pr_err!("session '{}' cannot be restored\n", Show(name));
+    }
+    let read = blocks.and_then(|blocks| Ok((Table::new(kept.sessions)?, blocks)));
+    read.map_err(|failure| {
+        pr_err!("sessions of the previous kernel cannot be used: {failure}\n");
+        EIO
+    })
+}
+
+/// The content of the handover, as far as it has been read.
 struct Kept<'a> {
     handlers: &'a Handlers,
-    sessions: RBTree<SessionName, Slot>,
-    /// Pages so far. No page can belong to two.
-    pages: RBTree<u64, ()>,
+    sessions: KVVec<Listing>,
     /// The session whose files are being read.
     current: Option<SessionName>,
 }
 
-impl<'a> Kept<'a> {
-    /// Reads everything that the root leads to, or says in the log why not. The root and the page of
-    /// objects were read while the kernel booted.
-    fn read(handlers: &'a Handlers, memory: &HandedOver, root: &kho::Incoming) -> Result<Self> {
-        let mut kept = Self {
-            handlers,
-            sessions: RBTree::new(),
-            pages: RBTree::new(),
-            current: None,
-        };
-        let ser = LuoSer::read_from_prefix(root.bytes());
-        let read = ser
-            .map_err(|_| EINVAL.into())
-            .and_then(|(ser, _)| handover::sessions(memory, root.phys(), &ser, &mut kept));
-        if let Err(failure) = read {
-            let error = Failure::report(failure);
-            if let Some(name) = kept.current {
-                pr_err!("session '{}' cannot be restored\n", Show(name));
-            }
-            return Err(error);
-        }
-        Ok(kept)
-    }
-}
-
 impl Sink for Kept<'_> {
     type Error = Failure;
-    type Session = (SessionName, KVVec<Pin<KBox<IncomingFile>>>);
-
-    fn page(&mut self, address: u64) -> Result<Met, Failure> {
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        Ok(enter(self.pages.entry(address), (), node))
-    }
+    type Session = (SessionName, KVVec<IncomingFile>);
 
     fn begin(&mut self, name: SessionName) -> Result<Self::Session, Failure> {
         self.current = Some(name);
@@ -196,28 +197,14 @@ impl Sink for Kept<'_> {
 
     fn file(&mut self, (_, files): &mut Self::Session, file: &FileSer) -> Result<(), Failure> {
         let handler = self.handlers.by_ser(&file.compatible)?;
-        files.push(IncomingFile::new(file, handler)?, GFP_KERNEL)?;
+        files.push(IncomingFile::new(file, handler), GFP_KERNEL)?;
         Ok(())
     }
 
-    fn end(&mut self, (name, files): Self::Session) -> Result<Met, Failure> {
-        let session = Session::new(name, files)??;
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let met = enter(self.sessions.entry(name), Slot::Waiting(session), node);
-        if met == Met::First {
-            self.current = None;
-        }
-        Ok(met)
-    }
-}
-
-/// Puts something into a tree if its place is free.
-fn enter<K: Ord, V>(entry: Entry<'_, K, V>, value: V, node: RBTreeNodeReservation<K, V>) -> Met {
-    match entry {
-        Entry::Vacant(place) => {
-            place.insert(value, node);
-            Met::First
-        }
-        Entry::Occupied(_) => Met::Again,
+    fn end(&mut self, (name, files): Self::Session) -> Result<(), Failure> {
+        let slot = Slot::Waiting(Session::new(files)?);
+        self.sessions.push(Listing { name, slot }, GFP_KERNEL)?;
+        self.current = None;
+        Ok(())
     }
 }

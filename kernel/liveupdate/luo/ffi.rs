@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The border to C: the only `unsafe` of this crate.
+//! The C functions that this crate calls.
 //!
-//! - [`handler`] and [`flb`] call what C registers; the Rust traits of [`kernel::liveupdate`] come
-//!   this way too, so there is one kind of handler only.
-//! - [`memory`] reads what the last kernel has left.
+//! - [`handler`] and [`flb`] call the operations that C registers; handlers and FLBs that use the
+//!   Rust traits of [`kernel::liveupdate`] come as C structures too, so there is one kind only.
+//! - [`memory`] reads the memory of the previous kernel.
 //! - [`trace`] has the tracepoints.
-//! - [`exports`] is the C interface of `include/linux/liveupdate.h`.
-//! - Here are the functions that the kernel calls while it boots.
 
-#![expect(unsafe_code, reason = "this is the border")]
+#![expect(unsafe_code, reason = "calls C")]
 
 use kernel::{
     bindings,
@@ -22,49 +20,24 @@ use kernel::{
         file::LocalFile,
         File, //
     },
-    str::{
-        CStr,
-        CStrExt as _, //
-    },
+    str::CStrExt as _,
     sync::aref::ARef, //
 };
 
-mod exports;
 pub(crate) mod flb;
 pub(crate) mod handler;
 mod layout;
 pub(crate) mod memory;
 pub(crate) mod trace;
 
-/// The module of what is always built in.
-// SAFETY: It is none.
+/// The module of code that is always built in.
+// SAFETY: There is no module for such code, and null stands for that.
 pub(crate) const BUILT_IN: kernel::ThisModule =
     unsafe { kernel::ThisModule::from_ptr(core::ptr::null_mut()) };
 
-kernel::early_param!("liveupdate", liveupdate_param);
-kernel::early_param!("liveupdate_restore", liveupdate_restore_param);
-kernel::early_initcall!(early_init);
-kernel::late_initcall!(late_init);
-
-fn liveupdate_param(value: Option<&CStr>) -> Result {
-    crate::boot::liveupdate_param(value)
-}
-
-fn liveupdate_restore_param(value: Option<&CStr>) -> Result {
-    crate::boot::liveupdate_restore_param(value)
-}
-
-fn early_init() -> Result {
-    crate::boot::early_init()
-}
-
-fn late_init() -> Result {
-    crate::boot::late_init()
-}
-
 /// Stops the machine: to go on could hand private memory to the wrong owner.
 pub(crate) fn panic(why: fmt::Arguments<'_>) -> ! {
-    // SAFETY: For `%pA` a pointer to `Arguments` is right.
+    // SAFETY: `%pA` takes a pointer to `Arguments`, which lives for the whole call.
     unsafe {
         bindings::panic(
             c"liveupdate: %pA".as_char_ptr(),

@@ -6,15 +6,14 @@ use kernel::{
     fmt,
     fs::File,
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc, //
-    }, //
+    sync::aref::ARef, //
 };
-use luo_core::wire::FileSer;
+use luo_core::{
+    token::Token,
+    wire::FileSer, //
+};
 
 use crate::{
-    debugfs,
     ffi::{
         self,
         handler::{
@@ -22,26 +21,24 @@ use crate::{
             PinnedHandler, //
         }, //
     },
-    flb::{
-        Dependence,
-        FlbSet, //
+    flb::Dependence,
+    gate::Pass,
+    identity::{
+        Identity,
+        Reservation, //
     },
-    identity::Identity,
-    state,
+    show,
+    tables::Tables, //
 };
-
-/// What a program calls a file; unique in a session.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Token(pub(crate) u64);
 
 /// A file that is preserved for the next kernel; it is unpreserved when this is dropped.
 ///
-/// The members are what it took to preserve it, and are released in this order: the reverse of that
-/// in which they were acquired.
+/// The members were acquired to preserve it, and are released in this order: the reverse of that in
+/// which they were acquired.
 pub(crate) struct PreservedFile {
     payload: Payload,
     token: Token,
-    depends_on: Dependence,
+    _depends_on: Dependence,
     _identity: Identity,
     handler: PinnedHandler,
     file: ARef<File>,
@@ -53,21 +50,26 @@ impl PreservedFile {
     /// # Errors
     ///
     /// `EBADF`, `ENOENT` if no handler takes the file, `EBUSY` if it is held already, `ENOMEM`, or
-    /// what a handler or an object says.
-    pub(crate) fn new(fd: i32, token: Token) -> Result<Self> {
+    /// the error of a handler or an FLB.
+    pub(crate) fn new(
+        tables: &'static Tables,
+        fd: i32,
+        token: Token,
+        pass: &Pass<'_>,
+    ) -> Result<Self> {
         let file = ffi::fget(fd)?;
-        let handlers = state::get()?.handlers.read();
+        let handlers = tables.handlers.read_killable()?;
         let found = handlers.for_file(&file)?;
         let handler = found.handler;
-        let identity = Identity::claim(handler.id(&file))?;
-        let depends_on = Dependence::new(found.flbs)?;
-        // It may take long, and nobody must wait for it but the caller.
+        let identity = Reservation::new()?.claim(&tables.identities, handler.id(&file))?;
+        let depends_on = Dependence::new(found.flbs, pass)?;
+        // It may take long, and must not keep registrations waiting.
         drop(handlers);
         let payload = handler.preserve(&file)?;
         Ok(Self {
             payload,
             token,
-            depends_on,
+            _depends_on: depends_on,
             _identity: identity,
             handler,
             file,
@@ -76,12 +78,7 @@ impl PreservedFile {
 
     /// Shows the file.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, state: &str) -> fmt::Result {
-        debugfs::show_file(f, self.token, self.handler.compatible(), state)
-    }
-
-    /// What it depends on.
-    pub(crate) fn flbs(&self) -> &Arc<FlbSet> {
-        self.depends_on.set()
+        show::file(f, self.token, self.handler.compatible(), state)
     }
 
     /// The last chance to save something; userspace may still be using the file.
@@ -98,7 +95,7 @@ impl PreservedFile {
         self.handler.unfreeze(&self.file, &self.payload);
     }
 
-    /// What the next kernel gets.
+    /// The entry for the next kernel.
     pub(crate) fn to_ser(&self) -> FileSer {
         FileSer {
             compatible: *self.handler.compatible(),

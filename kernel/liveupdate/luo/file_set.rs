@@ -8,25 +8,16 @@ use kernel::{
         self,
         RBTree,
         RBTreeNodeReservation, //
-    },
-    sync::Arc, //
+    }, //
 };
 use luo_core::{
-    rollback::{
-        all_or_none,
-        undo_back,
-        Index, //
-    },
+    token::Token,
     wire::FileSer, //
 };
 
 use crate::{
     block_chain::BlockChain,
-    file::{
-        PreservedFile,
-        Token, //
-    },
-    flb::FlbSet, //
+    file::PreservedFile, //
 };
 
 /// Files in the order in which they were preserved.
@@ -34,34 +25,31 @@ pub(crate) struct FileSet {
     files: KVVec<PreservedFile>,
     /// Tokens of these files, and of those that are being preserved.
     tokens: RBTree<Token, ()>,
-    /// How many files are being preserved; there is room for them.
+    /// Number of files that are being preserved; there is room for them.
     pending: usize,
     blocks: BlockChain<FileSer>,
-    phase: Phase,
 }
 
-/// Whether the kernel is being left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    Frozen,
-}
-
-impl FileSet {
-    /// No files.
-    pub(crate) fn new() -> Self {
+impl Default for FileSet {
+    fn default() -> Self {
         Self {
             files: KVVec::new(),
             tokens: RBTree::new(),
             pending: 0,
             blocks: BlockChain::new(),
-            phase: Phase::Running,
         }
     }
+}
 
-    /// How many files there are.
+impl FileSet {
+    /// Number of files.
     pub(crate) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// Whether there are neither files nor reservations.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.files.is_empty() && self.pending == 0
     }
 
     /// The files, in the order in which they were preserved.
@@ -69,22 +57,13 @@ impl FileSet {
         self.files.iter()
     }
 
-    /// Whether the kernel is being left.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.phase == Phase::Frozen
-    }
-
     /// Reserves `token` and room for one more file, to be followed by [`Self::commit`] or
     /// [`Self::cancel`].
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the kernel is being left, `EEXIST` if the token is used, `ENOSPC` if there are too
-    /// many files, `ENOMEM`.
+    /// `EEXIST` if the token is used, `ENOSPC` if there are too many files, `ENOMEM`.
     pub(crate) fn reserve(&mut self, token: Token) -> Result {
-        if self.phase == Phase::Frozen {
-            return Err(EBUSY);
-        }
         let rbtree::Entry::Vacant(place) = self.tokens.entry(token) else {
             return Err(EEXIST);
         };
@@ -98,97 +77,56 @@ impl FileSet {
     }
 
     /// Adds a file for which there is a reservation.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if the kernel is being left. The file is given back, and the reservation stays.
-    pub(crate) fn commit(&mut self, file: PreservedFile) -> Result<(), (Error, PreservedFile)> {
-        if self.phase == Phase::Frozen {
-            return Err((EBUSY, file));
-        }
-        self.files
-            .push_within_capacity(file)
-            .map_err(|error| (ENOMEM, error.0))?;
+    pub(crate) fn commit(&mut self, file: PreservedFile) {
+        // There is room: `reserve` has made it.
+        let _ = self.files.push_within_capacity(file);
         self.pending = self.pending.saturating_sub(1);
-        Ok(())
     }
 
     /// Gives up a reservation.
     pub(crate) fn cancel(&mut self, token: Token) {
         self.tokens.remove(&token);
         self.pending = self.pending.saturating_sub(1);
-        // What was frozen is written to the blocks of these files, and nothing else.
         self.blocks
             .shrink(self.files.len().saturating_add(self.pending));
     }
 
-    /// Freezes all files in order and writes each down, or none. Returns where the first block is, or
-    /// 0.
+    /// Freezes all files in order and writes each down, or none. Returns the address of the first
+    /// block, or 0.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first file that could not be frozen; no file is frozen then.
     pub(crate) fn freeze(&mut self) -> Result<u64> {
-        self.phase = Phase::Frozen;
-        let first = Index::first(self.files.len());
-        let frozen = all_or_none(
-            self,
-            first,
-            |set, at| set.freeze_one(at.get()),
-            |set, at| set.unfreeze_one(at.get()),
-        );
-        match frozen {
-            Ok(()) => {
-                let sealed = self.blocks.seal(self.files.len());
-                sealed.inspect_err(|_| self.unfreeze())
-            }
-            Err(error) => {
-                self.go_on();
-                Err(error)
+        if self.files.is_empty() {
+            return Ok(0);
+        }
+        for (at, file) in self.files.iter_mut().enumerate() {
+            let written = file.freeze().and_then(|()| {
+                let entry = self.blocks.entry_mut(at);
+                let entry = entry.inspect_err(|_| file.unfreeze())?;
+                *entry = file.to_ser();
+                Ok(())
+            });
+            if let Err(error) = written {
+                self.unfreeze_first(at);
+                return Err(error);
             }
         }
-    }
-
-    /// No file is frozen: nothing that was written counts.
-    fn go_on(&mut self) {
-        self.blocks.wipe();
-        self.phase = Phase::Running;
-    }
-
-    fn freeze_one(&mut self, at: usize) -> Result {
-        let file = self.files.get_mut(at).ok_or(EINVAL)?;
-        file.freeze()?;
-        self.blocks
-            .write(at, &file.to_ser())
-            .inspect_err(|_| file.unfreeze())
-    }
-
-    fn unfreeze_one(&mut self, at: usize) {
-        if let Some(file) = self.files.get_mut(at) {
-            file.unfreeze();
-        }
+        let sealed = self.blocks.seal(self.files.len());
+        sealed.inspect_err(|_| self.unfreeze())
     }
 
     /// Undoes [`Self::freeze`].
     pub(crate) fn unfreeze(&mut self) {
-        let last = Index::last(self.files.len());
-        undo_back(self, last, |set, at| set.unfreeze_one(at.get()));
-        self.go_on();
+        self.unfreeze_first(self.files.len());
     }
 
-    /// Calls `each` with what files depend on and how many files in a row depend on just that.
-    pub(crate) fn for_each_flbs(&self, mut each: impl FnMut(&FlbSet, u64) -> Result) -> Result {
-        let mut run: Option<(&Arc<FlbSet>, u64)> = None;
-        for file in self.files.iter() {
-            run = match run {
-                Some((set, files)) if Arc::ptr_eq(set, file.flbs()) => {
-                    Some((set, files.saturating_add(1)))
-                }
-                _ => {
-                    if let Some((set, files)) = run {
-                        each(set, files)?;
-                    }
-                    Some((file.flbs(), 1))
-                }
-            };
-        }
-        run.map_or(Ok(()), |(set, files)| each(set, files))
+    /// Unfreezes the first `count` files, the last of them first, and wipes all entries.
+    fn unfreeze_first(&mut self, count: usize) {
+        let frozen = self.files.get_mut(..count).unwrap_or_default();
+        frozen.iter_mut().rev().for_each(PreservedFile::unfreeze);
+        self.blocks.wipe();
     }
 }
 

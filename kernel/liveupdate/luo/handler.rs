@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who preserves which files.
+//! Registered handlers of files.
 
 use kernel::{
     fs::File,
@@ -14,11 +14,7 @@ use crate::{
         PinnedHandler,
         RawHandler, //
     },
-    flb::{
-        Dependencies,
-        Flb,
-        FlbSet, //
-    },
+    flb::Flb,
     show::Show, //
 };
 
@@ -26,17 +22,17 @@ use crate::{
 struct Entry {
     raw: RawHandler,
     compatible: Compatible,
-    /// What its files depend on. Files keep the set that they were counted in.
-    dependencies: Dependencies,
+    /// The FLBs that its files depend on, in the order of registration.
+    flbs: KVec<Arc<Flb>>,
 }
 
-/// All handlers, in the order of registration, which is the order in which they are asked.
+/// All handlers, in the order of registration, in which they are asked for files.
 pub(crate) struct Handlers(KVec<Entry>);
 
-/// A handler that takes a file, and what the file will depend on.
+/// A handler that takes a file, and the FLBs that the file will depend on.
 pub(crate) struct Found<'a> {
     pub(crate) handler: PinnedHandler,
-    pub(crate) flbs: &'a Arc<FlbSet>,
+    pub(crate) flbs: &'a [Arc<Flb>],
 }
 
 impl Handlers {
@@ -59,30 +55,29 @@ impl Handlers {
             );
             return Err(EEXIST);
         }
-        let dependencies = Dependencies::none()?;
         Ok(self.0.push(
             Entry {
                 raw,
                 compatible,
-                dependencies,
+                flbs: KVec::new(),
             },
             GFP_KERNEL,
         )?)
     }
 
-    /// Removes a handler, and returns what its files depended on.
-    pub(crate) fn remove(&mut self, is_it: impl Fn(&RawHandler) -> bool) -> Option<Dependencies> {
+    /// Removes a handler, and returns the FLBs that its files depended on.
+    pub(crate) fn remove(&mut self, is_it: impl Fn(&RawHandler) -> bool) -> Option<KVec<Arc<Flb>>> {
         let at = self.0.iter().position(|entry| is_it(&entry.raw))?;
-        self.0.remove(at).ok().map(|entry| entry.dependencies)
+        self.0.remove(at).ok().map(|entry| entry.flbs)
     }
 
-    /// What files of a handler depend on, to be changed.
-    pub(crate) fn dependencies_mut(
+    /// The FLBs that files of a handler depend on, to be changed. Preserved files keep theirs.
+    pub(crate) fn flbs_mut(
         &mut self,
         is_it: impl Fn(&RawHandler) -> bool,
-    ) -> Option<&mut Dependencies> {
+    ) -> Option<&mut KVec<Arc<Flb>>> {
         let entry = self.0.iter_mut().find(|entry| is_it(&entry.raw))?;
-        Some(&mut entry.dependencies)
+        Some(&mut entry.flbs)
     }
 
     /// The handler that takes `file`, with its module pinned.
@@ -98,7 +93,7 @@ impl Handlers {
         let handler = entry.raw.pin().map_err(|_| ENOENT)?;
         Ok(Found {
             handler,
-            flbs: entry.dependencies.set(),
+            flbs: &entry.flbs,
         })
     }
 
@@ -112,7 +107,7 @@ impl Handlers {
         if let Some(entry) = self.0.iter().find(same) {
             return entry.raw.pin().map_err(|_| ENOENT);
         }
-        // What stands behind the end does not count, but is zero as a rule.
+        // Bytes behind the NUL are ignored, but they are zero as a rule.
         let name = Compatible::new(name).map_err(|_| EINVAL)?;
         let entry = self.0.iter().find(|entry| entry.compatible == name);
         let handler = entry.and_then(|entry| entry.raw.pin().ok());
@@ -122,9 +117,9 @@ impl Handlers {
         })
     }
 
-    /// What files of a handler depend on now; nothing if it is not registered any more.
+    /// The FLBs that files of a handler depend on now; none if it is not registered any more.
     pub(crate) fn flbs_of(&self, handler: &PinnedHandler) -> &[Arc<Flb>] {
         let entry = self.0.iter().find(|entry| handler.is(&entry.raw));
-        entry.map_or(&[], |entry| entry.dependencies.flbs())
+        entry.map_or(&[], |entry| &entry.flbs)
     }
 }

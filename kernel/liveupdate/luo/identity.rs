@@ -8,10 +8,9 @@ use kernel::{
         Entry,
         RBTree,
         RBTreeNodeReservation, //
-    }, //
+    },
+    sync::Mutex, //
 };
-
-use crate::state;
 
 /// The identities of all files that are preserved, or retrieved and not finished.
 pub(crate) struct Identities(RBTree<usize, ()>);
@@ -27,23 +26,37 @@ impl Identities {
 ///
 /// # Invariants
 ///
-/// The number is in [`Identities`], and is removed when this is dropped.
-pub(crate) struct Identity(usize);
+/// The number is in the table, and is removed when this is dropped.
+pub(crate) struct Identity {
+    id: usize,
+    table: &'static Mutex<Identities>,
+}
 
-impl Identity {
-    /// Claims `id`, which is what the file's handler says.
+/// Room for an identity.
+pub(crate) struct Reservation(RBTreeNodeReservation<usize, ()>);
+
+impl Reservation {
+    /// Makes room.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the file is held already, by any session.
-    pub(crate) fn claim(id: usize) -> Result<Self> {
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        match state::get()?.identities.lock().0.entry(id) {
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(RBTreeNodeReservation::new(GFP_KERNEL)?))
+    }
+
+    /// Claims `id`, the number by which the handler knows the file.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a session holds the file.
+    pub(crate) fn claim(self, table: &'static Mutex<Identities>, id: usize) -> Result<Identity> {
+        match table.lock().0.entry(id) {
             Entry::Occupied(_) => Err(EBUSY),
             Entry::Vacant(place) => {
-                place.insert((), node);
-                // INVARIANT: It was just inserted.
-                Ok(Self(id))
+                place.insert((), self.0);
+                // INVARIANT: The number was just inserted.
+                Ok(Identity { id, table })
             }
         }
     }
@@ -51,9 +64,8 @@ impl Identity {
 
 impl Drop for Identity {
     fn drop(&mut self) {
-        if let Ok(state) = state::get() {
-            // The node is freed after the lock is released.
-            let _node = state.identities.lock().0.remove_node(&self.0);
-        }
+        // The node is freed after the lock is released.
+        let node = self.table.lock().0.remove_node(&self.id);
+        drop(node);
     }
 }

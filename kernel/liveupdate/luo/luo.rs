@@ -2,25 +2,43 @@
 
 //! The Live Update Orchestrator (LUO): files that outlive the kernel.
 //!
-//! A program preserves files in a named *session*; `reboot(LINUX_REBOOT_CMD_KEXEC)` freezes them and
-//! hands them over; in the next kernel a program retrieves the session by its name, and the files by
-//! the tokens under which they were preserved. What a file is made of is up to *handlers*; what
-//! several files have in common is up to *file-lifecycle-bound objects* (FLBs).
+//! A program preserves files in a named *session*; `reboot(LINUX_REBOOT_CMD_KEXEC)` freezes them
+//! and hands them over; in the next kernel a program retrieves the session by its name, and the
+//! files by the tokens under which they were preserved. *Handlers* know how files are saved and
+//! restored; *file-lifecycle-bound state* (FLB) is shared by several files.
 //!
-//! - [`device`]: `/dev/liveupdate`, which creates and retrieves sessions.
-//! - [`session`]: the file descriptor of a session, outgoing or incoming, and its commands.
-//! - [`registry`]: the two sets of sessions. The order of all locks is written down there.
-//! - [`file_set`], [`file`]: the files of an outgoing session.
-//! - [`handler`], [`flb`], [`identity`]: who preserves what, what depends on what, and what is
-//!   preserved already.
-//! - [`serialize`], [`deserialize`]: the way out and the way in; [`block_chain`] holds the memory
-//!   of the way out.
-//! - [`debugfs`]: which sessions there are, for root to read.
-//! - [`boot`]: boot parameters and what is set up when.
-//! - [`ffi`]: the border to C, and the only `unsafe`.
+//! # Floors
 //!
-//! Formats and rules that need no kernel are in the crate [`luo_core`]; numbers and structures of
-//! the user-space ABI are in [`liveupdate_uapi`].
+//! A module imports only modules of its own floor that stand before it, and of the floors below:
+//!
+//! | floor | modules |
+//! | --- | --- |
+//! | 1 system | [`failure`], [`ffi`] (calls C), [`show`], [`command`], [`block_chain`], [`gate`] |
+//! | 2 tables | [`identity`] (which files are held), [`flb`], [`handler`]; together [`tables`] |
+//! | 3 files | [`file`], [`file_set`] (files for the next kernel), [`incoming_file`] |
+//! | 4 sessions | [`session`]: outgoing and incoming |
+//! | 5 registry | [`registry`]: the two sets of sessions |
+//! | 6 state | [`state`]: everything there is, and the order of locks |
+//! | 7 transitions | [`serialize`], [`deserialize`]: the way out and the way in |
+//! | 8 endpoints | [`descriptor`] of a session, [`device`], [`debugfs`] |
+//! | 9 boot | [`boot`]: parameters, and the only static that leads to the state |
+//! | 10 exports | [`exports`]: the functions that C calls |
+//!
+//! All formatting is in [`show`]. [`block_chain`] is memory for the next kernel, and the [`gate`]
+//! keeps `reboot(2)` and everything else apart. Below all of them are the crates [`luo_core`],
+//! formats and rules that need no kernel, and [`liveupdate_uapi`], the user-space ABI.
+//!
+//! # The way of a session and of a token
+//!
+//! - Out: CREATE_SESSION comes to [`device`], which asks [`descriptor`] for a file; the session is
+//!   made and named in [`registry`]. PRESERVE_FD comes to [`descriptor`]; [`session`] reserves the
+//!   token in its [`file_set`], [`file`] finds the handler in [`tables`] and has the file
+//!   preserved. `reboot(2)` comes to [`exports`]; [`serialize`] closes the [`gate`], and has each
+//!   [`file_set`] freeze its files and write their tokens into a [`block_chain`], then writes the
+//!   name of the session into another.
+//! - In: [`boot`] has [`deserialize`] find the handover. The first open of the [`device`] reads the
+//!   names and tokens into [`registry`] and [`session`]. RETRIEVE_SESSION finds the name there,
+//!   RETRIEVE_FD the token in the session, and an [`incoming_file`] asks its handler for the file.
 
 #![deny(unsafe_code)]
 #![warn(
@@ -35,21 +53,27 @@ mod block_chain;
 mod boot;
 mod command;
 mod debugfs;
+mod descriptor;
 mod deserialize;
 mod device;
+mod exports;
+mod failure;
 mod ffi;
 mod file;
 mod file_set;
 mod flb;
+mod gate;
 mod handler;
 mod identity;
+mod incoming_file;
 mod registry;
 mod serialize;
 mod session;
 mod show;
 mod state;
+mod tables;
 
-/// What `module!` would define if this could be a module.
+/// The module type, which `module!` would define.
 struct LocalModule;
 
 impl kernel::ModuleMetadata for LocalModule {
@@ -57,5 +81,5 @@ impl kernel::ModuleMetadata for LocalModule {
     const THIS_MODULE: kernel::ThisModule = ffi::BUILT_IN;
 }
 
-/// What every line of the log begins with.
+/// The beginning of each line in the log.
 const __LOG_PREFIX: &[u8] = b"luo\0";

@@ -1,35 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The two sets of sessions.
-//!
-//! # Locks
-//!
-//! Whoever holds one of these takes only locks that stand below it:
-//!
-//! 1. [`Handle::role`]: what the file descriptor of a session is. Commands hold it for reading, also
-//!    while a handler works; FINISH and close hold it for writing.
-//! 2. [`State::incoming`]: the sessions of the last kernel, by name.
-//! 3. [`State::outgoing`]: the sessions for the next kernel. Held for as long as it takes to find a
-//!    name or to make room for one more, and by `reboot(2)` while it freezes files.
-//! 4. `outgoing::Session::files`: the files of one of them. Held for as long as it takes to find a
-//!    token or to make room for one more; never while a file is preserved or unpreserved, so that
-//!    `reboot(2)` never waits for that.
-//! 5. `IncomingFile::retrieval`: one file of the last kernel, held while it is retrieved.
-//! 6. [`State::handlers`]: held for reading while handlers are asked whether they take a file, and
-//!    while an object is preserved or finished.
-//! 7. `Flb::outgoing`, `IncomingFlb::life`: one object, held while it is preserved, unpreserved,
-//!    retrieved or finished.
-//! 8. [`State::flbs`], [`State::identities`]: held for a lookup.
-//!
-//! `docs/locking.md` says under which of them callbacks run.
-//!
-//! [`State::incoming`]: crate::state::State::incoming
-//! [`State::outgoing`]: crate::state::State::outgoing
-//! [`State::handlers`]: crate::state::State::handlers
-//! [`State::flbs`]: crate::state::State::flbs
-//! [`State::identities`]: crate::state::State::identities
-
-use core::cmp::Ordering;
 
 use kernel::{
     kho,
@@ -43,6 +14,7 @@ use kernel::{
     sync::Arc, //
 };
 use luo_core::{
+    damage::Damage,
     name::SessionName,
     wire::{
         FlbHeaderSer,
@@ -56,61 +28,44 @@ use zerocopy::IntoBytes;
 use crate::{
     block_chain::BlockChain,
     ffi::memory::HandedOver,
+    gate::Pass,
     session::{
         incoming,
-        outgoing,
-        Handle, //
-    }, //
+        outgoing::{
+            self,
+            Order,
+            Origin, //
+        }, //
+    },
+    show::Show, //
 };
 
 /// Sessions for the next kernel.
 pub(crate) struct Outgoing {
-    pub(crate) phase: Phase,
-    names: RBTree<ByName, ()>,
-    /// By when they were created, which is the order in which they are frozen and handed over.
-    pub(crate) sessions: RBTree<Order, Arc<outgoing::Session>>,
+    names: RBTree<SessionName, ()>,
+    /// In the order in which they are frozen and handed over.
+    pub(crate) sessions: RBTree<Order, Listed>,
     count: usize,
     next: Order,
     pub(crate) handover: Handover,
 }
 
-/// A session, compared by its name.
-struct ByName(Arc<outgoing::Session>);
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
-    }
+/// A session, and whether it still has a descriptor.
+pub(crate) struct Listed {
+    pub(crate) session: Arc<outgoing::Session>,
+    holder: Holder,
 }
 
-impl Eq for ByName {}
-
-impl PartialOrd for ByName {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByName {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.name().cmp(other.0.name())
-    }
-}
-
-/// When a session was created, relative to others.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Order(u64);
-
-/// How far leaving the kernel has come.
+/// Whether a session has a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Sessions come and go.
-    Running,
-    /// The handover is written: nothing changes any more.
-    Frozen,
+enum Holder {
+    Descriptor,
+    /// The last descriptor was closed while the gate was closed: the session goes if `reboot(2)`
+    /// fails, and is handed over otherwise.
+    None,
 }
 
-/// The memory of the handover, but for files.
+/// The memory of the handover, except that of files.
 pub(crate) struct Handover {
     pub(crate) root: kho::Kept,
     pub(crate) sessions: BlockChain<SessionSer>,
@@ -118,18 +73,18 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// Forgets what was written, but for the root, which says that there is nothing. What is left
-    /// can be read: the kernel may be left even if live updates are not to be had.
+    /// Wipes everything but the root, which says that there are no sessions. The next kernel can
+    /// read the rest: a kexec may happen even if live updates are off.
     pub(crate) fn wipe(&mut self) {
         self.sessions.wipe();
         clear(self.flbs.bytes_mut());
     }
 }
 
-/// Makes a page of objects that has none.
+/// Makes a page with no FLB entries.
 fn clear(flbs: &mut [u8]) {
     flbs.fill(0);
-    // A page has room for it.
+    // A page has room for the header.
     let _ = FlbHeaderSer::new(0).write_to_prefix(flbs);
 }
 
@@ -146,7 +101,6 @@ impl Outgoing {
         ser.write_to(root.bytes_mut()).map_err(|_| EINVAL)?;
         let root = root.into_subtree(SUBTREE)?;
         Ok(Self {
-            phase: Phase::Running,
             names: RBTree::new(),
             sessions: RBTree::new(),
             count: 0,
@@ -159,95 +113,209 @@ impl Outgoing {
         })
     }
 
-    /// How many sessions there are.
+    /// Number of sessions.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// Creates a session.
+    /// Creates a session. It takes a pass: see [`Removed`].
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the kernel is being left, `EEXIST` if there is one of this name, `ENOSPC` if there
-    /// are too many, `ENOMEM`.
-    pub(crate) fn create(&mut self, name: SessionName) -> Result<Arc<outgoing::Session>> {
-        if self.phase == Phase::Frozen {
-            return Err(EBUSY);
-        }
-        let order = self.next;
-        let session = outgoing::Session::new(name, order)?;
-        let Entry::Vacant(place) = self.names.entry(ByName(session.clone())) else {
+    /// `EEXIST` if there is one of this name, `ENOSPC` if there are too many, `ENOMEM`.
+    pub(crate) fn create(
+        &mut self,
+        name: SessionName,
+        origin: Origin,
+        _pass: &Pass<'_>,
+    ) -> Result<Arc<outgoing::Session>> {
+        let Entry::Vacant(place) = self.names.entry(name) else {
             return Err(EEXIST);
         };
+        let order = self.next;
+        let session = outgoing::Session::new(name, order, origin)?;
         let count = self.count.saturating_add(1);
         let name_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let session_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         self.handover.sessions.grow(count)?;
 
         place.insert((), name_node);
-        self.sessions
-            .insert(session_node.into_node(order, session.clone()));
+        let listed = Listed {
+            session: session.clone(),
+            holder: Holder::Descriptor,
+        };
+        self.sessions.insert(session_node.into_node(order, listed));
         self.count = count;
         self.next = Order(order.0.saturating_add(1));
         Ok(session)
     }
 
-    /// Removes a session, unless the kernel is being left: then it stays as it was handed over.
-    pub(crate) fn remove(&mut self, session: &outgoing::Session) -> Option<Removed> {
-        if self.phase == Phase::Frozen {
-            return None;
-        }
-        let order = session.order();
-        let removed = self.sessions.remove_node(&order)?.to_key_value().1;
-        self.names.remove(&ByName(removed.clone()));
+    /// Removes a session, if it is there. It takes a pass: nothing is removed from a handover.
+    pub(crate) fn remove(&mut self, order: Order, _pass: &Pass<'_>) -> Option<Removed> {
+        let session = self.sessions.remove_node(&order)?.to_key_value().1.session;
+        self.names.remove(session.name());
         self.count = self.count.saturating_sub(1);
-        // One block stays: sessions that come and go one by one would take and give a page each.
+        // One block stays, so that sessions which come and go one by one do not allocate and free a
+        // page each.
         self.handover.sessions.shrink(self.count.max(1));
-        Some(Removed(removed))
+        Some(Removed(session))
+    }
+
+    /// Marks a session whose last descriptor was closed while the gate was closed.
+    pub(crate) fn abandon(&mut self, order: Order) {
+        if let Some(listed) = self.sessions.get_mut(&order) {
+            listed.holder = Holder::None;
+        }
+    }
+
+    /// The first session from `from` on that [`Self::abandon`] has marked.
+    pub(crate) fn abandoned_from(&mut self, from: Order) -> Option<Order> {
+        let mut cursor = self.sessions.cursor_lower_bound_mut(&from);
+        while let Some(at) = cursor {
+            let (order, listed) = at.current();
+            if listed.holder == Holder::None {
+                return Some(*order);
+            }
+            cursor = at.move_next();
+        }
+        None
     }
 }
 
-/// A session that is not going to be handed over; its files are unpreserved when this is dropped,
-/// which must happen without locks.
-#[must_use = "drop it after the lock of the sessions is released"]
-pub(crate) struct Removed(
-    #[expect(dead_code, reason = "kept to be dropped")] Arc<outgoing::Session>,
-);
+/// A session that is not handed over. Its files are unpreserved by [`Self::unpreserve`], which runs
+/// callbacks and so needs a pass, and must be called without locks.
+#[must_use = "unpreserve its files when the lock of the sessions is released"]
+pub(crate) struct Removed(Arc<outgoing::Session>);
 
-/// Sessions of the last kernel.
+impl Removed {
+    /// Unpreserves its files.
+    pub(crate) fn unpreserve(self, pass: &Pass<'_>) {
+        self.0.unpreserve(pass);
+    }
+}
+
+/// Sessions of the previous kernel.
 pub(crate) enum Incoming {
-    /// Nobody has opened the device.
-    Unread {
-        /// What was handed over.
-        memory: HandedOver,
-        /// The root, which says where everything is.
-        root: kho::Incoming,
-    },
+    /// The device has not been opened yet.
+    Unread(HandedOver),
     /// By name.
-    Read(RBTree<SessionName, Slot>),
+    Read(Table),
     /// They cannot be used.
     Damaged,
 }
 
-/// A session of the last kernel that is not finished.
+/// The sessions that were handed over. No session is ever added, so each keeps its place.
+pub(crate) struct Table {
+    entries: KVVec<Listing>,
+    unfinished: usize,
+}
+
+/// A session of the previous kernel in its place.
+pub(crate) struct Listing {
+    pub(crate) name: SessionName,
+    pub(crate) slot: Slot,
+}
+
+/// A session of the previous kernel, and whether it has a descriptor.
 pub(crate) enum Slot {
-    /// Nobody has it.
+    /// It can be retrieved.
     Waiting(Arc<incoming::Session>),
-    /// A file descriptor has it.
-    Held(Arc<Handle>),
+    /// A descriptor has it.
+    Held(Arc<incoming::Session>),
+    /// It is finished.
+    Finished,
+}
+
+/// The place of a session in the [`Table`].
+#[derive(Clone, Copy)]
+pub(crate) struct Place(usize);
+
+impl Table {
+    /// A table of these sessions.
+    ///
+    /// # Errors
+    ///
+    /// The damage if two sessions have the same name.
+    pub(crate) fn new(mut entries: KVVec<Listing>) -> Result<Self, Damage> {
+        entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let same = |two: &[Listing]| matches!(two, [one, other] if one.name == other.name);
+        if let Some([one, ..]) = entries.windows(2).find(|two| same(two)) {
+            pr_err!("two sessions are called '{}'\n", Show(one.name));
+            return Err(Damage::Duplicate);
+        }
+        let unfinished = entries.len();
+        Ok(Self {
+            entries,
+            unfinished,
+        })
+    }
+
+    /// Number of sessions that are not finished.
+    pub(crate) fn len(&self) -> usize {
+        self.unfinished
+    }
+
+    /// All sessions by name, and finished ones too.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Listing> {
+        self.entries.iter()
+    }
 }
 
 impl Incoming {
-    /// There was no last kernel, or it had no LUO.
+    /// There was no handover.
     pub(crate) fn nothing() -> Self {
-        Self::Read(RBTree::new())
+        Self::Read(Table {
+            entries: KVVec::new(),
+            unfinished: 0,
+        })
     }
 
-    /// The sessions, if they could be read.
-    pub(crate) fn sessions(&mut self) -> Result<&mut RBTree<SessionName, Slot>> {
-        match self {
-            Self::Read(sessions) => Ok(sessions),
-            Self::Unread { .. } | Self::Damaged => Err(EIO),
+    /// Gives a session to a new descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is none of this name, `EINVAL` if a descriptor has it, `EIO` if sessions
+    /// cannot be used.
+    pub(crate) fn hold(&mut self, name: &SessionName) -> Result<(Arc<incoming::Session>, Place)> {
+        let entries = &mut self.table().ok_or(EIO)?.entries;
+        let at = entries.binary_search_by(|entry| entry.name.cmp(name));
+        let at = at.map_err(|_| ENOENT)?;
+        let slot = &mut entries.get_mut(at).ok_or(ENOENT)?.slot;
+        let session = match slot {
+            Slot::Waiting(session) => session.clone(),
+            Slot::Held(_) => return Err(EINVAL),
+            Slot::Finished => return Err(ENOENT),
+        };
+        *slot = Slot::Held(session.clone());
+        Ok((session, Place(at)))
+    }
+
+    /// Takes a session back from its last descriptor.
+    pub(crate) fn put_back(&mut self, place: Place, session: Arc<incoming::Session>) {
+        if let Some(entry) = self.entry(place) {
+            entry.slot = Slot::Waiting(session);
         }
+    }
+
+    /// The session at this place is finished. Returns it, to be dropped without locks.
+    pub(crate) fn finish(&mut self, place: Place) -> Option<Slot> {
+        let slot = core::mem::replace(&mut self.entry(place)?.slot, Slot::Finished);
+        let table = self.table()?;
+        table.unfinished = table.unfinished.saturating_sub(1);
+        if table.unfinished == 0 {
+            table.entries = KVVec::new();
+        }
+        Some(slot)
+    }
+
+    fn table(&mut self) -> Option<&mut Table> {
+        match self {
+            Self::Read(table) => Some(table),
+            Self::Unread(_) | Self::Damaged => None,
+        }
+    }
+
+    fn entry(&mut self, place: Place) -> Option<&mut Listing> {
+        self.table()?.entries.get_mut(place.0)
     }
 }

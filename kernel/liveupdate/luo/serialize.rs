@@ -2,27 +2,13 @@
 
 //! The way out: `reboot(LINUX_REBOOT_CMD_KEXEC)`.
 //!
-//! Userspace waits for the next kernel from here on. Nothing is allocated, every file is touched a
-//! constant number of times, and no lock is waited for that is held while a file is preserved.
+//! The gate is closed, running callbacks finish, files are frozen, the handover is written.
+//! Userspace waits for the next kernel from here on: nothing is allocated, and every file is
+//! touched a constant number of times.
 
-use kernel::{
-    prelude::*,
-    rbtree::CursorMut,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
-};
+use kernel::prelude::*;
 use luo_core::{
     chain,
-    rollback::{
-        all_or_none,
-        undo_back,
-        Cursor, //
-    },
     wire::{
         FlbHeaderSer,
         LuoSer,
@@ -35,143 +21,132 @@ use zerocopy::{
 };
 
 use crate::{
-    boot,
     ffi::trace,
-    file_set::FileSet,
-    flb::Attempt,
+    gate::Pass,
     registry::{
         Handover,
-        Order,
-        Outgoing,
-        Phase, //
+        Outgoing, //
     },
-    session::outgoing::Session,
-    state,
+    session::outgoing::{
+        Order,
+        Session, //
+    },
+    state::State,
+    tables::Tables, //
 };
 
 /// Freezes all files and writes the handover. After this has succeeded, nothing changes any more.
 ///
 /// # Errors
 ///
-/// The error of the first file that cannot be frozen; everything is as it was before.
-pub(crate) fn reboot() -> Result {
-    if !boot::is_enabled() {
-        return Ok(());
+/// `EINTR` if a fatal signal ends the wait for running callbacks, `EBUSY` if the handover is
+/// written already, or the error of the first file that cannot be frozen. Everything is as it was
+/// before.
+pub(crate) fn reboot(state: &State) -> Result {
+    let outgoing = state.outgoing()?;
+    let result = state.gate.close().and_then(|closed| {
+        hand_over(&mut outgoing.lock(), &state.tables)?;
+        closed.hand_over();
+        Ok(())
+    });
+    if result.is_err() {
+        reopened(state);
     }
-    let state = state::get()?;
-    let mut outgoing = state.outgoing()?.lock();
-    if outgoing.phase == Phase::Frozen {
-        return Err(EBUSY);
+    result
+}
+
+/// `reboot(2)` has failed and the gate is open: sessions and FLBs that could not go meanwhile go
+/// now. If another `reboot(2)` has closed the gate again, that one is responsible.
+fn reopened(state: &State) {
+    let Ok(pass) = state.gate.enter() else {
+        return;
+    };
+    remove_abandoned(state, &pass);
+    state.tables.tidy(&pass);
+}
+
+/// Removes the sessions whose last descriptors were closed meanwhile.
+fn remove_abandoned(state: &State, pass: &Pass<'_>) {
+    let Ok(outgoing) = state.outgoing() else {
+        return;
+    };
+    let mut from = Order(0);
+    loop {
+        let mut sessions = outgoing.lock();
+        let Some(order) = sessions.abandoned_from(from) else {
+            return;
+        };
+        let removed = sessions.remove(order, pass);
+        drop(sessions);
+        if let Some(removed) = removed {
+            removed.unpreserve(pass);
+        }
+        from = order;
     }
+}
+
+fn hand_over(outgoing: &mut Outgoing, tables: &Tables) -> Result {
     let count = outgoing.len();
-    let frozen = trace::freeze(count, || Frozen::new(&mut outgoing))?;
-    trace::serialize(count, || frozen.hand_over())?;
-    state.set_frozen();
+    trace::freeze(count, || freeze(outgoing))?;
+    trace::serialize(count, || write(outgoing, tables)).inspect_err(|_| unfreeze(outgoing))
+}
+
+/// Freezes the files of all sessions in order and writes the sessions down, or none.
+fn freeze(outgoing: &mut Outgoing) -> Result {
+    let handover = &mut outgoing.handover;
+    let mut cursor = outgoing.sessions.cursor_front_mut();
+    let mut count = 0_usize;
+    while let Some(at) = cursor {
+        if let Err(error) = freeze_session(handover, count, &at.current().1.session) {
+            let mut back = at.move_prev();
+            while let Some(at) = back {
+                at.current().1.session.files().lock().unfreeze();
+                back = at.move_prev();
+            }
+            handover.wipe();
+            return Err(error);
+        }
+        count = count.saturating_add(1);
+        cursor = at.move_next();
+    }
     Ok(())
 }
 
-/// A session, in the order of creation.
-struct Place<'a>(CursorMut<'a, Order, Arc<Session>>);
-
-impl Cursor for Place<'_> {
-    fn next(self) -> Option<Self> {
-        self.0.move_next().map(Self)
-    }
-
-    fn previous(self) -> Option<Self> {
-        self.0.move_prev().map(Self)
-    }
+fn freeze_session(handover: &mut Handover, at: usize, session: &Session) -> Result {
+    let entry: &mut SessionSer = handover.sessions.entry_mut(at)?;
+    let mut files = session.files().lock();
+    entry.files = files.freeze()?;
+    entry.count = files.len() as u64;
+    entry.name = *session.name().as_array();
+    Ok(())
 }
 
-impl Place<'_> {
-    fn session(&self) -> &Session {
-        self.0.current().1
+/// Undoes [`freeze`], from the last session to the first.
+fn unfreeze(outgoing: &mut Outgoing) {
+    let mut cursor = outgoing.sessions.cursor_back_mut();
+    while let Some(at) = cursor {
+        at.current().1.session.files().lock().unfreeze();
+        cursor = at.move_prev();
     }
+    outgoing.handover.wipe();
 }
 
-/// What one attempt has written so far. Nobody finds it before the root says where it is.
-struct Writer<'a> {
-    handover: &'a mut Handover,
-    attempt: Attempt,
-    sessions: usize,
-    flbs: usize,
-}
-
-impl Writer<'_> {
-    /// Freezes the files of a session and writes them and the session down, or undoes all of it.
-    fn freeze(&mut self, session: &Session) -> Result {
-        let mut files = session.files().lock();
-        let entry = SessionSer {
-            name: *session.name().as_array(),
-            files: files.freeze()?,
-            count: files.len() as u64,
-        };
-        self.write(&files, &entry).inspect_err(|_| files.unfreeze())
+/// Writes the FLB entries and links the sessions, and at the end the root: from then on the next
+/// kernel finds everything.
+fn write(outgoing: &mut Outgoing, tables: &Tables) -> Result {
+    let count = outgoing.len();
+    let handover = &mut outgoing.handover;
+    let page = handover.flbs.bytes_mut();
+    let mut entries = 0_usize;
+    for entry in tables.flbs.lock().iter().filter_map(|flb| flb.to_ser()) {
+        chain::write(page, entries, entry).map_err(|_| ENOSPC)?;
+        entries = entries.saturating_add(1);
     }
-
-    fn write(&mut self, files: &FileSet, entry: &SessionSer) -> Result {
-        self.handover.sessions.write(self.sessions, entry)?;
-        self.sessions = self.sessions.saturating_add(1);
-        files.for_each_flbs(|set, files| {
-            set.iter().try_for_each(|flb| {
-                let (at, entry) = flb.write_down(self.attempt, self.flbs, files);
-                self.flbs = self.flbs.max(at.saturating_add(1));
-                let page = self.handover.flbs.bytes_mut();
-                chain::write(page, at, &entry).map_err(|_| ENOSPC)
-            })
-        })
-    }
-}
-
-/// All files of all sessions are frozen and written down; this is needed to hand them over. Dropped
-/// before that is done, they are unfrozen.
-struct Frozen<'a> {
-    outgoing: &'a mut Outgoing,
-    flbs: usize,
-}
-
-impl<'a> Frozen<'a> {
-    fn new(outgoing: &'a mut Outgoing) -> Result<Self> {
-        static ATTEMPTS: Atomic<u64> = Atomic::new(0);
-        let mut writer = Writer {
-            handover: &mut outgoing.handover,
-            attempt: Attempt(ATTEMPTS.fetch_add(1, Relaxed)),
-            sessions: 0,
-            flbs: 0,
-        };
-        all_or_none(
-            &mut writer,
-            outgoing.sessions.cursor_front_mut().map(Place),
-            |writer, place| writer.freeze(place.session()),
-            |_, place| place.session().files().lock().unfreeze(),
-        )
-        .inspect_err(|_| writer.handover.wipe())?;
-        let flbs = writer.flbs;
-        Ok(Self { outgoing, flbs })
-    }
-
-    /// Writes the root: from now on the next kernel finds everything.
-    fn hand_over(self) -> Result {
-        let count = self.outgoing.len();
-        let handover = &mut self.outgoing.handover;
-        FlbHeaderSer::new(self.flbs as u64)
-            .write_to_prefix(handover.flbs.bytes_mut())
-            .map_err(|_| ENOSPC)?;
-        let sessions = handover.sessions.seal(count)?;
-        let root = handover.root.bytes_mut();
-        LuoSer::mut_from_bytes(root).map_err(|_| EINVAL)?.sessions = sessions;
-        self.outgoing.phase = Phase::Frozen;
-        core::mem::forget(self);
-        Ok(())
-    }
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        let last = self.outgoing.sessions.cursor_back_mut().map(Place);
-        undo_back(&mut (), last, |(), place| {
-            place.session().files().lock().unfreeze();
-        });
-        self.outgoing.handover.wipe();
-    }
+    FlbHeaderSer::new(entries as u64)
+        .write_to_prefix(page)
+        .map_err(|_| ENOSPC)?;
+    let sessions = handover.sessions.seal(count)?;
+    let root = handover.root.bytes_mut();
+    LuoSer::mut_from_bytes(root).map_err(|_| EINVAL)?.sessions = sessions;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files, and their handler.
+//! The test files, and their handlers.
 
 use kernel::{
     fs::{
@@ -23,102 +23,42 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        new_condvar,
-        new_mutex,
         Arc,
-        ArcBorrow,
-        CondVar,
-        Mutex,
-        SetOnce, //
+        ArcBorrow, //
     },
 };
 
-use crate::abi;
+use crate::{
+    abi,
+    gate,
+    watch::{
+        Frozen,
+        Running, //
+    }, //
+};
 
 pub(crate) static HANDLER: Handler<TestHandler> = Handler::new(c"luo-test-v1");
 
+pub(crate) static PLAIN: Handler<PlainHandler> = Handler::new(c"luo-test-plain-v1");
+
 static OPERATIONS: Operations<TestFile> = Operations::new();
 
-/// What [`abi::MAY_FINISH`] said last.
+/// The argument of the last [`abi::MAY_FINISH`].
 static MAY_FINISH: Atomic<bool> = Atomic::new(false);
-
-/// Files that wait.
-static GATE: SetOnce<Pin<KBox<Gate>>> = SetOnce::new();
-
-/// Where files wait until they are told to go on.
-#[pin_data]
-struct Gate {
-    #[pin]
-    state: Mutex<GateState>,
-    #[pin]
-    opened: CondVar,
-}
-
-struct GateState {
-    waiting: u64,
-    /// How often the gate was opened.
-    times: u64,
-}
-
-impl Gate {
-    /// Waits until the gate is opened once more.
-    fn pass(&self) {
-        let mut state = self.state.lock();
-        let times = state.times;
-        state.waiting += 1;
-        while state.times == times {
-            self.opened.wait(&mut state);
-        }
-        state.waiting -= 1;
-    }
-}
-
-/// Makes the gate.
-pub(crate) fn set_up() -> Result {
-    let state = GateState {
-        waiting: 0,
-        times: 0,
-    };
-    let gate = pin_init!(Gate {
-        state <- new_mutex!(state, "luo_test::Gate::state"),
-        opened <- new_condvar!("luo_test::Gate::opened"),
-    });
-    GATE.populate(KBox::pin_init(gate, GFP_KERNEL)?);
-    Ok(())
-}
-
-/// Waits until files may go on.
-pub(crate) fn wait() {
-    if let Some(gate) = GATE.as_ref() {
-        gate.pass();
-    }
-}
-
-/// Lets files go on that wait.
-pub(crate) fn go() {
-    if let Some(gate) = GATE.as_ref() {
-        gate.state.lock().times += 1;
-        gate.opened.notify_all();
-    }
-}
 
 pub(crate) fn may_finish(may: bool) {
     MAY_FINISH.store(may, Relaxed);
 }
 
-pub(crate) fn waiting() -> u64 {
-    GATE.as_ref().map_or(0, |gate| gate.state.lock().waiting)
-}
-
 /// A file.
 pub(crate) struct TestFile {
     behaviour: u64,
-    /// How often it was frozen, or should have been.
+    /// How often the file was frozen, failed attempts included.
     frozen: Atomic<u64>,
 }
 
 impl TestFile {
-    /// Makes a file that behaves like this.
+    /// Makes a file with this behaviour.
     pub(crate) fn open(behaviour: u64) -> Result<ARef<File>> {
         let file = Arc::new(
             Self {
@@ -146,7 +86,7 @@ impl Drop for TestFile {
     }
 }
 
-/// The byte that says how often a file was frozen.
+/// The byte that tells how often a file was frozen.
 const FROZEN: u64 = 0xff << abi::FROZEN_SHIFT;
 
 fn number(behaviour: u64) -> u64 {
@@ -166,7 +106,7 @@ impl AnonInodeFile for TestFile {
     }
 }
 
-/// The handler of such files.
+/// The handler of test files.
 pub(crate) struct TestHandler;
 
 fn failure() -> Error {
@@ -175,17 +115,21 @@ fn failure() -> Error {
 
 #[vtable]
 impl FileHandler for TestHandler {
+    type Data = u64;
     type Private = Arc<TestFile>;
 
     fn can_preserve(file: &File) -> bool {
-        OPERATIONS.data(file).is_some()
+        OPERATIONS
+            .data(file)
+            .is_some_and(|file| !file.does(abi::PLAIN))
     }
 
     fn preserve(file: &File) -> Result<(u64, Arc<TestFile>)> {
         let file: Arc<TestFile> = OPERATIONS.data(file).ok_or(EINVAL)?.into();
+        let _running = Running::begin("preserve", file.number());
         pr_info!("preserve {}\n", file.number());
         if file.does(abi::PRESERVE_IS_SLOW) {
-            wait();
+            gate::pass(file.number());
         }
         if file.does(abi::PRESERVE_FAILS) {
             return Err(failure());
@@ -194,8 +138,12 @@ impl FileHandler for TestHandler {
     }
 
     fn unpreserve(_file: &File, data: u64, private: Arc<TestFile>) {
+        let _running = Running::begin("unpreserve", private.number());
         let is_same = data & !FROZEN == private.behaviour & !FROZEN;
         pr_info!("unpreserve {} {is_same}\n", private.number());
+        if private.does(abi::UNPRESERVE_IS_SLOW) {
+            gate::pass(private.number());
+        }
     }
 
     fn freeze(_file: &File, data: u64, private: ArcBorrow<'_, TestFile>) -> Result<u64> {
@@ -205,18 +153,21 @@ impl FileHandler for TestHandler {
             pr_info!("freeze {} fails\n", private.number());
             return Err(failure());
         }
+        Frozen::add(private.number());
         pr_info!("freeze {}\n", private.number());
         Ok(data & !FROZEN | times << abi::FROZEN_SHIFT & FROZEN)
     }
 
     fn unfreeze(_file: &File, _data: u64, private: ArcBorrow<'_, TestFile>) {
+        Frozen::remove();
         pr_info!("unfreeze {}\n", private.number());
     }
 
     fn retrieve(data: u64) -> Result<ARef<File>> {
+        let _running = Running::begin("retrieve", number(data));
         pr_info!("retrieve {}\n", number(data));
         if data & abi::RETRIEVE_IS_SLOW != 0 {
-            wait();
+            gate::pass(number(data));
         }
         if data & abi::RETRIEVE_FAILS != 0 {
             return Err(failure());
@@ -228,15 +179,16 @@ impl FileHandler for TestHandler {
         data & abi::CANNOT_FINISH == 0 || MAY_FINISH.load(Relaxed)
     }
 
-    fn finish(data: u64, outcome: Outcome<'_>) {
+    fn finish(data: u64, outcome: Outcome<'_, u64>) {
+        let _running = Running::begin("finish", number(data));
         let outcome = match outcome {
-            Outcome::NotTried => "not-tried",
+            Outcome::NotTried(_) => "not-tried",
             Outcome::Retrieved(_) => "retrieved",
             Outcome::Failed(_) => "failed",
         };
         pr_info!("finish {} {outcome}\n", number(data));
         if data & abi::FINISH_IS_SLOW != 0 {
-            wait();
+            gate::pass(number(data));
         }
     }
 
@@ -246,5 +198,44 @@ impl FileHandler for TestHandler {
             Some(file) if file.does(abi::SAME) => usize::MAX,
             _ => file.as_ptr().addr(),
         }
+    }
+}
+
+/// The handler of files that depend on no FLB; the rest is as for the other files.
+pub(crate) struct PlainHandler;
+
+#[vtable]
+impl FileHandler for PlainHandler {
+    type Data = u64;
+    type Private = Arc<TestFile>;
+
+    fn can_preserve(file: &File) -> bool {
+        OPERATIONS
+            .data(file)
+            .is_some_and(|file| file.does(abi::PLAIN))
+    }
+
+    fn preserve(file: &File) -> Result<(u64, Arc<TestFile>)> {
+        TestHandler::preserve(file)
+    }
+
+    fn unpreserve(file: &File, data: u64, private: Arc<TestFile>) {
+        TestHandler::unpreserve(file, data, private);
+    }
+
+    fn freeze(file: &File, data: u64, private: ArcBorrow<'_, TestFile>) -> Result<u64> {
+        TestHandler::freeze(file, data, private)
+    }
+
+    fn unfreeze(file: &File, data: u64, private: ArcBorrow<'_, TestFile>) {
+        TestHandler::unfreeze(file, data, private);
+    }
+
+    fn retrieve(data: u64) -> Result<ARef<File>> {
+        TestHandler::retrieve(data)
+    }
+
+    fn finish(data: u64, outcome: Outcome<'_, u64>) {
+        TestHandler::finish(data, outcome);
     }
 }

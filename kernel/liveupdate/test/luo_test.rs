@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files and an object that behave as a test wants them to, over a live update.
+//! Files and an FLB that behave as a test wants, over a live update.
 //!
-//! Everything that they are asked to do is written to the log. They are made of the safe traits of
-//! [`kernel::liveupdate`] alone, and work with either implementation of the orchestrator.
+//! Each of their callbacks writes a line to the log. They use only the safe traits of
+//! [`kernel::liveupdate`], and work with either implementation of the orchestrator.
 
 #![deny(unsafe_code)]
 
@@ -20,14 +20,19 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 pub mod abi;
+mod counted;
 mod files;
+mod gate;
 mod object;
 mod registration;
+mod watch;
 
+use counted::CountedFile;
 use files::TestFile;
 use object::OBJECT;
 
@@ -45,19 +50,22 @@ module! {
     },
 }
 
-/// What is there for as long as the kernel runs.
+/// The module, which stays for as long as the kernel runs.
 struct LuoTest {
     _device: Pin<KBox<MiscDeviceRegistration<Device>>>,
 }
 
 impl kernel::Module for LuoTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        files::set_up()?;
+        gate::set_up()?;
         registration::set_up()?;
         if module_parameters::handler.value() != 0 {
-            match registration::handler(true).and_then(|()| registration::object(true)) {
+            match registration::handler(true)
+                .and_then(|()| registration::object(true))
+                .and_then(|()| registration::others())
+            {
                 Ok(()) => {}
-                // There is no live update.
+                // Live update is off.
                 Err(error) if error == EOPNOTSUPP => {}
                 Err(error) => return Err(error),
             }
@@ -68,6 +76,14 @@ impl kernel::Module for LuoTest {
         let device = KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?;
         Ok(Self { _device: device })
     }
+}
+
+/// Gives a file a new descriptor in the process.
+fn install(file: ARef<File>) -> Result<isize> {
+    let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
+    let number = fd.reserved_fd();
+    fd.fd_install(file);
+    Ok(number as isize)
 }
 
 /// `/dev/liveupdate_test`.
@@ -83,21 +99,18 @@ impl MiscDevice for Device {
 
     fn ioctl((): (), _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
-            abi::NEW => {
-                let fd = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-                let number = fd.reserved_fd();
-                fd.fd_install(TestFile::open(arg as u64)?);
-                Ok(number as isize)
-            }
+            abi::NEW => install(TestFile::open(arg as u64)?),
+            abi::NEW_COUNTED => install(CountedFile::open()?),
+            abi::COUNTED => Ok(counted::handed_over()? as isize),
             abi::GO => {
-                files::go();
+                gate::open(arg as u64);
                 Ok(0)
             }
             abi::MAY_FINISH => {
                 files::may_finish(arg != 0);
                 Ok(0)
             }
-            abi::WAITING => Ok(files::waiting() as isize),
+            abi::WAITING => Ok(gate::waiting(arg as u64) as isize),
             abi::OUTGOING_OBJECT => Ok(*OBJECT.outgoing()?.get() as isize),
             abi::INCOMING_OBJECT => Ok(*OBJECT.incoming()?.get() as isize),
             abi::OBJECT_FAILS => {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 /*
- * Registrations that are refused, through the C interface: Rust's types do not
- * let anybody write such a handler.
+ * Registrations that are refused, through the C interface: with Rust's types,
+ * such a handler cannot be written.
  *
- * The log says what each of them returned.
+ * The log has the return value of each.
  */
 
 #define pr_fmt(fmt) "luo_test_refused: " fmt
@@ -57,7 +57,7 @@ static const struct liveupdate_flb_ops luo_test_flb_ops = {
 	.owner = THIS_MODULE,
 };
 
-/* More objects than the page of the handover has room for. */
+/* More FLBs than the page of the handover has room for. */
 #define LUO_TEST_FLBS (PAGE_SIZE / 64)
 
 /* A handler without one of its required operations. */
@@ -93,7 +93,7 @@ static void __init luo_test_incomplete(int missing)
 		liveupdate_unregister_file_handler(&handler);
 }
 
-/* As many objects as there is room for, and one more. */
+/* As many FLBs as there is room for, and one more. */
 static void __init luo_test_many(struct liveupdate_file_handler *handler,
 				 struct liveupdate_flb *flbs)
 {

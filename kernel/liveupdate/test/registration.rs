@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handler and object come and go, as those of a module that is loaded and unloaded.
+//! Registers and unregisters the handler and the FLB, like a module that is loaded and unloaded.
 
 use kernel::{
     liveupdate::{
         FlbRegistration,
         HandlerRegistration,
-        IncomingObject,
-        OutgoingObject, //
+        IncomingFlb,
+        OutgoingFlb, //
     },
     new_mutex,
     prelude::*,
@@ -19,9 +19,17 @@ use kernel::{
 };
 
 use crate::{
+    counted::{
+        Count,
+        CountedHandler,
+        COUNT,
+        COUNTED, //
+    },
     files::{
+        PlainHandler,
         TestHandler,
-        HANDLER, //
+        HANDLER,
+        PLAIN, //
     },
     object::{
         TestObject,
@@ -29,18 +37,20 @@ use crate::{
     },
 };
 
-/// What is registered and held.
+/// The registrations and the FLBs that are held.
 #[derive(Default)]
 struct Registered {
-    incoming: Option<IncomingObject<TestObject>>,
-    outgoing: Option<OutgoingObject<TestObject>>,
+    incoming: Option<IncomingFlb<TestObject>>,
+    outgoing: Option<OutgoingFlb<TestObject>>,
     object: Option<FlbRegistration<TestObject, TestHandler>>,
     handler: Option<Arc<HandlerRegistration<TestHandler>>>,
+    plain: Option<HandlerRegistration<PlainHandler>>,
+    counted: Option<FlbRegistration<Count, CountedHandler>>,
 }
 
 static REGISTERED: SetOnce<Pin<KBox<Mutex<Registered>>>> = SetOnce::new();
 
-/// Nothing is registered so far.
+/// Sets up the module; nothing is registered so far.
 pub(crate) fn set_up() -> Result {
     let registered = new_mutex!(Registered::default(), "luo_test::REGISTERED");
     REGISTERED.populate(KBox::pin_init(registered, GFP_KERNEL)?);
@@ -51,11 +61,11 @@ fn with<T>(work: impl FnOnce(&mut Registered) -> Result<T>) -> Result<T> {
     work(&mut REGISTERED.as_ref().ok_or(ENODEV)?.lock())
 }
 
-/// Registers the handler, or unregisters it with its object.
+/// Registers the handler, or unregisters it with its FLB.
 pub(crate) fn handler(is_there: bool) -> Result {
     with(|registered| {
         if is_there {
-            // One that is there already is none of the new one's business: let it fail.
+            // A second registration fails, and the first one stays as it is.
             let handler = HANDLER.register()?;
             registered.handler = Some(Arc::new(handler, GFP_KERNEL)?);
         } else {
@@ -66,7 +76,7 @@ pub(crate) fn handler(is_there: bool) -> Result {
     })
 }
 
-/// Makes files depend on the object, or not any more.
+/// Makes files depend on the FLB, or ends this dependence.
 pub(crate) fn object(is_there: bool) -> Result {
     with(|registered| {
         if is_there {
@@ -80,7 +90,17 @@ pub(crate) fn object(is_there: bool) -> Result {
     })
 }
 
-/// Holds the object for the next kernel, or gives it back.
+/// Registers the handlers of plain and of counted files and the FLB that counts these, for good.
+pub(crate) fn others() -> Result {
+    with(|registered| {
+        registered.plain = Some(PLAIN.register()?);
+        let handler = Arc::new(COUNTED.register()?, GFP_KERNEL)?;
+        registered.counted = Some(COUNT.register(handler)?);
+        Ok(())
+    })
+}
+
+/// Holds the FLB for the next kernel, or gives it back.
 pub(crate) fn hold_outgoing(is_held: bool) -> Result {
     with(|registered| {
         registered.outgoing = is_held.then(|| OBJECT.outgoing()).transpose()?;
@@ -88,7 +108,7 @@ pub(crate) fn hold_outgoing(is_held: bool) -> Result {
     })
 }
 
-/// Holds the object of the last kernel, or gives it back.
+/// Holds the FLB of the previous kernel, or gives it back.
 pub(crate) fn hold_incoming(is_held: bool) -> Result {
     with(|registered| {
         registered.incoming = is_held.then(|| OBJECT.incoming()).transpose()?;

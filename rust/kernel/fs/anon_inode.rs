@@ -37,15 +37,15 @@ use core::{
     }, //
 };
 
-/// What a file on the anonymous inode does.
+/// The behaviour of a kind of files on the anonymous inode.
 #[vtable]
 pub trait AnonInodeFile: Sized {
-    /// What the file owns: the pointer to its private data.
+    /// The pointer to the private data, which the file owns.
     type Ptr: ForeignOwnable + Send + Sync;
 
     /// Called when the last reference to the file goes away.
     ///
-    /// There is nobody to tell about an error then, and no file any more.
+    /// An error could not be reported any more, and the file is gone.
     fn release(data: Self::Ptr) {
         drop(data);
     }
@@ -134,8 +134,8 @@ impl<T: AnonInodeFile> Operations<T> {
 
     /// Makes a file with these operations that owns `data`.
     ///
-    /// In `/proc/PID/fd` it is a link to `anon_inode:` and `name`, which is copied. `flags` are those
-    /// of [`kernel::fs::file::flags`]: how the file is open.
+    /// In `/proc/PID/fd` it is a link to `anon_inode:` and `name`, which is copied. `flags` are
+    /// those of [`kernel::fs::file::flags`]: how the file is open.
     ///
     /// # Errors
     ///
@@ -146,7 +146,8 @@ impl<T: AnonInodeFile> Operations<T> {
         let data = data.into_foreign();
         // SAFETY:
         // - `name` is NUL-terminated and lives for the whole call.
-        // - The operations are static, and take `data` for what `into_foreign` made of a `T::Ptr`.
+        // - The operations are static, and take `data` for a `T::Ptr` that `into_foreign` has
+        //   converted, which it is.
         let file = from_err_ptr(unsafe {
             bindings::anon_inode_getfile(name.as_char_ptr(), self.ops.get(), data, flags as c_int)
         });
@@ -157,25 +158,28 @@ impl<T: AnonInodeFile> Operations<T> {
             // - It is not in any file descriptor table, so there is no `fdget_pos` on it.
             Ok(file) => Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast::<File>())) }),
             Err(error) => {
-                // SAFETY: No file was made, so nobody else has or will get the pointer.
+                // SAFETY: `into_foreign` made the pointer above, and no file was made that has it.
                 drop(unsafe { T::Ptr::from_foreign(data) });
                 Err(error)
             }
         }
     }
 
-    /// What a file owns, if it was made with these operations.
+    /// The private data of a file, if it was made with these operations.
     pub fn data<'a>(
         &'static self,
         file: &'a File,
     ) -> Option<<T::Ptr as ForeignOwnable>::Borrowed<'a>> {
-        // SAFETY: The file is valid, and its operations do not change after it was opened.
-        let (ops, private) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
+        // SAFETY: The file is valid. Some drivers change the operations of their open files, so this
+        // is a volatile read; no file gets these operations but from `getfile`, or loses them.
+        let ops = unsafe { ptr::addr_of!((*file.as_ptr()).f_op).read_volatile() };
         if !ptr::eq(ops, self.ops.get()) {
             return None;
         }
-        // SAFETY: By the type invariants no others have this address, so `getfile` made the file. It
-        // is not released while it is borrowed.
+        // SAFETY: The file is valid, and `getfile` has set its private data, which does not change.
+        let private = unsafe { (*file.as_ptr()).private_data };
+        // SAFETY: By the type invariants no others have this address, so `getfile` made the file.
+        // It is not released while it is borrowed.
         Some(unsafe { T::Ptr::borrow(private) })
     }
 }
@@ -186,7 +190,8 @@ struct AnonInodeVTable<T: AnonInodeFile>(PhantomData<T>);
 impl<T: AnonInodeFile> AnonInodeVTable<T> {
     /// # Safety
     ///
-    /// `file` must be a file that was made by [`Operations::getfile`] with this `T`, and is being released.
+    /// `file` must be a file that was made by [`Operations::getfile`] with this `T`, and is being
+    /// released.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The file is valid, and `getfile` has set its private data.
         let private = unsafe { (*file).private_data };

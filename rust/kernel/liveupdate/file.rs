@@ -4,7 +4,10 @@
 
 use core::marker::PhantomData;
 
-use super::compatible;
+use super::{
+    compatible,
+    Data, //
+};
 use crate::{
     bindings,
     error::{
@@ -26,89 +29,105 @@ use crate::{
     }, //
 };
 
-/// Someone who knows how to preserve files of some kind.
+/// A handler of files of some kind: it saves and restores their state.
 ///
-/// Files of one session are preserved and frozen in the order in which userspace preserves them, and
-/// unfrozen, unpreserved and finished in the reverse one. Callbacks for different files may run at
-/// the same time.
+/// Files of one session are preserved and frozen in the order in which userspace preserves them,
+/// and unfrozen, unpreserved and finished in the reverse one. Callbacks for different files may run
+/// at the same time.
 ///
-/// What files of a handler depend on ([`Flb`](super::Flb)) belongs to its name: if they come to
-/// depend on another object, the next version needs another name. The next kernel counts files by
-/// what their handler says there.
+/// The FLBs that files of a handler depend on ([`Flb`](super::Flb)) belong to its name: if one is
+/// added, the next version needs another name. The next kernel counts files by the FLBs of their
+/// handler there.
 ///
 /// # Context
 ///
-/// All callbacks may sleep. None may register or unregister a handler or an object. Callbacks may
-/// ask for objects ([`Flb::outgoing`](super::Flb::outgoing), [`Flb::incoming`](super::Flb::incoming)),
-/// but for [`FileHandler::can_preserve`] and [`FileHandler::id`], which may not.
+/// All callbacks may sleep. None may register or unregister a handler or an FLB. Callbacks may use
+/// FLBs ([`Flb::outgoing`](super::Flb::outgoing), [`Flb::incoming`](super::Flb::incoming)), except
+/// [`FileHandler::can_preserve`] and [`FileHandler::id`], which may not.
+///
+/// # Guarantees
+///
+/// No callback of any handler runs at the same time as [`FileHandler::freeze`], and none runs after
+/// the handover is written: `reboot(2)` keeps new commands out, and waits for callbacks that run
+/// already. So state that files share is complete when it is frozen. The users of the files are not
+/// kept out: they may go on until the kexec.
+///
+/// Since `reboot(2)` waits for callbacks, none may wait for long, nor for a lock that is held while
+/// userspace memory is read or written.
 #[vtable]
 pub trait FileHandler: 'static {
-    /// What [`FileHandler::preserve`] needs to remember in this kernel.
+    /// The data for the next kernel.
+    type Data: Data;
+
+    /// The handler's own data of a preserved file in this kernel.
     type Private: ForeignOwnable + Send + Sync;
 
-    /// Whether this handler knows files such as this one. It must not sleep for long.
+    /// Whether this handler takes files such as this one. It must not sleep for long.
     fn can_preserve(file: &File) -> bool;
 
-    /// Saves the state of a file, and returns what the next kernel and what this one has to know.
+    /// Saves the state of a file.
     ///
     /// The file is in use, and userspace can go on using it.
-    fn preserve(file: &File) -> Result<(u64, Self::Private)>;
+    fn preserve(file: &File) -> Result<(Self::Data, Self::Private)>;
 
-    /// Undoes [`FileHandler::preserve`]: the file does not go to the next kernel after all.
-    fn unpreserve(file: &File, data: u64, private: Self::Private);
+    /// Undoes [`FileHandler::preserve`]: the file does not go to the next kernel.
+    fn unpreserve(file: &File, data: Self::Data, private: Self::Private);
 
-    /// Saves what may have changed since [`FileHandler::preserve`], and returns what the next kernel
-    /// has to know.
+    /// Saves changes since [`FileHandler::preserve`], and returns the data for the next kernel.
     ///
-    /// Somebody has called `reboot(2)`, and everybody waits for the next kernel. Other threads may
-    /// still use the file: it must take its own locks, and see to it that nothing changes from now
-    /// on.
+    /// `reboot(2)` has been called, and userspace waits for the next kernel. Other threads may
+    /// still use the file: the handler must take its own locks, and must see to it that the saved
+    /// state does not change from now on.
     fn freeze(
         _file: &File,
-        _data: u64,
+        _data: Self::Data,
         _private: <Self::Private as ForeignOwnable>::Borrowed<'_>,
-    ) -> Result<u64> {
+    ) -> Result<Self::Data> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Undoes [`FileHandler::freeze`]: the kernel stays after all.
+    /// Undoes [`FileHandler::freeze`]: `reboot(2)` has failed.
     fn unfreeze(
         _file: &File,
-        _data: u64,
+        _data: Self::Data,
         _private: <Self::Private as ForeignOwnable>::Borrowed<'_>,
     ) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Restores a file from what the last kernel handed over. It is tried once.
-    fn retrieve(data: u64) -> Result<ARef<File>>;
+    /// Restores a file from the data of the previous kernel. It is tried once.
+    fn retrieve(data: <Self::Data as Data>::Incoming) -> Result<ARef<File>>;
 
     /// Whether everything that the file needs is there, so that it can be finished.
-    fn can_finish(_data: u64, _outcome: Outcome<'_>) -> bool {
+    fn can_finish(_data: Self::Data, _outcome: Outcome<'_>) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Cleans up: what the last kernel handed over is not needed any more.
-    fn finish(data: u64, outcome: Outcome<'_>);
+    /// Cleans up: the data of the previous kernel is not needed any more.
+    ///
+    /// If the file was never retrieved, its data comes with the outcome, to be freed; otherwise
+    /// [`FileHandler::retrieve`] has had it.
+    fn finish(data: Self::Data, outcome: Outcome<'_, <Self::Data as Data>::Incoming>);
 
-    /// What makes two files the same; the address of the `struct file` if this is not implemented.
+    /// A number that two files have in common if they are the same; the address of the `struct
+    /// file` if this is not implemented.
     fn id(_file: &File) -> usize {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// What became of [`FileHandler::retrieve`].
+/// The outcome of [`FileHandler::retrieve`].
 #[derive(Clone, Copy)]
-pub enum Outcome<'a> {
-    /// Nobody has asked for the file.
-    NotTried,
-    /// It was restored.
+pub enum Outcome<'a, T = ()> {
+    /// The file was never asked for.
+    NotTried(T),
+    /// The file was restored.
     Retrieved(&'a File),
-    /// It could not be restored.
+    /// The file could not be restored.
     Failed(Error),
 }
 
-/// A handler, to be kept in a `static`: it must be there for as long as its module is.
+/// A handler, to be kept in a `static`: it must exist for as long as its module does.
 ///
 /// # Examples
 ///
@@ -119,6 +138,7 @@ pub enum Outcome<'a> {
 ///
 /// #[vtable]
 /// impl FileHandler for Nothing {
+///     type Data = u64;
 ///     type Private = ();
 ///
 ///     fn can_preserve(_file: &File) -> bool {
@@ -135,7 +155,7 @@ pub enum Outcome<'a> {
 ///         Err(EINVAL)
 ///     }
 ///
-///     fn finish(_data: u64, _outcome: Outcome<'_>) {}
+///     fn finish(_data: u64, _outcome: Outcome<'_, u64>) {}
 /// }
 ///
 /// static NOTHING: Handler<Nothing> = Handler::new(c"example-nothing-v1");
@@ -154,12 +174,12 @@ pub struct Handler<T: FileHandler> {
     kind: PhantomData<fn(T)>,
 }
 
-// SAFETY: What changes after `new` is changed by LUO under its own locks.
+// SAFETY: Only LUO changes it after `new`, under its own locks.
 unsafe impl<T: FileHandler> Sync for Handler<T> {}
 
 impl<T: FileHandler> Handler<T> {
-    /// A handler of this name, which the last and the next kernel know it by: 1 to 47 bytes, with a
-    /// version at the end by convention.
+    /// A handler of this name, by which the previous and the next kernel know it: 1 to 47 bytes,
+    /// with a version at the end by convention.
     pub const fn new(name: &CStr) -> Self {
         let raw = bindings::liveupdate_file_handler {
             ops: &VTable::<T>::OPS,
@@ -178,7 +198,7 @@ impl<T: FileHandler> Handler<T> {
     ///
     /// `EOPNOTSUPP` if live updates are off, `EEXIST` if there is a handler of this name.
     pub fn register(&'static self) -> Result<HandlerRegistration<T>> {
-        // SAFETY: The handler is static, so it is there for as long as its module, which LUO pins
+        // SAFETY: The handler is static, so it exists for as long as its module, which LUO pins
         // while it needs it; its operations and name do not change.
         to_result(unsafe { bindings::liveupdate_register_file_handler(self.raw.get()) })?;
         // INVARIANT: It was just registered.
@@ -230,7 +250,7 @@ unsafe fn file<'a>(args: *mut bindings::liveupdate_file_op_args) -> &'a File {
 unsafe fn outcome<'a>(args: *mut bindings::liveupdate_file_op_args) -> Outcome<'a> {
     // SAFETY: The caller promises that `args` is valid.
     match unsafe { (*args).retrieve_status } {
-        0 => Outcome::NotTried,
+        0 => Outcome::NotTried(()),
         errno if errno < 0 => Outcome::Failed(Error::from_errno(errno)),
         // SAFETY: The caller promises that `args` and the file are valid.
         _ => Outcome::Retrieved(unsafe { file(args) }),
@@ -258,9 +278,9 @@ impl<T: FileHandler> VTable<T> {
         from_result(|| {
             // SAFETY: The caller promises that `args` and its file are valid.
             let (data, private) = T::preserve(unsafe { file(args) })?;
-            // SAFETY: The caller promises that `args` is valid, and nobody else uses it.
+            // SAFETY: The caller promises that `args` is valid, and only this callback uses it.
             let args = unsafe { &mut *args };
-            args.serialized_data = data;
+            args.serialized_data = data.to_raw();
             args.private_data = private.into_foreign();
             Ok(0)
         })
@@ -268,14 +288,14 @@ impl<T: FileHandler> VTable<T> {
 
     /// # Safety
     ///
-    /// `args` and its file must be valid, and what [`Self::preserve`] has left.
+    /// `args` and its file must be valid, with the data that [`Self::preserve`] has left.
     unsafe extern "C" fn unpreserve(args: *mut bindings::liveupdate_file_op_args) {
         // SAFETY: The caller promises that `args` is valid.
         let (data, private) = unsafe { ((*args).serialized_data, (*args).private_data) };
         // SAFETY: `preserve` made the pointer by `into_foreign`, and a file is unpreserved once.
         let private = unsafe { T::Private::from_foreign(private) };
         // SAFETY: The caller promises that `args` and its file are valid.
-        T::unpreserve(unsafe { file(args) }, data, private);
+        T::unpreserve(unsafe { file(args) }, Data::from_raw(data), private);
     }
 
     /// # Safety
@@ -285,13 +305,13 @@ impl<T: FileHandler> VTable<T> {
         from_result(|| {
             // SAFETY: The caller promises that `args` is valid.
             let (data, private) = unsafe { ((*args).serialized_data, (*args).private_data) };
-            // SAFETY: `preserve` made the pointer by `into_foreign`, and the file is not unpreserved
-            // during this call.
+            // SAFETY: `preserve` made the pointer by `into_foreign`, and the file is not
+            // unpreserved during this call.
             let private = unsafe { T::Private::borrow(private) };
             // SAFETY: The caller promises that `args` and its file are valid.
-            let data = T::freeze(unsafe { file(args) }, data, private)?;
+            let data = T::freeze(unsafe { file(args) }, Data::from_raw(data), private)?;
             // SAFETY: The caller promises that `args` is valid.
-            unsafe { (*args).serialized_data = data };
+            unsafe { (*args).serialized_data = data.to_raw() };
             Ok(0)
         })
     }
@@ -306,7 +326,7 @@ impl<T: FileHandler> VTable<T> {
         // during this call.
         let private = unsafe { T::Private::borrow(private) };
         // SAFETY: The caller promises that `args` and its file are valid.
-        T::unfreeze(unsafe { file(args) }, data, private);
+        T::unfreeze(unsafe { file(args) }, Data::from_raw(data), private);
     }
 
     /// # Safety
@@ -315,8 +335,12 @@ impl<T: FileHandler> VTable<T> {
     unsafe extern "C" fn retrieve(args: *mut bindings::liveupdate_file_op_args) -> c_int {
         from_result(|| {
             // SAFETY: The caller promises that `args` is valid.
-            let file = T::retrieve(unsafe { (*args).serialized_data })?;
-            // SAFETY: As above. The reference to the file goes to the caller.
+            let data = T::Data::from_raw(unsafe { (*args).serialized_data });
+            // SAFETY: The previous kernel handed the data over to the handler of this name, which
+            // is `T`, and LUO retrieves a file once.
+            let file = T::retrieve(unsafe { data.take() }?)?;
+            // SAFETY: The caller promises that `args` is valid. The reference to the file goes to
+            // the caller.
             unsafe { (*args).file = ARef::into_raw(file).as_ptr().cast() };
             Ok(0)
         })
@@ -328,7 +352,7 @@ impl<T: FileHandler> VTable<T> {
     unsafe extern "C" fn can_finish(args: *mut bindings::liveupdate_file_op_args) -> bool {
         // SAFETY: The caller promises it.
         let (data, outcome) = unsafe { ((*args).serialized_data, outcome(args)) };
-        T::can_finish(data, outcome)
+        T::can_finish(Data::from_raw(data), outcome)
     }
 
     /// # Safety
@@ -337,6 +361,17 @@ impl<T: FileHandler> VTable<T> {
     unsafe extern "C" fn finish(args: *mut bindings::liveupdate_file_op_args) {
         // SAFETY: The caller promises it.
         let (data, outcome) = unsafe { ((*args).serialized_data, outcome(args)) };
+        let data = T::Data::from_raw(data);
+        let outcome = match outcome {
+            // SAFETY: The previous kernel handed the data over to the handler of this name, which
+            // is `T`; `retrieve` did not take it, and a file is finished once.
+            Outcome::NotTried(()) => match unsafe { data.take() } {
+                Ok(incoming) => Outcome::NotTried(incoming),
+                Err(error) => Outcome::Failed(error),
+            },
+            Outcome::Retrieved(file) => Outcome::Retrieved(file),
+            Outcome::Failed(error) => Outcome::Failed(error),
+        };
         T::finish(data, outcome);
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects that live as long as files that depend on them.
+//! File-lifecycle-bound state (FLB): global state that lives as long as files depend on it.
 
 use core::{
     marker::PhantomData,
@@ -9,6 +9,7 @@ use core::{
 
 use super::{
     compatible,
+    Data,
     FileHandler,
     HandlerRegistration, //
 };
@@ -34,33 +35,43 @@ use crate::{
 /// Global state that several files have in common.
 ///
 /// It is preserved for the first file that depends on it, over all sessions, and unpreserved after
-/// the last one. In the next kernel it is retrieved when somebody asks, and finished after the last
-/// of those files.
+/// the last one. In the next kernel it is retrieved on demand, and finished after the last of those
+/// files.
 ///
 /// # Context
 ///
-/// Callbacks may sleep. They must not ask for objects ([`Flb::outgoing`], [`Flb::incoming`]), nor
-/// register or unregister anything: they would wait for themselves.
+/// Callbacks may sleep. They must not use FLBs ([`Flb::outgoing`], [`Flb::incoming`]), nor register
+/// or unregister anything: they would wait for themselves.
+///
+/// # Guarantees
+///
+/// No callback of an FLB that a file causes runs while files are frozen, nor after the handover is
+/// written. With `CONFIG_LIVEUPDATE_RUST`, the same holds for callbacks that subsystems cause by
+/// [`Flb::incoming`] and by dropping references. So the state is complete when the files that
+/// depend on it are frozen.
 #[vtable]
 pub trait FileLifecycleBound: 'static {
+    /// The data for the next kernel.
+    type Data: Data;
+
     /// The live object.
     type Object: ForeignOwnable + Send + Sync;
 
-    /// Saves the state, and returns what the next kernel has to know and the live object.
-    fn preserve() -> Result<(u64, Self::Object)>;
+    /// Saves the state, and returns the data for the next kernel and the live object.
+    fn preserve() -> Result<(Self::Data, Self::Object)>;
 
     /// Undoes [`FileLifecycleBound::preserve`].
-    fn unpreserve(data: u64, object: Self::Object);
+    fn unpreserve(data: Self::Data, object: Self::Object);
 
-    /// Restores the live object from what the last kernel handed over. It is tried once.
-    fn retrieve(data: u64) -> Result<Self::Object>;
+    /// Restores the live object from the data of the previous kernel. It is tried once.
+    fn retrieve(data: <Self::Data as Data>::Incoming) -> Result<Self::Object>;
 
-    /// Cleans up: no file from the last kernel depends on the object any more.
+    /// Cleans up: no file from the previous kernel depends on the state any more.
     fn finish(object: Self::Object);
 }
 
-/// The definition of an object, to be kept in a `static`: it must be there for as long as its module
-/// is.
+/// The definition of an FLB, to be kept in a `static`: it must exist for as long as its module
+/// does.
 ///
 /// # Examples
 ///
@@ -71,6 +82,7 @@ pub trait FileLifecycleBound: 'static {
 ///
 /// #[vtable]
 /// impl FileLifecycleBound for Generation {
+///     type Data = u64;
 ///     type Object = KBox<u64>;
 ///
 ///     fn preserve() -> Result<(u64, KBox<u64>)> {
@@ -98,12 +110,12 @@ pub struct Flb<T: FileLifecycleBound> {
     kind: PhantomData<fn(T)>,
 }
 
-// SAFETY: What changes after `new` is changed by LUO under its own locks.
+// SAFETY: Only LUO changes it after `new`, under its own locks.
 unsafe impl<T: FileLifecycleBound> Sync for Flb<T> {}
 
 impl<T: FileLifecycleBound> Flb<T> {
-    /// An object of this name, which the last and the next kernel know it by: 1 to 47 bytes, with a
-    /// version at the end by convention.
+    /// An FLB of this name, by which the previous and the next kernel know it: 1 to 47 bytes, with
+    /// a version at the end by convention.
     pub const fn new(name: &CStr) -> Self {
         let raw = bindings::liveupdate_flb {
             ops: &VTable::<T>::OPS,
@@ -116,58 +128,59 @@ impl<T: FileLifecycleBound> Flb<T> {
         }
     }
 
-    /// Makes files of a handler depend on the object until the registration is dropped. Until then
-    /// the handler stays registered.
+    /// Makes files of a handler depend on the FLB until the registration is dropped. Until then the
+    /// handler stays registered.
     ///
     /// # Errors
     ///
-    /// `EEXIST` if they depend on it already or there is another object of this name, `ENOSPC` if
-    /// there are too many objects, `ENOMEM`.
+    /// `EEXIST` if they depend on it already or there is another FLB of this name, `ENOSPC` if
+    /// there are too many FLBs, `ENOMEM`.
     pub fn register<H: FileHandler>(
         &'static self,
         handler: Arc<HandlerRegistration<H>>,
     ) -> Result<FlbRegistration<T, H>> {
-        // SAFETY: The definition is static, so it is there for as long as its module, which LUO pins
+        // SAFETY: The definition is static, so it exists for as long as its module, which LUO pins
         // while it needs it; its operations and name do not change. The handler is registered.
         to_result(unsafe { bindings::liveupdate_register_flb(handler.as_ptr(), self.raw.get()) })?;
         // INVARIANT: It was just registered.
         Ok(FlbRegistration { flb: self, handler })
     }
 
-    /// The object that files for the next kernel depend on.
+    /// The live object that files for the next kernel depend on.
     ///
     /// # Errors
     ///
     /// `ENOENT` if no file depends on it, `EOPNOTSUPP` if live updates are off.
-    pub fn outgoing(&'static self) -> Result<OutgoingObject<T>> {
+    pub fn outgoing(&'static self) -> Result<OutgoingFlb<T>> {
         let mut object = ptr::null_mut();
         // SAFETY: The definition is valid, and `object` can be written to.
         to_result(unsafe { bindings::liveupdate_flb_get_outgoing(self.raw.get(), &mut object) })?;
         // INVARIANT: It was just got.
-        Ok(OutgoingObject { flb: self, object })
+        Ok(OutgoingFlb { flb: self, object })
     }
 
-    /// The object that came from the last kernel. It is retrieved if nobody has asked before.
+    /// The live object from the previous kernel. The first call retrieves it.
     ///
     /// # Errors
     ///
-    /// `ENODATA` if nothing came or the object is finished, `ENOENT` if this object did not come,
-    /// `ENODEV` if the module is being unloaded, `EOPNOTSUPP` if live updates are off, or why it
-    /// could not be retrieved.
-    pub fn incoming(&'static self) -> Result<IncomingObject<T>> {
+    /// `ENODATA` if no FLB was handed over or this one is finished, `ENOENT` if this one was not
+    /// handed over, `EIO` if the handover is damaged (so this is no cold boot), `EBUSY` if it would
+    /// have to be retrieved while `reboot(2)` freezes files, `ENODEV` if the module is being
+    /// unloaded, `EOPNOTSUPP` if live updates are off, or the error of the retrieval.
+    pub fn incoming(&'static self) -> Result<IncomingFlb<T>> {
         let mut object = ptr::null_mut();
         // SAFETY: The definition is valid, and `object` can be written to.
         to_result(unsafe { bindings::liveupdate_flb_get_incoming(self.raw.get(), &mut object) })?;
         // INVARIANT: It was just got.
-        Ok(IncomingObject { flb: self, object })
+        Ok(IncomingFlb { flb: self, object })
     }
 }
 
-/// An object that files of a handler depend on, until this is dropped.
+/// An FLB that files of a handler depend on, until this is dropped.
 ///
 /// # Invariants
 ///
-/// The object is registered with the handler.
+/// The FLB is registered with the handler.
 pub struct FlbRegistration<T: FileLifecycleBound, H: FileHandler> {
     flb: &'static Flb<T>,
     handler: Arc<HandlerRegistration<H>>,
@@ -182,24 +195,24 @@ impl<T: FileLifecycleBound, H: FileHandler> Drop for FlbRegistration<T, H> {
     }
 }
 
-/// An object for the next kernel, which is not unpreserved while this exists.
+/// A reference to an FLB for the next kernel, which is not unpreserved while this exists.
 ///
 /// # Invariants
 ///
 /// `object` was made by `T::preserve`, and a reference to it is held.
-pub struct OutgoingObject<T: FileLifecycleBound> {
+pub struct OutgoingFlb<T: FileLifecycleBound> {
     flb: &'static Flb<T>,
     object: *mut c_void,
 }
 
 // SAFETY: The object may be used and given back by any thread: it is `Send` and `Sync`.
-unsafe impl<T: FileLifecycleBound> Send for OutgoingObject<T> {}
+unsafe impl<T: FileLifecycleBound> Send for OutgoingFlb<T> {}
 
 // SAFETY: As above.
-unsafe impl<T: FileLifecycleBound> Sync for OutgoingObject<T> {}
+unsafe impl<T: FileLifecycleBound> Sync for OutgoingFlb<T> {}
 
-impl<T: FileLifecycleBound> OutgoingObject<T> {
-    /// The object.
+impl<T: FileLifecycleBound> OutgoingFlb<T> {
+    /// The live object.
     pub fn get(&self) -> <T::Object as ForeignOwnable>::Borrowed<'_> {
         // SAFETY: By the type invariants it was made by `into_foreign`, and is not taken back while
         // a reference is held.
@@ -207,31 +220,31 @@ impl<T: FileLifecycleBound> OutgoingObject<T> {
     }
 }
 
-impl<T: FileLifecycleBound> Drop for OutgoingObject<T> {
+impl<T: FileLifecycleBound> Drop for OutgoingFlb<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this gives back a reference.
         unsafe { bindings::liveupdate_flb_put_outgoing(self.flb.raw.get()) };
     }
 }
 
-/// An object from the last kernel, which is not finished while this exists.
+/// A reference to an FLB from the previous kernel, which is not finished while this exists.
 ///
 /// # Invariants
 ///
 /// `object` was made by `T::retrieve`, and a reference to it is held.
-pub struct IncomingObject<T: FileLifecycleBound> {
+pub struct IncomingFlb<T: FileLifecycleBound> {
     flb: &'static Flb<T>,
     object: *mut c_void,
 }
 
 // SAFETY: The object may be used and given back by any thread: it is `Send` and `Sync`.
-unsafe impl<T: FileLifecycleBound> Send for IncomingObject<T> {}
+unsafe impl<T: FileLifecycleBound> Send for IncomingFlb<T> {}
 
 // SAFETY: As above.
-unsafe impl<T: FileLifecycleBound> Sync for IncomingObject<T> {}
+unsafe impl<T: FileLifecycleBound> Sync for IncomingFlb<T> {}
 
-impl<T: FileLifecycleBound> IncomingObject<T> {
-    /// The object.
+impl<T: FileLifecycleBound> IncomingFlb<T> {
+    /// The live object.
     pub fn get(&self) -> <T::Object as ForeignOwnable>::Borrowed<'_> {
         // SAFETY: By the type invariants it was made by `into_foreign`, and is not taken back while
         // a reference is held.
@@ -239,14 +252,14 @@ impl<T: FileLifecycleBound> IncomingObject<T> {
     }
 }
 
-impl<T: FileLifecycleBound> Drop for IncomingObject<T> {
+impl<T: FileLifecycleBound> Drop for IncomingFlb<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this gives back a reference.
         unsafe { bindings::liveupdate_flb_put_incoming(self.flb.raw.get()) };
     }
 }
 
-/// The operations of an object as C sees them.
+/// The operations of an FLB as C sees them.
 struct VTable<T: FileLifecycleBound>(PhantomData<T>);
 
 impl<T: FileLifecycleBound> VTable<T> {
@@ -256,9 +269,9 @@ impl<T: FileLifecycleBound> VTable<T> {
     unsafe extern "C" fn preserve(args: *mut bindings::liveupdate_flb_op_args) -> c_int {
         from_result(|| {
             let (data, object) = T::preserve()?;
-            // SAFETY: The caller promises that `args` is valid, and nobody else uses it.
+            // SAFETY: The caller promises that `args` is valid, and only this callback uses it.
             let args = unsafe { &mut *args };
-            args.data = data;
+            args.data = data.to_raw();
             args.obj = object.into_foreign();
             Ok(0)
         })
@@ -266,12 +279,14 @@ impl<T: FileLifecycleBound> VTable<T> {
 
     /// # Safety
     ///
-    /// `args` must be valid, and what [`Self::preserve`] has left.
+    /// `args` must be valid, with the data and object that [`Self::preserve`] has left.
     unsafe extern "C" fn unpreserve(args: *mut bindings::liveupdate_flb_op_args) {
         // SAFETY: The caller promises that `args` is valid.
         let (data, object) = unsafe { ((*args).data, (*args).obj) };
-        // SAFETY: `preserve` made the pointer by `into_foreign`, and an object is unpreserved once.
-        T::unpreserve(data, unsafe { T::Object::from_foreign(object) });
+        // SAFETY: `preserve` made the pointer by `into_foreign`, and an FLB is unpreserved once.
+        T::unpreserve(Data::from_raw(data), unsafe {
+            T::Object::from_foreign(object)
+        });
     }
 
     /// # Safety
@@ -280,8 +295,11 @@ impl<T: FileLifecycleBound> VTable<T> {
     unsafe extern "C" fn retrieve(args: *mut bindings::liveupdate_flb_op_args) -> c_int {
         from_result(|| {
             // SAFETY: The caller promises that `args` is valid.
-            let object = T::retrieve(unsafe { (*args).data })?;
-            // SAFETY: As above.
+            let data = T::Data::from_raw(unsafe { (*args).data });
+            // SAFETY: The previous kernel handed the data over to the FLB of this name, which is
+            // `T`, and LUO retrieves an FLB once.
+            let object = T::retrieve(unsafe { data.take() }?)?;
+            // SAFETY: The caller promises that `args` is valid.
             unsafe { (*args).obj = object.into_foreign() };
             Ok(0)
         })
@@ -289,11 +307,11 @@ impl<T: FileLifecycleBound> VTable<T> {
 
     /// # Safety
     ///
-    /// `args` must be valid, and what [`Self::retrieve`] has left.
+    /// `args` must be valid, with the object that [`Self::retrieve`] has left.
     unsafe extern "C" fn finish(args: *mut bindings::liveupdate_flb_op_args) {
         // SAFETY: The caller promises that `args` is valid.
         let object = unsafe { (*args).obj };
-        // SAFETY: `retrieve` made the pointer by `into_foreign`, and an object is finished once.
+        // SAFETY: `retrieve` made the pointer by `into_foreign`, and an FLB is finished once.
         T::finish(unsafe { T::Object::from_foreign(object) });
     }
 

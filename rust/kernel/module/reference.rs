@@ -23,7 +23,7 @@ use crate::{
 /// ```
 /// use kernel::module::{ModuleRef, ThisModule};
 ///
-/// // SAFETY: Null is the module of what is built in.
+/// // SAFETY: Null stands for code that is built in.
 /// let built_in = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
 /// assert!(ModuleRef::try_get(&built_in).is_ok());
 /// # Ok::<(), Error>(())

@@ -7,6 +7,10 @@
 use super::LockClassKey;
 use crate::{
     bindings,
+    error::{
+        to_result,
+        Result, //
+    },
     str::{
         CStr,
         CStrExt as _, //
@@ -48,7 +52,7 @@ pub use new_rwsem;
 /// A reader-writer lock that may sleep.
 ///
 /// Any number of readers, or one writer, have access to the protected data at a time. A writer that
-/// waits keeps new readers out, so readers must not nest.
+/// waits keeps new readers out, also those that only try, so readers must not nest.
 ///
 /// It is no [`Lock`](super::lock::Lock) with a backend of its own, because those are exclusive.
 ///
@@ -77,11 +81,15 @@ pub use new_rwsem;
 /// assert!(table.entries.try_write().is_none());
 /// drop(reader);
 ///
-/// // What was not acquired is not released either.
+/// // A failed try releases nothing.
 /// let writer = table.entries.try_write().ok_or(EBUSY)?;
 /// assert!(table.entries.try_read().is_none());
 /// assert!(table.entries.try_write().is_none());
 /// drop(writer);
+///
+/// // A fatal signal would end these waits.
+/// drop(table.entries.read_killable()?);
+/// drop(table.entries.write_killable()?);
 /// assert!(table.entries.try_write().is_some());
 /// # Ok::<(), Error>(())
 /// ```
@@ -139,6 +147,23 @@ impl<T: ?Sized> RwSem<T> {
         }
     }
 
+    /// Like [`Self::read`], but a fatal signal ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if a fatal signal is pending.
+    #[inline]
+    pub fn read_killable(&self) -> Result<ReadGuard<'_, T>> {
+        // SAFETY: The existence of `self` proves that the semaphore was initialised.
+        to_result(unsafe { bindings::down_read_killable(self.state.get()) })?;
+
+        // INVARIANT: The semaphore was just acquired for reading.
+        Ok(ReadGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// Gives shared access to the data, unless that would have to wait.
     #[must_use = "if unused, the lock will be immediately unlocked"]
     #[inline]
@@ -164,6 +189,23 @@ impl<T: ?Sized> RwSem<T> {
             lock: self,
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Like [`Self::write`], but a fatal signal ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if a fatal signal is pending.
+    #[inline]
+    pub fn write_killable(&self) -> Result<WriteGuard<'_, T>> {
+        // SAFETY: The existence of `self` proves that the semaphore was initialised.
+        to_result(unsafe { bindings::down_write_killable(self.state.get()) })?;
+
+        // INVARIANT: The semaphore was just acquired for writing.
+        Ok(WriteGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
     }
 
     /// Gives exclusive access to the data, unless that would have to wait.
@@ -232,7 +274,7 @@ impl<T: ?Sized> Deref for WriteGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants nobody else has access while the guard exists.
+        // SAFETY: By the type invariants no other guard gives access while this one exists.
         unsafe { &*self.lock.data.get() }
     }
 }
@@ -240,7 +282,7 @@ impl<T: ?Sized> Deref for WriteGuard<'_, T> {
 impl<T: ?Sized + Unpin> DerefMut for WriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariants nobody else has access while the guard exists.
+        // SAFETY: By the type invariants no other guard gives access while this one exists.
         unsafe { &mut *self.lock.data.get() }
     }
 }

@@ -14,14 +14,14 @@ use crate::{
 impl UserSlice {
     /// Reads a structure whose end one of the two sides may not know.
     ///
-    /// The length of this slice is what userspace knows, that of `known` what the kernel knows. What
-    /// only the kernel knows becomes zero; what only userspace knows must be zero, because it would
-    /// otherwise ask for something that it does not get.
+    /// The length of this slice is that of the structure in userspace, the length of `known` that
+    /// in the kernel. Bytes that only the kernel has become zero. Bytes that only userspace has
+    /// must be zero: otherwise it asks for something that this kernel does not know.
     ///
     /// # Errors
     ///
-    /// `E2BIG` if there is something other than zero behind what the kernel knows, `EFAULT` if the
-    /// memory cannot be read. The contents of `known` are unspecified then.
+    /// `E2BIG` if a byte that only userspace has is not zero, `EFAULT` if the memory cannot be
+    /// read. The contents of `known` are unspecified then.
     ///
     /// # Examples
     ///

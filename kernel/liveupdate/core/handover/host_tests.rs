@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes;
 
 use super::*;
-use crate::host_pages::Pages;
+use crate::host_pages::{buffer, Pages as HostPages};
 
 const SIZE: usize = 4096;
 const ROOT: u64 = 0x1000;
@@ -44,16 +44,16 @@ fn flb(name: &str, count: u64) -> FlbSer {
     }
 }
 
-/// A handover with sessions of so many files each, and the objects `flbs`.
+/// A handover with sessions of so many files each, and these FLB entries.
 struct Handover {
-    pages: Pages<SIZE>,
+    pages: HostPages<SIZE>,
     root: LuoSer,
     sessions: Vec<SessionSer>,
 }
 
 impl Handover {
     fn new(files: &[u64], flbs: &[FlbSer]) -> Self {
-        let mut pages = Pages::default();
+        let mut pages = HostPages::default();
         let mut sessions = Vec::new();
         for (nth, count) in files.iter().enumerate() {
             let all: Vec<_> = (0..*count).map(file).collect();
@@ -92,13 +92,16 @@ impl Handover {
 
     fn read(&self) -> Result<Kept, Damage> {
         let mut kept = Kept::default();
-        sessions(&self.pages, ROOT, &self.root, &mut kept)?;
+        let mut pages = BTreeSet::new();
+        read(&self.pages, &self.root, &mut pages, &mut kept)?;
+        kept.pages = pages;
         Ok(kept)
     }
 
     fn read_flbs(&self) -> Result<Vec<(Compatible, u64, u64)>, Damage> {
         let mut all: Vec<(Compatible, u64, u64)> = Vec::new();
-        flbs(&self.pages, self.root.flbs, |name, data, count| {
+        let buffer = &mut buffer::<SIZE>();
+        flbs(&self.pages, buffer, self.root.flbs, |name, data, count| {
             if all.iter().any(|(other, ..)| *other == name) {
                 return Ok(Met::Again);
             }
@@ -109,7 +112,30 @@ impl Handover {
     }
 }
 
-/// What a test keeps.
+fn read<S: Sink>(
+    memory: &HostPages<SIZE>,
+    root: &LuoSer,
+    pages: &mut impl Pages<S::Error>,
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let mut buffers = Buffers {
+        sessions: &mut buffer::<SIZE>(),
+        files: &mut buffer::<SIZE>(),
+    };
+    sessions(memory, &mut buffers, ROOT, root, pages, sink)
+}
+
+impl<E> Pages<E> for BTreeSet<u64> {
+    fn page(&mut self, address: u64) -> Result<Met, E> {
+        Ok(if self.insert(address) {
+            Met::First
+        } else {
+            Met::Again
+        })
+    }
+}
+
+/// The content that a test keeps.
 #[derive(Debug, Default, PartialEq)]
 struct Kept {
     pages: BTreeSet<u64>,
@@ -119,14 +145,6 @@ struct Kept {
 impl Sink for Kept {
     type Error = Damage;
     type Session = (SessionName, Vec<(u64, u64)>);
-
-    fn page(&mut self, address: u64) -> Result<Met, Damage> {
-        Ok(if self.pages.insert(address) {
-            Met::First
-        } else {
-            Met::Again
-        })
-    }
 
     fn begin(&mut self, name: SessionName) -> Result<Self::Session, Damage> {
         Ok((name, Vec::new()))
@@ -138,11 +156,15 @@ impl Sink for Kept {
         Ok(())
     }
 
-    fn end(&mut self, (name, files): Self::Session) -> Result<Met, Damage> {
+    fn end(&mut self, (name, files): Self::Session) -> Result<(), Damage> {
         let tokens: BTreeSet<_> = files.iter().map(|(token, _)| token).collect();
         let is_new = tokens.len() == files.len() && !self.sessions.contains_key(&name);
         self.sessions.insert(name, files);
-        Ok(if is_new { Met::First } else { Met::Again })
+        if is_new {
+            Ok(())
+        } else {
+            Err(Damage::Duplicate)
+        }
     }
 }
 
@@ -157,7 +179,7 @@ fn a_whole_handover_is_read_as_it_was_written() {
         .iter()
         .enumerate()
         .all(|(at, file)| *file == (at as u64, at as u64 * 3)));
-    // The root, the objects, one page of sessions, and 0, 1, 2 and 4 of files.
+    // The root, the FLB entries, one page of sessions, and 0, 1, 2 and 4 of files.
     assert_eq!(kept.pages.len(), 3 + 7);
     let flbs = handover.read_flbs().unwrap();
     assert_eq!(flbs.len(), 2);
@@ -185,6 +207,27 @@ fn a_session_says_how_many_files_it_has() {
             Damage::Files { said, found: 2 }
         );
     }
+}
+
+#[test]
+fn an_empty_last_block_is_accepted() {
+    // 51 sessions fill a block, 63 files too.
+    let mut handover = Handover::new(&[63; 51], &[]);
+    let (sessions, files) = (0x7000, files_of(50) + 0x1000);
+    handover.pages.page(sessions).fill(0);
+    handover.pages.page(files).fill(0);
+    handover.pages.0.get_mut(&SESSIONS).unwrap()[0] = sessions;
+    handover.pages.0.get_mut(&files_of(50)).unwrap()[0] = files;
+    let kept = handover.read().unwrap();
+    assert_eq!(kept.sessions.len(), 51);
+    assert!(kept.pages.contains(&sessions) && kept.pages.contains(&files));
+    assert_eq!(
+        check_sessions(&handover.pages, &mut buffer::<SIZE>(), SESSIONS),
+        Ok(())
+    );
+    // A page that is used twice is found even if it is empty.
+    handover.pages.0.get_mut(&files_of(50)).unwrap()[0] = sessions;
+    assert_eq!(handover.read().unwrap_err(), Damage::Cycle(sessions));
 }
 
 #[test]
@@ -223,7 +266,7 @@ fn no_page_belongs_to_two() {
     handover.sessions[1].files = files_of(0);
     handover.write();
     assert_eq!(handover.read().unwrap_err(), Damage::Cycle(files_of(0)));
-    // Files where the root, the objects or the sessions are.
+    // Files where the root, the FLB entries or the sessions are.
     for address in [ROOT, FLBS, SESSIONS] {
         let mut handover = Handover::new(&[1], &[]);
         handover.pages.chain(ROOT, &[file(1)]);
@@ -232,7 +275,7 @@ fn no_page_belongs_to_two() {
         handover.write();
         assert_eq!(handover.read().unwrap_err(), Damage::Cycle(address));
     }
-    // Objects where the root is.
+    // FLB entries where the root is.
     let mut handover = Handover::new(&[1], &[]);
     handover.root.flbs = ROOT;
     assert_eq!(handover.read().unwrap_err(), Damage::Cycle(ROOT));
@@ -253,7 +296,7 @@ fn every_address_must_have_been_handed_over() {
 }
 
 #[test]
-fn the_page_of_objects_is_one_with_as_many_as_it_says() {
+fn the_page_of_flb_entries_is_one_with_as_many_as_it_says() {
     let damaged = |header: FlbHeaderSer| {
         let mut handover = Handover::new(&[], &[flb("a", 1), flb("b", 1)]);
         header.write_to_prefix(handover.pages.page(FLBS)).unwrap();
@@ -286,10 +329,6 @@ fn reading_ends_where_the_sink_does() {
         type Error = Option<Damage>;
         type Session = ();
 
-        fn page(&mut self, _: u64) -> Result<Met, Option<Damage>> {
-            Ok(Met::First)
-        }
-
         fn begin(&mut self, _: SessionName) -> Result<(), Option<Damage>> {
             Ok(())
         }
@@ -299,18 +338,28 @@ fn reading_ends_where_the_sink_does() {
             Ok(())
         }
 
-        fn end(&mut self, (): ()) -> Result<Met, Option<Damage>> {
-            Ok(Met::First)
+        fn end(&mut self, (): ()) -> Result<(), Option<Damage>> {
+            Ok(())
         }
     }
 
     let handover = Handover::new(&[10, 10], &[]);
     assert_eq!(
-        sessions(&handover.pages, ROOT, &handover.root, &mut Full(20)),
+        read(
+            &handover.pages,
+            &handover.root,
+            &mut BTreeSet::new(),
+            &mut Full(20)
+        ),
         Ok(())
     );
     assert_eq!(
-        sessions(&handover.pages, ROOT, &handover.root, &mut Full(19)),
+        read(
+            &handover.pages,
+            &handover.root,
+            &mut BTreeSet::new(),
+            &mut Full(19)
+        ),
         Err(None)
     );
 }

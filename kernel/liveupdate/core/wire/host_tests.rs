@@ -3,11 +3,14 @@
 //! The worked example of `docs/wire-format.md`.
 
 use super::*;
-use std::{boxed::Box, fmt::Write, fs, string::String, vec, vec::Vec};
+use std::{fmt::Write, fs, string::String, vec, vec::Vec};
 
 use zerocopy::IntoBytes;
 
-use crate::chain::{self, Blocks, Memory};
+use crate::{
+    chain::Blocks,
+    host_pages::{buffer, Pages},
+};
 
 /// Where the pages of the example are.
 const ROOT: u64 = 0x10_0000;
@@ -17,90 +20,76 @@ const FILES: u64 = 0x10_3000;
 
 const PAGE: usize = 4096;
 
-/// As the kernel's pages are.
-#[repr(align(4096))]
-struct Page([u8; PAGE]);
+/// An address, what is there, and how many bytes of it are shown.
+struct Part(u64, &'static str, usize);
 
-struct Example(Vec<(u64, &'static str, Box<Page>, usize)>);
-
-impl Memory for Example {
-    fn block(&self, address: u64) -> Option<&[u8]> {
-        let page = self.0.iter().find(|page| page.0 == address)?;
-        Some(&page.2 .0)
-    }
-
-    fn block_size(&self) -> usize {
-        PAGE
-    }
+struct Example {
+    pages: Pages<PAGE>,
+    parts: Vec<Part>,
 }
 
 fn name<const N: usize>(text: &[u8]) -> [u8; N] {
     *crate::name::Name::<N>::from_text(text).unwrap().as_array()
 }
 
-/// One session, `vm-1`, with one memfd under the token 1, and one object on which that depends.
+/// One session, `vm-1`, with one memfd under the token 1, and one FLB on which that depends.
 fn example() -> Example {
     let root = LuoSer {
         sessions: SESSIONS,
         flbs: FLBS,
         ..LuoSer::new(1)
     };
-    let mut flbs = Box::new(Page([0; PAGE]));
-    let header = FlbHeaderSer::new(1);
-    header.write_to_prefix(&mut flbs.0).unwrap();
-    let object = FlbSer {
+    let flb = FlbSer {
         name: name(b"iommu-core-v1"),
         data: 0x20_0000,
         count: 1,
     };
-    chain::write(&mut flbs.0, 0, &object).unwrap();
-    let mut sessions = Box::new(Page([0; PAGE]));
     let session = SessionSer {
         name: name(b"vm-1"),
         files: FILES,
         count: 1,
     };
-    chain::write(&mut sessions.0, 0, &session).unwrap();
-    chain::write_header(&mut sessions.0, BlockHeader { next: 0, count: 1 }).unwrap();
-    let mut files = Box::new(Page([0; PAGE]));
     let file = FileSer {
         compatible: name(b"memfd-v2"),
         data: 0x30_0000,
         token: 1,
     };
-    chain::write(&mut files.0, 0, &file).unwrap();
-    chain::write_header(&mut files.0, BlockHeader { next: 0, count: 1 }).unwrap();
-    let mut page = Box::new(Page([0; PAGE]));
-    page.0[..32].copy_from_slice(root.as_bytes());
-    Example(vec![
-        (ROOT, "struct luo_ser", page, 32),
-        (
+    let mut pages = Pages::default();
+    root.write_to_prefix(pages.page(ROOT)).unwrap();
+    pages.chain(FLBS, &[flb]);
+    FlbHeaderSer::new(1)
+        .write_to_prefix(pages.page(FLBS))
+        .unwrap();
+    pages.chain(SESSIONS, &[session]);
+    pages.chain(FILES, &[file]);
+    let parts = vec![
+        Part(ROOT, "struct luo_ser", 32),
+        Part(
             FLBS,
             "struct luo_flb_header_ser, one struct luo_flb_ser",
-            flbs,
             80,
         ),
-        (
+        Part(
             SESSIONS,
             "struct kho_block_header_ser, one struct luo_session_ser",
-            sessions,
             96,
         ),
-        (
+        Part(
             FILES,
             "struct kho_block_header_ser, one struct luo_file_ser",
-            files,
             80,
         ),
-    ])
+    ];
+    Example { pages, parts }
 }
 
 /// The example as `hexdump -C` shows it.
 fn dump(example: &Example) -> String {
     let mut text = String::new();
-    for (address, what, bytes, length) in &example.0 {
+    for Part(address, what, length) in &example.parts {
         writeln!(text, "{what}").unwrap();
-        for (line, row) in bytes.0[..*length].chunks(16).enumerate() {
+        let bytes = example.pages.0[address].as_bytes();
+        for (line, row) in bytes[..*length].chunks(16).enumerate() {
             let at = address + 16 * line as u64;
             write!(text, "{at:08x} ").unwrap();
             for byte in row {
@@ -119,12 +108,14 @@ fn dump(example: &Example) -> String {
 
 #[test]
 fn the_example_reads_back() {
-    let example = example();
-    let mut blocks = Blocks::<_, SessionSer>::new(&example, SESSIONS);
-    let session = blocks.next().unwrap().unwrap().entries[0];
+    let pages = example().pages;
+    let mut buffer = buffer::<PAGE>();
+    let mut blocks = Blocks::<_, SessionSer>::new(&pages, SESSIONS);
+    let session = blocks.next(&mut buffer).unwrap().unwrap().entries[0];
     assert_eq!(session.count, 1);
-    let mut blocks = Blocks::<_, FileSer>::new(&example, session.files);
-    assert_eq!(blocks.next().unwrap().unwrap().entries[0].token, 1);
+    let mut blocks = Blocks::<_, FileSer>::new(&pages, session.files);
+    let file = blocks.next(&mut buffer).unwrap().unwrap().entries[0];
+    assert_eq!(file.token, 1);
 }
 
 #[test]

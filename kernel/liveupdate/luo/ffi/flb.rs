@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File-lifecycle-bound objects as C has them.
+//! Definitions of file-lifecycle-bound state (FLB) as C has them.
 
 use core::{
     ffi::c_void,
@@ -21,40 +21,43 @@ use kernel::{
 };
 use luo_core::name::Compatible;
 
-/// The definition of a file-lifecycle-bound object.
+/// The definition of an FLB.
 ///
 /// # Invariants
 ///
-/// `raw` points to a definition that is valid, and whose operations and name do not change, while
-/// this exists or its module is pinned. All operations are there.
+/// `raw` is the address of a definition that had all operations when this was made. The definition
+/// is valid, and its operations and name do not change, while the FLB is registered, while a
+/// subsystem gets or puts it, and while its module is pinned; afterwards the address is only
+/// compared.
 pub(crate) struct RawFlb {
     raw: NonNull<bindings::liveupdate_flb>,
 }
 
-// SAFETY: The interface allows calls from any thread.
+// SAFETY: Operations of FLBs may be called by any thread; this crate calls those of one FLB one at
+// a time.
 unsafe impl Send for RawFlb {}
 
 // SAFETY: As above.
 unsafe impl Sync for RawFlb {}
 
-/// The live object that an operation made; opaque here.
+/// The live object that an operation has made; opaque here.
 #[derive(Clone, Copy)]
 pub(crate) struct Object(*mut c_void);
 
-// SAFETY: The pointer is opaque here, and the interface allows callbacks on any thread.
+// SAFETY: Only the owner of the FLB uses the pointer, whose operations may be called by any thread.
 unsafe impl Send for Object {}
 
 // SAFETY: As above.
 unsafe impl Sync for Object {}
 
 impl Object {
-    /// The pointer, if the operation made one.
+    /// The pointer, if it is not null.
     pub(crate) fn get(self) -> Option<NonNull<c_void>> {
         NonNull::new(self.0)
     }
 
     /// The pointer, or null.
-    pub(super) fn as_ptr(self) -> *mut c_void {
+    pub(crate) fn as_ptr(self) -> *mut c_void {
         self.0
     }
 }
@@ -69,9 +72,10 @@ impl RawFlb {
     /// # Safety
     ///
     /// `raw` must be null, or a definition as the type invariants want it.
-    pub(super) unsafe fn new(raw: *mut bindings::liveupdate_flb) -> Result<Self> {
+    pub(crate) unsafe fn new(raw: *mut bindings::liveupdate_flb) -> Result<Self> {
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
-        // SAFETY: The caller promises a valid definition.
+        // SAFETY: The caller promises that a definition which is not null is valid, and so are its
+        // operations if they are not null.
         let ops = unsafe { raw.as_ref().ops.as_ref() }.ok_or(EINVAL)?;
         let has_all = ops.preserve.is_some()
             && ops.unpreserve.is_some()
@@ -97,12 +101,12 @@ impl RawFlb {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the module is being unloaded, or what the operation says.
+    /// `ENODEV` if the module is being unloaded, or the error of the operation.
     pub(crate) fn preserve(&self) -> Result<PreservedFlb> {
         let module = self.pin()?;
         let mut args = self.args(0, Object(ptr::null_mut()));
         let call = self.ops().preserve.ok_or(EINVAL)?;
-        // SAFETY: The operation takes arguments with the definition.
+        // SAFETY: The module is pinned. The arguments live for the call, and have this definition.
         to_result(unsafe { call(&mut args) })?;
         let flb = Self { raw: self.raw };
         Ok(PreservedFlb {
@@ -113,15 +117,17 @@ impl RawFlb {
         })
     }
 
-    /// Makes the live object of what [`Self::preserve`] handed over in the last kernel.
+    /// Makes the live object of the number that [`Self::preserve`] handed over in the previous
+    /// kernel.
     ///
     /// # Errors
     ///
-    /// What the operation says.
+    /// The error of the operation.
     pub(crate) fn retrieve(&self, data: u64, module: ModuleRef) -> Result<RetrievedFlb> {
         let mut args = self.args(data, Object(ptr::null_mut()));
         let call = self.ops().retrieve.ok_or(EINVAL)?;
-        // SAFETY: The operation takes what was handed over.
+        // SAFETY: The module is pinned by `module`. The arguments live for the call; the number was
+        // handed over to the FLB of this name, which must not trust it.
         to_result(unsafe { call(&mut args) })?;
         let flb = Self { raw: self.raw };
         Ok(RetrievedFlb {
@@ -137,13 +143,15 @@ impl RawFlb {
     ///
     /// `ENODEV` if the module is being unloaded.
     pub(crate) fn pin(&self) -> Result<ModuleRef> {
-        // SAFETY: By the type invariants the owner is null or exists: the definition is in its
-        // memory.
+        // SAFETY: An FLB is pinned when it is preserved or retrieved: it is registered then, or a
+        // subsystem gets it, so by the type invariants the definition is valid. It is in the memory
+        // of its owner, so the owner exists too, or is null for built-in code.
         unsafe { ModuleRef::try_get_raw(self.ops().owner) }
     }
 
     fn ops(&self) -> &bindings::liveupdate_flb_ops {
-        // SAFETY: By the type invariants both pointers are valid.
+        // SAFETY: Operations are looked up before the module is pinned, when by the type invariants
+        // the definition is valid, and while it is pinned.
         unsafe { &*self.raw.as_ref().ops }
     }
 
@@ -156,7 +164,7 @@ impl RawFlb {
     }
 }
 
-/// An object whose state is saved for the next kernel; its module cannot be unloaded.
+/// An FLB whose state is saved for the next kernel; its module cannot be unloaded.
 pub(crate) struct PreservedFlb {
     flb: RawFlb,
     data: u64,
@@ -165,7 +173,7 @@ pub(crate) struct PreservedFlb {
 }
 
 impl PreservedFlb {
-    /// What is handed over.
+    /// The number for the next kernel.
     pub(crate) fn data(&self) -> u64 {
         self.data
     }
@@ -176,18 +184,19 @@ impl PreservedFlb {
     }
 }
 
-/// Nothing depends on the object any more.
+/// The last user has gone: the state is not handed over.
 impl Drop for PreservedFlb {
     fn drop(&mut self) {
         let mut args = self.flb.args(self.data, self.object);
         if let Some(call) = self.flb.ops().unpreserve {
-            // SAFETY: The operation takes what `preserve` made.
+            // SAFETY: The module is pinned. The arguments live for the call, and have the number
+            // and the object that `preserve` has made, which are not used afterwards.
             unsafe { call(&mut args) };
         }
     }
 }
 
-/// An object that came from the last kernel; its module cannot be unloaded.
+/// An FLB of the previous kernel with its live object; its module cannot be unloaded.
 pub(crate) struct RetrievedFlb {
     flb: RawFlb,
     object: Object,
@@ -195,7 +204,7 @@ pub(crate) struct RetrievedFlb {
 }
 
 impl RetrievedFlb {
-    /// Whether this definition has made it: another one would take it for something else.
+    /// Whether this definition has made the object: another one would take it for something else.
     pub(crate) fn is_of(&self, raw: &RawFlb) -> bool {
         self.flb.raw == raw.raw
     }
@@ -205,11 +214,12 @@ impl RetrievedFlb {
         self.object
     }
 
-    /// Nothing depends on the object any more.
+    /// Ends the life of the object: no file depends on the FLB any more.
     pub(crate) fn finish(self) {
         let mut args = self.flb.args(0, self.object);
         if let Some(call) = self.flb.ops().finish {
-            // SAFETY: The operation takes what `retrieve` made.
+            // SAFETY: The module is pinned. The arguments live for the call, and have the object
+            // that `retrieve` has made, which is not used afterwards.
             unsafe { call(&mut args) };
         }
     }

@@ -27,33 +27,35 @@ use luo_core::name::Compatible;
 ///
 /// # Invariants
 ///
-/// `raw` points to a handler that is valid, and whose operations and name do not change, from before
-/// it is registered until after it is unregistered, and for as long as its module is pinned. The
-/// required operations are there.
+/// `raw` points to a handler that is valid, and whose operations and name do not change, while this
+/// exists: it does from registration until deregistration, and longer only in a [`PinnedHandler`],
+/// whose module cannot go. The required operations are there.
 pub(crate) struct RawHandler {
     raw: NonNull<bindings::liveupdate_file_handler>,
 }
 
-// SAFETY: The interface allows calls from any thread, several at once.
+// SAFETY: Operations of handlers may be called by any thread, and by several at once: each call has
+// arguments of its own, and C's orchestrator calls them so too.
 unsafe impl Send for RawHandler {}
 
 // SAFETY: As above.
 unsafe impl Sync for RawHandler {}
 
-/// What a handler made of a preserved file; a number for the next kernel and a pointer for this one.
+/// The result of a handler that has preserved a file: a number for the next kernel, and a pointer
+/// of the handler for this one.
 pub(crate) struct Payload {
     data: u64,
     private: *mut c_void,
 }
 
-// SAFETY: The pointer is opaque here, and the interface allows callbacks on any thread.
+// SAFETY: Only the handler uses the pointer, whose operations may be called by any thread.
 unsafe impl Send for Payload {}
 
 // SAFETY: As above.
 unsafe impl Sync for Payload {}
 
 impl Payload {
-    /// What is handed over.
+    /// The number for the next kernel.
     pub(crate) fn data(&self) -> u64 {
         self.data
     }
@@ -69,9 +71,10 @@ impl RawHandler {
     /// # Safety
     ///
     /// `raw` must be null, or a handler as the type invariants want it.
-    pub(super) unsafe fn new(raw: *mut bindings::liveupdate_file_handler) -> Result<Self> {
+    pub(crate) unsafe fn new(raw: *mut bindings::liveupdate_file_handler) -> Result<Self> {
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
-        // SAFETY: The caller promises a valid handler.
+        // SAFETY: The caller promises that a handler which is not null is valid, and so are its
+        // operations if they are not null.
         let ops = unsafe { raw.as_ref().ops.as_ref() }.ok_or(EINVAL)?;
         let has_required = ops.can_preserve.is_some()
             && ops.preserve.is_some()
@@ -99,7 +102,8 @@ impl RawHandler {
         let Some(call) = self.ops().can_preserve else {
             return false;
         };
-        // SAFETY: The operation takes the handler, which is valid by the type invariants, and a file.
+        // SAFETY: By the type invariants the handler is valid and its module cannot go during the
+        // call; the file is borrowed for it.
         unsafe { call(self.raw.as_ptr(), file.as_ptr()) }
     }
 
@@ -109,7 +113,8 @@ impl RawHandler {
     ///
     /// `ENODEV` if the module is being unloaded.
     pub(crate) fn pin(&self) -> Result<PinnedHandler> {
-        // SAFETY: By the type invariants the owner is null or exists: the handler is in its memory.
+        // SAFETY: By the type invariants the handler is valid. It is in the memory of its owner, so
+        // the owner exists too, or is null for built-in code.
         let module = unsafe { ModuleRef::try_get_raw(self.ops().owner) }?;
         Ok(PinnedHandler {
             handler: Self { raw: self.raw },
@@ -118,12 +123,13 @@ impl RawHandler {
     }
 
     fn ops(&self) -> &bindings::liveupdate_file_ops {
-        // SAFETY: By the type invariants both pointers are valid.
+        // SAFETY: By the type invariants the handler and its operations are valid and do not change
+        // while `self` exists.
         unsafe { &*self.raw.as_ref().ops }
     }
 }
 
-/// A handler whose module cannot be unloaded.
+/// A handler whose module cannot be unloaded, so that its operations can be called.
 pub(crate) struct PinnedHandler {
     handler: RawHandler,
     _module: ModuleRef,
@@ -132,7 +138,8 @@ pub(crate) struct PinnedHandler {
 impl PinnedHandler {
     /// The handler's name with its NUL, as it crosses the kexec.
     pub(crate) fn compatible(&self) -> &[u8; Compatible::SIZE] {
-        // SAFETY: By the type invariants the handler is valid.
+        // SAFETY: The handler is valid by the invariants of `RawHandler`, and its name does not
+        // change while `self`, and so the module, is borrowed.
         unsafe { &self.handler.raw.as_ref().compatible }
     }
 
@@ -141,10 +148,12 @@ impl PinnedHandler {
         other.is(self.handler.raw.as_ptr())
     }
 
-    /// What makes the file the same as another: its address, if the handler knows nothing better.
+    /// A number that two files have in common if they are the same: the address, unless the handler
+    /// has an operation for it.
     pub(crate) fn id(&self, file: &File) -> usize {
         match self.handler.ops().get_id {
-            // SAFETY: The operation takes a file.
+            // SAFETY: The module is pinned, and the file is borrowed for the call. Only files that
+            // this handler has taken or restored come here.
             Some(call) => unsafe { call(file.as_ptr()) },
             None => file.as_ptr().addr(),
         }
@@ -154,7 +163,8 @@ impl PinnedHandler {
     pub(crate) fn preserve(&self, file: &File) -> Result<Payload> {
         let mut args = self.args(file.as_ptr(), 0, ptr::null_mut());
         let call = self.handler.ops().preserve.ok_or(EINVAL)?;
-        // SAFETY: The operation takes arguments with a handler and a file.
+        // SAFETY: The module is pinned. The arguments live for the call, have this handler, and a
+        // file that it has taken and that is borrowed for the call.
         to_result(unsafe { call(&mut args) })?;
         Ok(Payload {
             data: args.serialized_data,
@@ -166,7 +176,8 @@ impl PinnedHandler {
     pub(crate) fn unpreserve(&self, file: &File, payload: &Payload) {
         let mut args = self.args(file.as_ptr(), payload.data, payload.private);
         if let Some(call) = self.handler.ops().unpreserve {
-            // SAFETY: The operation takes what `preserve` made, with the same file.
+            // SAFETY: As for `preserve`; the payload is what `preserve` or `freeze` of this handler
+            // made of this file, and is not used afterwards: its owner is dropped.
             unsafe { call(&mut args) };
         }
     }
@@ -177,7 +188,8 @@ impl PinnedHandler {
             return Ok(());
         };
         let mut args = self.args(file.as_ptr(), payload.data, payload.private);
-        // SAFETY: The operation takes what `preserve` made, with the same file.
+        // SAFETY: As for `preserve`; the payload is what `preserve` or an earlier `freeze` of this
+        // handler made of this file.
         to_result(unsafe { call(&mut args) })?;
         payload.data = args.serialized_data;
         Ok(())
@@ -187,21 +199,25 @@ impl PinnedHandler {
     pub(crate) fn unfreeze(&self, file: &File, payload: &Payload) {
         let mut args = self.args(file.as_ptr(), payload.data, payload.private);
         if let Some(call) = self.handler.ops().unfreeze {
-            // SAFETY: The operation takes what `freeze` has left, with the same file.
+            // SAFETY: As for `preserve`; the payload is what `freeze` of this handler has left of
+            // this file.
             unsafe { call(&mut args) };
         }
     }
 
-    /// Makes a file of what [`Self::preserve`] or [`Self::freeze`] handed over in the last kernel.
+    /// Makes a file of the number that [`Self::preserve`] or [`Self::freeze`] handed over in the
+    /// previous kernel.
     pub(crate) fn retrieve(&self, data: u64) -> Result<ARef<File>> {
         let mut args = self.args(ptr::null_mut(), data, ptr::null_mut());
         let call = self.handler.ops().retrieve.ok_or(EINVAL)?;
-        // SAFETY: The operation takes what was handed over.
+        // SAFETY: The module is pinned. The arguments live for the call; the number was handed over
+        // to the handler of this name, which must not trust it.
         to_result(unsafe { call(&mut args) })?;
         let file = NonNull::new(args.file.cast::<File>()).ok_or(EINVAL)?;
         // SAFETY:
-        // - On success the operation gives its reference to the file away.
-        // - The file is new and in no descriptor table, so there is no `fdget_pos` on it.
+        // - On success the operation passes its reference to the file to the caller.
+        // - An ioctl on the file of a session runs here, so this thread has no `fdget_pos` on
+        //   another.
         Ok(unsafe { ARef::from_raw(file) })
     }
 
@@ -211,15 +227,16 @@ impl PinnedHandler {
             return true;
         };
         let mut args = self.incoming_args(file, data, status);
-        // SAFETY: The operation takes what was handed over, and the file if there is one.
+        // SAFETY: As for `retrieve`; the file, if there is one, is the one that this handler has
+        // restored, and is borrowed for the call.
         unsafe { call(&mut args) }
     }
 
-    /// Ends the life of what was handed over.
+    /// Ends the life of the data that was handed over.
     pub(crate) fn finish(&self, file: Option<&File>, data: u64, status: i32) {
         let mut args = self.incoming_args(file, data, status);
         if let Some(call) = self.handler.ops().finish {
-            // SAFETY: The operation takes what was handed over, and the file if there is one.
+            // SAFETY: As for `can_finish`.
             unsafe { call(&mut args) };
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether [`luo_core::wire`] is what the headers of this kernel say; checked when it is compiled.
+//! Compile-time checks of [`luo_core::wire`] against the headers of this kernel.
 
 use core::mem::offset_of;
 

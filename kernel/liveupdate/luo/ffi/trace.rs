@@ -15,9 +15,10 @@ use kernel::{
     },
     tracepoint::declare_trace,
 };
-use luo_core::name::SessionName;
-
-use crate::file::Token;
+use luo_core::{
+    name::SessionName,
+    token::Token, //
+};
 
 declare_trace! {
     unsafe fn luo_create(session: *const c_char, error: c_int, duration_ns: u64);
@@ -30,7 +31,7 @@ declare_trace! {
     unsafe fn luo_deserialize(sessions: u64, error: c_int, duration_ns: u64);
 }
 
-/// Since when something has been done.
+/// The time at which an operation began.
 struct Begin(Instant<Monotonic>);
 
 impl Begin {
@@ -43,11 +44,11 @@ fn errno<T>(result: &Result<T>) -> c_int {
     result.as_ref().err().map_or(0, |error| error.to_errno())
 }
 
-/// Whether somebody listens to a tracepoint.
+/// Whether a tracepoint is enabled.
 macro_rules! is_on {
     ($tracepoint:ident) => {{
         #[cfg(CONFIG_TRACEPOINTS)]
-        // SAFETY: Any static key of a tracepoint may be asked.
+        // SAFETY: The tracepoint is a static that C defines, and its key may be read at any time.
         let is_on = unsafe {
             kernel::jump_label::static_branch_unlikely!(
                 kernel::bindings::$tracepoint,
@@ -61,7 +62,7 @@ macro_rules! is_on {
     }};
 }
 
-/// Defines functions that do something and say how long it took.
+/// Defines functions that do work and trace how long it took.
 macro_rules! timed {
     ($(#[doc = $doc:literal] $name:ident = $trace:ident, $key:ident, $($arg:ident: $type:ty => $raw:expr),*;)*) => {$(
         #[doc = $doc]
@@ -71,7 +72,8 @@ macro_rules! timed {
             }
             let begin = Begin(Instant::now());
             let result = work();
-            // SAFETY: The tracepoint takes numbers, and text with a NUL that it copies.
+            // SAFETY: The tracepoint takes numbers, and NUL-terminated text that it copies; the
+            // name is borrowed for the whole call.
             unsafe { $trace($($raw,)* errno(&result), begin.duration_ns()) };
             result
         }
@@ -104,7 +106,7 @@ timed! {
     serialize = luo_serialize, __tracepoint_luo_serialize, sessions: usize => sessions as u64;
 }
 
-/// Sessions are made of what was handed over; `count` says how many.
+/// The handover becomes sessions; `count` says how many.
 pub(crate) fn deserialize<T>(
     work: impl FnOnce() -> Result<T>,
     count: impl FnOnce(&T) -> usize,

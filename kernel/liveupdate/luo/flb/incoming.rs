@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects that came from the last kernel.
+//! FLBs of the previous kernel.
 
 use kernel::{
     new_mutex,
@@ -23,22 +23,26 @@ use crate::{
         RawFlb,
         RetrievedFlb, //
     },
+    gate::{
+        Gate,
+        Pass, //
+    },
     show::Show, //
 };
 
-/// An object that came from the last kernel. Its name is what it is known by: the definition in this
-/// kernel may come, go and come again with its module.
+/// An FLB of the previous kernel. It is known by its name: the definition in this kernel may come,
+/// go and come again with its module.
 #[pin_data]
-struct IncomingFlb {
+pub(crate) struct IncomingFlb {
     compatible: Compatible,
     data: u64,
     #[pin]
     life: Mutex<Life>,
 }
 
-/// What has become of it.
+/// The state of an FLB of the previous kernel.
 enum Life {
-    /// Files depend on it, or somebody uses it.
+    /// Files depend on it, or its live object has holders.
     Used {
         refs: Refs,
         retrieval: Retrieval<RetrievedFlb>,
@@ -47,69 +51,47 @@ enum Life {
     Finished,
 }
 
-/// All objects that came from the last kernel; there are as many as fit into one page.
-pub(crate) struct IncomingFlbs {
-    /// Whether the last kernel wrote any down; it may have had none.
-    came: bool,
-    flbs: KVec<Pin<KBox<IncomingFlb>>>,
+/// The FLBs of the previous kernel; there are as many as fit into one page.
+pub(crate) enum IncomingFlbs {
+    /// No FLBs were handed over: there was no live update, or the previous kernel had none.
+    Nothing,
+    /// These were handed over.
+    Came(KVec<Pin<KBox<IncomingFlb>>>),
+    /// The handover is damaged. To its users this must not look like a cold boot: devices may still
+    /// do DMA.
+    Damaged,
 }
 
 impl IncomingFlbs {
-    /// Nothing came from a last kernel.
-    pub(crate) const fn none() -> Self {
-        Self {
-            came: false,
-            flbs: KVec::new(),
+    fn all(&self) -> &[Pin<KBox<IncomingFlb>>] {
+        match self {
+            Self::Came(flbs) => flbs,
+            Self::Nothing | Self::Damaged => &[],
         }
     }
 
-    /// What came has no objects so far.
-    pub(crate) const fn empty() -> Self {
-        Self {
-            came: true,
-            flbs: KVec::new(),
-        }
-    }
-
-    /// Whether there is one of this name.
-    pub(crate) fn has(&self, compatible: &Compatible) -> bool {
-        self.flbs.iter().any(|flb| flb.compatible == *compatible)
-    }
-
-    /// Adds one on which `files` files depend.
-    pub(crate) fn add(&mut self, compatible: Compatible, data: u64, files: u64) -> Result {
-        let life = Life::Used {
-            refs: Refs::new(files),
-            retrieval: Retrieval::PENDING,
-        };
-        let flb = KBox::pin_init(
-            pin_init!(IncomingFlb {
-                compatible,
-                data,
-                life <- new_mutex!(life, "luo::IncomingFlb::life"),
-            }),
-            GFP_KERNEL,
-        )?;
-        Ok(self.flbs.push(flb, GFP_KERNEL)?)
-    }
-
-    /// The live object, retrieved if nobody has asked before; to be given back by [`Self::put`].
+    /// The live object, to be given back by [`Self::put`]. The first call retrieves it.
     ///
     /// # Errors
     ///
-    /// `ENODATA` if nothing came from the last kernel or the object is finished, `ENOENT` if no
-    /// object of this name came, `EBUSY` if another definition of this name has it, `ENODEV` if the
-    /// module is being unloaded, or why it could not be retrieved, each time the same.
-    pub(crate) fn get(&self, raw: &RawFlb) -> Result<Object> {
-        if !self.came {
-            return Err(ENODATA);
-        }
-        let flb = self.find(raw)?.ok_or(ENOENT)?;
+    /// `ENODATA` if nothing was handed over or the FLB is finished, `ENOENT` if no FLB of this name
+    /// was handed over, `EIO` if the handover is damaged, `EBUSY` if another definition of this
+    /// name has it or it would have to be retrieved while the gate is closed, `ENODEV` if the
+    /// module is being unloaded, or the error of the retrieval, each time the same.
+    pub(crate) fn get(&self, raw: &RawFlb, gate: &Gate) -> Result<Object> {
+        let flb = match self {
+            Self::Nothing => return Err(ENODATA),
+            Self::Damaged => return Err(EIO),
+            Self::Came(_) => self.find(raw)?.ok_or(ENOENT)?,
+        };
         let mut life = flb.life.lock();
         let Life::Used { refs, retrieval } = &mut *life else {
             return Err(ENODATA);
         };
+        let pass = retrieval.is_pending().then(|| gate.enter_flb());
+        let pass = pass.transpose()?;
         let retrieved = retrieve(retrieval, raw, flb.data)?;
+        drop(pass);
         if !retrieved.is_of(raw) {
             return Err(EBUSY);
         }
@@ -118,73 +100,137 @@ impl IncomingFlbs {
         Ok(object)
     }
 
-    /// Gives back what [`Self::get`] gave.
-    pub(crate) fn put(&self, raw: &RawFlb) {
-        if let Ok(Some(flb)) = self.find(raw) {
-            flb.leave(raw);
+    /// Gives back the object that [`Self::get`] returned. While the gate is closed, the FLB is not
+    /// finished before [`Self::tidy`].
+    pub(crate) fn put(&self, raw: &RawFlb, gate: &Gate) {
+        let Ok(Some(flb)) = self.find(raw) else {
+            return;
+        };
+        let mut life = flb.life.lock();
+        if flb.leave(&mut life) == Left::Last {
+            if let Ok(pass) = gate.enter_flb() {
+                flb.finish(&mut life, raw);
+                drop(pass);
+            }
         }
     }
 
-    /// A file that depended on an object is finished.
+    /// A file that depended on an FLB is finished.
     ///
-    /// Nothing happens if no object of this name came: files may depend on more objects in this
-    /// kernel than they did in the last.
-    pub(crate) fn leave(&self, flb: &Flb) {
-        if let Some(incoming) = flb.incoming().and_then(|at| self.flbs.get(at)) {
-            incoming.leave(flb.raw());
+    /// An FLB that was not handed over is no error: files may depend on more FLBs in this kernel
+    /// than in the previous one.
+    pub(crate) fn leave_file(&self, flb: &Flb, _pass: &Pass<'_>) {
+        if let Some(incoming) = flb.incoming.and_then(|at| self.all().get(at)) {
+            let mut life = incoming.life.lock();
+            if incoming.leave(&mut life) == Left::Last {
+                incoming.finish(&mut life, flb.raw());
+            }
         }
     }
 
-    /// Where the object of this name is.
+    /// Finishes the FLBs whose last holders left while the gate was closed.
+    pub(crate) fn tidy(&self, _pass: &Pass<'_>) {
+        for flb in self.all() {
+            let mut life = flb.life.lock();
+            if matches!(&*life, Life::Used { refs, .. } if refs.is_unused()) {
+                life.finish();
+            }
+        }
+    }
+
+    /// The place of the FLB of this name.
     pub(crate) fn position(&self, compatible: &Compatible) -> Option<usize> {
-        self.flbs
+        self.all()
             .iter()
             .position(|flb| flb.compatible == *compatible)
     }
 
     fn find(&self, raw: &RawFlb) -> Result<Option<&IncomingFlb>> {
         let at = self.position(&raw.compatible()?);
-        Ok(at.and_then(|at| self.flbs.get(at)).map(|flb| &**flb))
+        Ok(at.and_then(|at| self.all().get(at)).map(|flb| &**flb))
     }
 }
 
 impl IncomingFlb {
-    /// One less uses it. After the last one it is finished.
-    fn leave(&self, raw: &RawFlb) {
-        let mut life = self.life.lock();
-        let Life::Used { refs, retrieval } = &mut *life else {
-            pr_warn!(
-                "'{}' is finished, but it was put once more\n",
-                Show(self.compatible)
-            );
+    /// An FLB on which `files` files depend.
+    pub(crate) fn new(compatible: Compatible, data: u64, files: u64) -> Result<Pin<KBox<Self>>> {
+        let life = Life::Used {
+            refs: Refs::new(files),
+            retrieval: Retrieval::Pending,
+        };
+        KBox::pin_init(
+            pin_init!(Self {
+                compatible,
+                data,
+                life <- new_mutex!(life, "luo::IncomingFlb::life"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Its name.
+    pub(crate) fn compatible(&self) -> &Compatible {
+        &self.compatible
+    }
+
+    /// One user less.
+    fn leave(&self, life: &mut Life) -> Left {
+        match life {
+            Life::Used { refs, .. } => refs.leave(),
+            Life::Finished => {
+                pr_warn!(
+                    "'{}' is finished, but it was put once more\n",
+                    Show(self.compatible)
+                );
+                Left::TooOften
+            }
+        }
+    }
+
+    /// Finishes it after its last user. It has to be retrieved for that.
+    fn finish(&self, life: &mut Life, raw: &RawFlb) {
+        let Life::Used { retrieval, .. } = &mut *life else {
             return;
         };
-        if refs.leave() != Left::Nobody {
-            return;
+        if retrieval.is_pending() {
+            if raw.pin().is_err() {
+                // A later user, when the module is there again, is the last to put it.
+                pr_warn!(
+                    "'{}' is not finished: its module is being unloaded\n",
+                    Show(self.compatible)
+                );
+                return;
+            }
+            if let Err(error) = retrieve(retrieval, raw, self.data) {
+                pr_warn!(
+                    "'{}' could not be retrieved: {error:?}\n",
+                    Show(self.compatible)
+                );
+            }
         }
-        if retrieval.status() == 0 && raw.pin().is_err() {
-            // Whoever asks when the module is there again is the last to put it.
-            pr_warn!(
-                "'{}' is not finished: its module goes\n",
-                Show(self.compatible)
-            );
-            return;
-        }
-        // What was never asked for is retrieved so that it can be finished.
-        if let Err(error) = retrieve(retrieval, raw, self.data) {
-            pr_warn!(
-                "'{}' could not be retrieved: {error:?}\n",
-                Show(self.compatible)
-            );
-        }
-        if let Some(retrieved) = core::mem::take(retrieval).into_done() {
-            retrieved.finish();
-        }
-        *life = Life::Finished;
+        life.finish();
     }
 }
 
-/// Retrieves an object once. That its module is being unloaded is no attempt.
+impl Life {
+    /// Ends the life of a live object. An FLB that could not be retrieved keeps its error: it must
+    /// not look like one that was not handed over.
+    fn finish(&mut self) {
+        let Self::Used { retrieval, .. } = self else {
+            return;
+        };
+        if retrieval.done().is_none() {
+            return;
+        }
+        if let Self::Used { retrieval, .. } = core::mem::replace(self, Self::Finished) {
+            if let Some(retrieved) = retrieval.into_done() {
+                retrieved.finish();
+            }
+        }
+    }
+}
+
+/// Retrieves an FLB once. A module that is being unloaded is no attempt.
 fn retrieve<'a>(
     retrieval: &'a mut Retrieval<RetrievedFlb>,
     raw: &RawFlb,

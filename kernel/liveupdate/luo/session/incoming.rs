@@ -1,143 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A session of the last kernel.
+//! A session of the previous kernel.
 
 use kernel::{
     fmt,
     fs::File,
+    new_condvar,
     new_mutex,
+    new_rwsem,
     prelude::*,
     sync::{
         aref::ARef,
         Arc,
-        Mutex, //
+        CondVar,
+        Mutex,
+        RwSem, //
     }, //
 };
 use luo_core::{
-    index,
-    lifecycle::Retrieval,
+    lifecycle::{
+        Next,
+        Retrieval, //
+    },
     name::SessionName,
-    wire::{
-        Damage,
-        FileSer, //
+    token::{
+        self,
+        Token, //
     }, //
 };
 
 use crate::{
-    debugfs,
-    ffi::{
-        handler::PinnedHandler,
-        trace, //
+    failure::Failure,
+    gate::Pass,
+    identity::Reservation,
+    incoming_file::{
+        IncomingFile,
+        RetrievedFile, //
     },
-    file::Token,
-    identity::Identity,
-    state, //
+    show,
+    tables::Tables, //
 };
 
-/// A session of the last kernel that is not finished.
-pub(crate) struct Session {
-    name: SessionName,
-    /// In the order in which they were preserved.
-    files: KVVec<Pin<KBox<IncomingFile>>>,
-    /// Where the file of each token stands.
-    tokens: KVVec<index::Pair>,
-}
-
-/// A file of the last kernel.
+/// A session of the previous kernel.
 #[pin_data]
-pub(crate) struct IncomingFile {
-    token: Token,
-    data: u64,
-    handler: PinnedHandler,
-    /// Held while the file is retrieved: others who want it wait, those who want another do not.
+pub(crate) struct Session {
+    /// In the order in which they were preserved.
+    files: KVVec<IncomingFile>,
+    /// The place of the file of each token.
+    tokens: KVVec<token::Entry>,
+    /// Held for reading while a file is retrieved, for writing while the session is finished.
     #[pin]
-    retrieval: Mutex<Retrieval<RetrievedFile>>,
+    life: RwSem<Life>,
+    /// The state of each file. Not held while a file is retrieved, so that files are retrieved side
+    /// by side.
+    #[pin]
+    retrievals: Mutex<KVVec<Retrieval<RetrievedFile>>>,
+    /// A retrieval has ended.
+    #[pin]
+    settled: CondVar,
 }
 
-/// A file that is back.
-struct RetrievedFile {
-    /// Missing if the handler has made a file that is held already.
-    _identity: Option<Identity>,
-    file: ARef<File>,
-}
-
-impl IncomingFile {
-    /// A file that nobody has asked for.
-    pub(crate) fn new(ser: &FileSer, handler: PinnedHandler) -> Result<Pin<KBox<Self>>> {
-        KBox::pin_init(
-            pin_init!(Self {
-                token: Token(ser.token),
-                data: ser.data,
-                handler,
-                retrieval <- new_mutex!(Retrieval::PENDING, "luo::IncomingFile::retrieval"),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let handler = self.handler.compatible();
-        let show = |f: &mut _, state: core::fmt::Arguments<'_>| {
-            debugfs::show_file(f, self.token, handler, state)
-        };
-        // It may be held for as long as a handler works.
-        let Some(retrieval) = self.retrieval.try_lock() else {
-            return show(f, format_args!("retrieving"));
-        };
-        match retrieval.status() {
-            0 => show(f, format_args!("pending")),
-            errno if errno < 0 => show(f, format_args!("failed({errno})")),
-            _ => show(f, format_args!("retrieved")),
-        }
-    }
-
-    fn retrieve(&self) -> Result<ARef<File>> {
-        let mut retrieval = self.retrieval.lock();
-        let done = retrieval.get_or_try(|| {
-            let retrieved = self.handler.retrieve(self.data);
-            retrieved
-                .map(|file| self.hold(file))
-                .map_err(|error| error.to_errno().saturating_neg())
-        });
-        match done {
-            Ok(retrieved) => Ok(retrieved.file.clone()),
-            Err(errno) => Err(Error::from_errno(errno.saturating_neg())),
-        }
-    }
-
-    /// Keeps a file that is back, so that it is not preserved again before it is finished.
-    fn hold(&self, file: ARef<File>) -> RetrievedFile {
-        let identity = Identity::claim(self.handler.id(&file)).inspect_err(|error| {
-            pr_warn!(
-                "token {:#x} came back as a file that is held: {error:?}\n",
-                self.token.0
-            );
-        });
-        RetrievedFile {
-            _identity: identity.ok(),
-            file,
-        }
-    }
-
-    fn can_finish(&self) -> bool {
-        let retrieval = self.retrieval.lock();
-        let file = retrieval.done().map(|retrieved| &*retrieved.file);
-        self.handler.can_finish(file, self.data, retrieval.status())
-    }
-
-    fn finish(&self) {
-        let retrieval = core::mem::take(&mut *self.retrieval.lock());
-        let file = retrieval.done().map(|retrieved| &*retrieved.file);
-        self.handler.finish(file, self.data, retrieval.status());
-        if let Ok(state) = state::get() {
-            let handlers = state.handlers.read();
-            handlers
-                .flbs_of(&self.handler)
-                .iter()
-                .rev()
-                .for_each(|flb| state.incoming_flbs.leave(flb));
-        }
-    }
+/// Whether FINISH has succeeded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Unfinished,
+    Finished,
 }
 
 impl Session {
@@ -145,57 +72,116 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Damage::Duplicate`] if two files have the same token; `ENOMEM`.
-    pub(crate) fn new(
-        name: SessionName,
-        files: KVVec<Pin<KBox<IncomingFile>>>,
-    ) -> Result<Result<Arc<Self>, Damage>> {
+    /// The damage if two files have the same token; `ENOMEM`.
+    pub(crate) fn new(files: KVVec<IncomingFile>) -> Result<Arc<Self>, Failure> {
         let mut tokens = KVVec::with_capacity(files.len(), GFP_KERNEL)?;
+        let mut retrievals = KVVec::with_capacity(files.len(), GFP_KERNEL)?;
         for (at, file) in files.iter().enumerate() {
-            tokens.push((file.token.0, at), GFP_KERNEL)?;
+            tokens.push((file.token(), at), GFP_KERNEL)?;
+            retrievals.push(Retrieval::Pending, GFP_KERNEL)?;
         }
-        if let Err(index::Duplicate) = index::sort(&mut tokens) {
-            return Ok(Err(Damage::Duplicate));
-        }
-        Ok(Ok(Arc::new(
-            Self {
-                name,
+        token::sort(&mut tokens)?;
+        Ok(Arc::pin_init(
+            pin_init!(Self {
                 files,
                 tokens,
-            },
+                life <- new_rwsem!(Life::Unfinished, "luo::incoming::Session::life"),
+                retrievals <- new_mutex!(retrievals, "luo::incoming::Session::retrievals"),
+                settled <- new_condvar!("luo::incoming::Session::settled"),
+            }),
             GFP_KERNEL,
-        )?))
+        )?)
     }
 
-    /// Shows the session and its files.
-    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, state: &str) -> fmt::Result {
-        debugfs::show_session(f, &self.name, state, Some(self.files.len() as u64))?;
-        self.files.iter().try_for_each(|file| file.show(f))
+    /// Shows the session and its files; `state` is that of a session which is not being finished.
+    pub(crate) fn show(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &SessionName,
+        state: &str,
+    ) -> fmt::Result {
+        // FINISH holds it while handlers work.
+        let life = self.life.try_read();
+        if !life.is_some_and(|life| *life == Life::Unfinished) {
+            return show::session(f, name, "finishing", None);
+        }
+        show::session(f, name, state, Some(self.files.len() as u64))?;
+        let retrievals = self.retrievals.lock();
+        let mut files = self.files.iter().zip(retrievals.iter());
+        files.try_for_each(|(file, retrieval)| file.show(f, retrieval))
     }
 
-    /// Its name.
-    pub(crate) fn name(&self) -> &SessionName {
-        &self.name
-    }
-
-    /// RETRIEVE_FD: the file with this token, retrieved if nobody has asked for it before.
+    /// RETRIEVE_FD: the file with this token; the first call retrieves it.
     ///
     /// # Errors
     ///
-    /// `ENOENT` for an unknown token, or why the file could not be retrieved, each time the same.
-    pub(crate) fn retrieve(&self, token: Token) -> Result<ARef<File>> {
-        let at = index::find(&self.tokens, token.0);
-        let file = at.and_then(|at| self.files.get(at)).ok_or(ENOENT)?;
-        trace::retrieve(&self.name, token, || file.retrieve())
+    /// `ENOENT` for an unknown token, `EINVAL` if the session has just been finished, `EINTR` if a
+    /// fatal signal ends the wait for a FINISH, or the error of the handler, each time the same.
+    pub(crate) fn retrieve(
+        &self,
+        tables: &'static Tables,
+        token: Token,
+        _pass: &Pass<'_>,
+    ) -> Result<ARef<File>> {
+        let life = self.life.read_killable()?;
+        if *life == Life::Finished {
+            return Err(EINVAL);
+        }
+        let at = token::find(&self.tokens, token).ok_or(ENOENT)?;
+        self.retrieve_at(tables, at)
     }
 
-    /// Whether all files can be finished.
-    pub(crate) fn can_finish(&self) -> bool {
-        self.files.iter().all(|file| file.can_finish())
+    fn retrieve_at(&self, tables: &'static Tables, at: usize) -> Result<ARef<File>> {
+        let error = |errno: i32| Error::from_errno(errno.saturating_neg());
+        let mut retrievals = self.retrievals.lock();
+        loop {
+            match retrievals.get_mut(at).ok_or(ENOENT)?.ask() {
+                Next::Retrieve => break,
+                Next::Wait => self.settled.wait(&mut retrievals),
+                Next::Done(retrieved) => return Ok(retrieved.file().clone()),
+                Next::Failed(errno) => return Err(error(errno)),
+            }
+        }
+        drop(retrievals);
+        let room = Reservation::new();
+        let file = self.files.get(at).ok_or(ENOENT)?;
+        let outcome = room.map(|room| file.retrieve(tables, room));
+        let mut retrievals = self.retrievals.lock();
+        self.settled.notify_all();
+        let retrieval = retrievals.get_mut(at).ok_or(ENOENT)?;
+        // A lack of memory before the handler was called is no attempt.
+        let outcome = outcome.inspect_err(|_| retrieval.give_up())?;
+        let settled = retrieval.settle(outcome.map_err(|error| error.to_errno().saturating_neg()));
+        settled
+            .map(|retrieved| retrieved.file().clone())
+            .map_err(error)
     }
 
-    /// FINISH: the last file is finished first. To be called once.
-    pub(crate) fn finish(&self) {
-        self.files.iter().rev().for_each(|file| file.finish());
+    /// FINISH: the last file is finished first.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a file cannot be finished now, `EINVAL` if the session has just been finished,
+    /// `EINTR` if a fatal signal ends the wait for another command. Nothing has changed then.
+    pub(crate) fn finish(&self, tables: &Tables, pass: &Pass<'_>) -> Result {
+        let mut life = self.life.write_killable()?;
+        if *life == Life::Finished {
+            return Err(EINVAL);
+        }
+        let mut retrievals = {
+            let mut retrievals = self.retrievals.lock();
+            let mut files = self.files.iter().zip(retrievals.iter());
+            if !files.all(|(file, retrieval)| file.can_finish(retrieval)) {
+                return Err(EBUSY);
+            }
+            core::mem::take(&mut *retrievals)
+        };
+        for file in self.files.iter().rev() {
+            if let Some(retrieval) = retrievals.pop() {
+                file.finish(retrieval, tables, pass);
+            }
+        }
+        *life = Life::Finished;
+        Ok(())
     }
 }

@@ -9,41 +9,54 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
-    }, //
+    },
+    types::ScopeGuard, //
 };
-use liveupdate_uapi::PreserveFd;
-use luo_core::name::SessionName;
+use luo_core::{
+    name::SessionName,
+    token::Token, //
+};
 
 use crate::{
-    command::Call,
-    debugfs,
-    ffi::trace,
-    file::{
-        PreservedFile,
-        Token, //
-    },
+    file::PreservedFile,
     file_set::FileSet,
-    registry::Order,
-    state, //
+    gate::Pass,
+    show,
+    tables::Tables, //
 };
 
-/// A session for the next kernel: created by CREATE_SESSION, or left empty by FINISH.
+/// A session for the next kernel.
 #[pin_data]
 pub(crate) struct Session {
     name: SessionName,
     order: Order,
+    origin: Origin,
     #[pin]
     files: Mutex<FileSet>,
 }
 
+/// The order of creation of sessions, in which they are frozen and handed over.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order(pub(crate) u64);
+
+/// The command that created a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// CREATE_SESSION.
+    Create,
+    /// The first PRESERVE_FD on an idle descriptor.
+    Preserve,
+}
+
 impl Session {
     /// A session without files.
-    pub(crate) fn new(name: SessionName, order: Order) -> Result<Arc<Self>> {
+    pub(crate) fn new(name: SessionName, order: Order, origin: Origin) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 name,
                 order,
-                files <- new_mutex!(FileSet::new(), "luo::outgoing::Session::files"),
+                origin,
+                files <- new_mutex!(FileSet::default(), "luo::outgoing::Session::files"),
             }),
             GFP_KERNEL,
         )
@@ -54,80 +67,67 @@ impl Session {
         &self.name
     }
 
-    /// When it was created, relative to others.
+    /// Its place in the order of creation.
     pub(crate) fn order(&self) -> Order {
         self.order
     }
 
-    /// Its files. Not to be held while a handler preserves or unpreserves.
+    /// The command that created it.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Its files. Not to be held while a handler preserves or unpreserves one.
     pub(crate) fn files(&self) -> &Mutex<FileSet> {
         &self.files
     }
 
-    /// Shows the session and its files.
-    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Shows the session and its files, of which `state` is the state.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, state: &str) -> fmt::Result {
         let files = self.files.lock();
-        let state = if files.is_frozen() {
-            "frozen"
-        } else {
-            "preserved"
-        };
-        debugfs::show_session(f, &self.name, "outgoing", Some(files.len() as u64))?;
+        show::session(f, &self.name, "outgoing", Some(files.len() as u64))?;
         let result = files.iter().try_for_each(|file| file.show(f, state));
         result
     }
 
-    /// PRESERVE_FD.
-    pub(crate) fn preserve(&self, call: &Call<PreserveFd>) -> Result {
-        let token = Token(call.argument.token);
-        trace::preserve(&self.name, token, || {
-            let reservation = Reservation::new(self, token)?;
-            let file = PreservedFile::new(call.argument.fd, token)?;
-            // Before anybody else can see what would have to be undone.
-            call.reply()?;
-            reservation.commit(file)
-        })
-    }
-
-    /// The last file descriptor is closed.
-    pub(crate) fn close(&self) {
-        let Ok(outgoing) = state::get().and_then(|state| state.outgoing()) else {
-            return;
-        };
-        let removed = outgoing.lock().remove(self);
-        drop(removed);
+    /// Unpreserves all files, the last one first.
+    pub(crate) fn unpreserve(&self, _pass: &Pass<'_>) {
+        let files = core::mem::take(&mut *self.files.lock());
+        drop(files);
     }
 }
 
-/// A token and room for a file that is being preserved.
-struct Reservation<'a> {
-    session: &'a Session,
+/// A token and room for a file that is being preserved; given up when it is dropped.
+pub(crate) struct Reservation(ScopeGuard<Reserved, fn(Reserved)>);
+
+struct Reserved {
+    session: Arc<Session>,
     token: Token,
 }
 
-impl<'a> Reservation<'a> {
-    fn new(session: &'a Session, token: Token) -> Result<Self> {
+impl Reservation {
+    /// Reserves a token in a session.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the token is used, `ENOSPC` if there are too many files, `ENOMEM`.
+    pub(crate) fn new(session: Arc<Session>, token: Token) -> Result<Self> {
         session.files.lock().reserve(token)?;
-        Ok(Self { session, token })
+        let reserved = Reserved { session, token };
+        Ok(Self(ScopeGuard::new_with_data(reserved, |reserved| {
+            reserved.session.files.lock().cancel(reserved.token);
+        })))
     }
 
-    fn commit(self, file: PreservedFile) -> Result {
-        let committed = self.session.files.lock().commit(file);
-        match committed {
-            Ok(()) => {
-                core::mem::forget(self);
-                Ok(())
-            }
-            Err((error, file)) => {
-                drop(file);
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.session.files.lock().cancel(self.token);
+    /// PRESERVE_FD: preserves a file of the current process under the token.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PreservedFile::new`].
+    pub(crate) fn preserve(self, tables: &'static Tables, fd: i32, pass: &Pass<'_>) -> Result {
+        let file = PreservedFile::new(tables, fd, self.0.token, pass)?;
+        let reserved = self.0.dismiss();
+        reserved.session.files.lock().commit(file);
+        Ok(())
     }
 }
