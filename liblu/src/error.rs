@@ -46,10 +46,10 @@ pub enum Error {
     /// Somebody holds a descriptor of the incoming session.
     #[error("somebody else holds the session {0:?}")]
     Held(Box<SessionName>),
-    /// Another file of the session has the token. Or the session is a finished one, and another has
-    /// been created with its name since: then it is of no use any more.
+    /// Another file of the session has the token. Or the session is idle after it was finished, and
+    /// another outgoing session has its name: it can be used when the other is gone.
     #[error(
-        "the session has a file with token {0} already, or its name was taken since it was finished"
+        "the session has a file with token {0} already, or it is finished and another has its name"
     )]
     TokenTaken(Token),
     /// The file is preserved already, in this session or another; or the kernel is being left.

@@ -46,8 +46,6 @@ pub(crate) struct Fake {
     pub(crate) is_old: bool,
     /// It says in fdinfo what is in a session, and lets sessions be retrieved again.
     pub(crate) is_rust: bool,
-    /// Another session has the name of each that is finished.
-    pub(crate) is_displaced: bool,
     /// It preserves and retrieves without doing anything for it.
     pub(crate) is_idle: bool,
     /// Commands so far, by number.
@@ -145,10 +143,8 @@ pub(crate) fn link(path: &Path) -> Option<Result<Vec<u8>>> {
 
 pub(crate) fn read(path: &Path) -> Option<Vec<u8>> {
     session_at(path, "fdinfo", |fake, _| {
-        let state = if fake.is_displaced { "displaced" } else { "retrieved" };
-        let session = format!("session \"a\" state=displaced\" state={state} files=0\n");
         if fake.is_rust && !fake.has_no_proc {
-            format!("pos:\t0\n{session}").into()
+            b"pos:\t0\nsession \"a\" state=retrieved files=0\n".into()
         } else {
             b"pos:\t0\n".into()
         }

@@ -33,7 +33,6 @@ mod once;
 mod outgoing;
 
 pub use incoming::{FinishError, IncomingSession};
-use loss::can_be_used_again;
 pub(crate) use loss::survives_close;
 pub use loss::{LossHook, set_loss_hook};
 pub use outgoing::OutgoingSession;
@@ -83,10 +82,9 @@ impl Direction {
         let Some(answer) = answer_to_nothing(session) else { return true };
         match answer {
             // There is no such file, or no memory to look for it.
-            Errno::BADF | Errno::NOMEM | Errno::NOSPC => self == Self::Outgoing,
-            // Somebody else asks the same just now, or it is neither any more: it is finished, and
-            // its name was taken.
-            Errno::EXIST => self == Self::Outgoing && can_be_used_again(session.as_raw_fd()),
+            // Or another thread asks the same just now, or another session has the name of a finished
+            // one at present.
+            Errno::BADF | Errno::NOMEM | Errno::NOSPC | Errno::EXIST => self == Self::Outgoing,
             Errno::INVAL => self == Self::Incoming,
             // The kernel is being left, and both say so.
             Errno::BUSY => true,

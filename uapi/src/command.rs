@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR MIT
 
-//! What all commands have in common.
+//! The common part of all commands.
 
 use core::mem::size_of;
 

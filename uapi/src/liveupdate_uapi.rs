@@ -14,15 +14,15 @@
 //!   beyond those it knows, and reads the size word before it looks at type and direction.
 //! - `EFAULT`: the size word cannot be read.
 //! - `EINVAL`: the size is below [`Command::MIN_SIZE`].
-//! - `E2BIG`: bytes beyond what the kernel knows are not zero.
-//! - `EINVAL`: a reserved field is not zero, a field has a value that makes no sense, or the command
-//!   is not for sessions of this direction.
-//! - `EBUSY`: the kernel is being left. C waits, and for ever if it is.
+//! - `E2BIG`: bytes that the kernel does not know are not zero.
+//! - `EINVAL`: a reserved field is not zero, a field has a value that makes no sense, or the
+//!   command is not for sessions of this direction.
+//! - `EBUSY`: `reboot(2)` has begun. C waits until it has failed, or for ever.
 //! - `EMFILE`, `ENFILE`, `ENOMEM`: no descriptor, file or memory.
 //! - `EFAULT`: the reply cannot be written; nothing has happened then (in C, the command has).
 //!
-//! Opening the device is `EBUSY` while somebody has it open, and `EIO` if what the last kernel left
-//! cannot be used.
+//! Opening the device is `EBUSY` while another process has it open, and `EIO` if the handover of
+//! the previous kernel cannot be used.
 //!
 //! The authority is `include/uapi/linux/liveupdate.h` of Linux 7.3.
 

@@ -9,14 +9,15 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::command::struct_size;
 use crate::{Command, SESSION_NAME_LENGTH};
 
-/// Preserves an open file in an outgoing session.
+/// Preserves an open file in an outgoing session. An idle descriptor, whose session was finished,
+/// gets an outgoing session of the same name by this.
 ///
 /// # Errors
 ///
-/// `EINVAL` on an incoming session, `EEXIST` if the token is used in this session (or, after FINISH,
-/// if another session has the name), `ENOSPC` if there are too many files (630,000), `EBADF` for a
-/// bad file descriptor, `ENOENT` if no handler takes such files, `EBUSY` if the file is preserved
-/// already, or the handler's error.
+/// `EINVAL` on an incoming session, `EEXIST` if the token is used in this session (or, on an idle
+/// descriptor, if an outgoing session has the name), `ENOSPC` if there are too many files
+/// (630,000), `EBADF` for a bad file descriptor, `ENOENT` if no handler takes such files, `EBUSY`
+/// if the file is preserved already, or the handler's error.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PreserveFd {
@@ -48,8 +49,8 @@ impl Command for PreserveFd {
 ///
 /// # Errors
 ///
-/// `EINVAL` on an outgoing session, `ENOENT` for an unknown token. A retrieve that failed once fails
-/// for ever with the same error.
+/// `EINVAL` on an outgoing session, `ENOENT` for an unknown token. A retrieve that failed once
+/// fails for ever with the same error.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RetrieveFd {
@@ -77,12 +78,14 @@ impl Command for RetrieveFd {
     const MIN_SIZE: usize = offset_of!(Self, token) + size_of::<u64>();
 }
 
-/// Ends the restoration of an incoming session: the kernel gives up its hold on the files.
+/// Ends the restoration of an incoming session: the kernel gives up its hold on the files. The
+/// descriptor is idle then: it holds nothing but the name, and the next update can use it. (Linux
+/// 7.3's C implementation leaves it of no use.)
 ///
 /// # Errors
 ///
-/// `EINVAL` on an outgoing session, `EBUSY` if a file cannot be finished yet, `ENOSPC` if there is no
-/// room for the session that it becomes; nothing has changed then.
+/// `EINVAL` on an outgoing session or an idle descriptor, `EBUSY` if a file cannot be finished yet,
+/// `EINTR` if a fatal signal ends the wait for another command; nothing has changed then.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Finish {
@@ -113,7 +116,7 @@ impl Command for Finish {
     const MIN_SIZE: usize = offset_of!(Self, reserved) + size_of::<u32>();
 }
 
-/// Reads the full name of a session, incoming or outgoing.
+/// Reads the full name of a session, incoming, outgoing or idle.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GetName {

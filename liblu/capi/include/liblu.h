@@ -459,15 +459,15 @@ int lu_incoming_retrieve(const struct lu_incoming *session,
 
 /**
  * Says that all that is needed was retrieved. `*session` is gone and null then. Unless `next` is null,
- * `*next` is an empty session of the same name for the next kernel, to be given back with
- * `lu_outgoing_close()`; it is null on C kernels, and if another of this name was created meanwhile:
- * `lu_create()` makes a new one. With a null `next`, the name is free when nobody else has the session
- * open. If this fails, `*session` is as it was.
+ * `*next` is the same session for the next update, to be given back with `lu_outgoing_close()`. It is
+ * idle: it has no name until the first file is preserved in it, which fails with -EEXIST while another
+ * outgoing session has that name. It is null on C kernels: `lu_create()` makes a new one. If this fails,
+ * `*session` is as it was.
  *
  * -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
  * is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
  * session open until the next boot (6.19 to 6.19.8), in a process that does no more with it. -EINVAL:
- * somebody else has finished it. Or what the kernel says, -ENOMEM and -ENOSPC among it.
+ * somebody else has finished it. Or what the kernel says.
  */
 int lu_incoming_finish(struct lu_incoming **session,
                        struct lu_outgoing **next);

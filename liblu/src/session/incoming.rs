@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use super::loss::Alarm;
 use super::{
-    Direction, FromFdError, OutgoingSession, answer_to_nothing, can_be_used_again, check,
-    check_name, name, of_running,
+    Direction, FromFdError, OutgoingSession, answer_to_nothing, check, check_name, name,
+    of_running, survives_close,
 };
 use crate::defect::RETRIEVE_RETRY;
 use crate::{Error, Result, SessionName, Token, sys};
@@ -175,9 +175,10 @@ impl IncomingSession {
 
     /// Says that all that is needed was retrieved: the kernel lets go of the rest.
     ///
-    /// What comes back is an empty session of the same name for the next update, of the same
-    /// descriptor. `None` comes back where a finished session is of no use: with the C implementation,
-    /// and if another of its name was created meanwhile. Create a new one when the next update comes.
+    /// What comes back is the same descriptor, for the next update. It is idle: it occupies no name and
+    /// crosses no kexec until the first file is preserved in it, which fails with
+    /// [`Error::TokenTaken`] while another outgoing session has the name. With the C implementation
+    /// `None` comes back: a finished session is of no use there, and the next update needs a new one.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl IncomingSession {
         match sys::finish(self.fd.as_fd()) {
             Ok(()) => {
                 let fd = self.into_custody();
-                Ok(can_be_used_again(fd.as_raw_fd()).then(|| OutgoingSession::new(fd)))
+                Ok(survives_close(fd.as_raw_fd()).then(|| OutgoingSession::new(fd)))
             }
             Err(errno) => {
                 let source = match errno {
