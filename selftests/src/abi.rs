@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The raw user-space ABI: one function a command, nothing clever on top.
+//! The raw user-space ABI: one function for each command, with nothing on top.
 //!
 //! Tests of the ABI must not trust the library whose behaviour depends on it, so the guest has its
 //! own thin layer.
@@ -14,6 +14,8 @@ use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+
+pub mod fault;
 
 use liveupdate_uapi::{
     Command, CreateSession, DEVICE, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
@@ -81,7 +83,7 @@ pub fn preserve_fd(session: impl AsFd, file: impl AsFd, token: u64) -> Result<()
     preserve_number(session, file.as_fd().as_raw_fd(), token)
 }
 
-/// Preserves whatever is open as `fd` under `token`.
+/// Preserves the file that is open as `fd` under `token`.
 pub fn preserve_number(session: impl AsFd, fd: i32, token: u64) -> Result<()> {
     command(session, &mut PreserveFd::new(fd, token))
 }
@@ -125,14 +127,15 @@ fn owned(fd: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Memory for arguments that say what they want, true or not: larger than any command.
+/// Size of the memory for arguments, which may be untrue: larger than any command.
 pub const ROOM: usize = 4096;
 
 /// An ioctl with memory at an address.
 struct Raw(Opcode, *mut c_void);
 
-// SAFETY: The functions below, which alone make a `Raw`, see to it that the kernel can read and
-// write at the address whatever a command of LUO has, or that it cannot at all.
+// SAFETY: The functions below, which alone make a `Raw`, make sure that the kernel can read and
+// write at the address every byte that a command of LUO has, or that it cannot read or write there
+// at all.
 unsafe impl Ioctl for Raw {
     type Output = i32;
 
@@ -160,12 +163,12 @@ pub fn raw(on: impl AsFd, opcode: u32, bytes: &[u8]) -> Result<[u8; ROOM]> {
         to.copy_from_slice(bytes);
     }
     // SAFETY: No command of LUO writes more than its own structure, whatever size it is told, and
-    // none has as much as `ROOM` bytes. It may read beyond; what is not there is `EFAULT`.
+    // none has as much as `ROOM` bytes. It may read beyond; memory that is missing is `EFAULT`.
     unsafe { ioctl(on, Raw(opcode, room.as_mut_ptr().cast())) }?;
     Ok(room)
 }
 
-/// Sends a command with an address where nothing is.
+/// Sends a command with an address that is not mapped.
 pub fn raw_nowhere(on: impl AsFd, opcode: u32) -> Result<i32> {
     // SAFETY: The kernel can neither read nor write there.
     unsafe { ioctl(on, Raw(opcode, ptr::without_provenance_mut(8))) }
@@ -203,8 +206,9 @@ pub fn number_to_file(on: impl AsFd, opcode: u32, argument: u64) -> Result<Owned
     owned(number(on, opcode, argument)?)
 }
 
-/// Finds pages of physical memory that begin with `bytes`: in `first..end`, both multiples of `page`,
-/// through `/dev/mem`. A page at a time by `read(2)` would take minutes in a kernel with KASAN.
+/// Finds pages of physical memory that begin with `bytes`: in `first..end`, both multiples of
+/// `page`, through `/dev/mem`. A page at a time by `read(2)` would take minutes in a kernel with
+/// KASAN.
 ///
 /// `bytes` must not be longer than a page.
 pub fn find_pages(
@@ -214,7 +218,7 @@ pub fn find_pages(
     page: usize,
     bytes: &[u8],
 ) -> Result<Vec<u64>> {
-    /// Mapped at once.
+    /// Number of bytes that are mapped at once.
     const PART: u64 = 1 << 26;
     let mut found = Vec::new();
     let mut from = first;
@@ -228,8 +232,8 @@ pub fn find_pages(
         for at in (0..size).step_by(page) {
             // SAFETY: `at` is less than the size of the mapping.
             let page = unsafe { part.cast::<u8>().add(at) };
-            // The kernel may write there at any time, so there is no reference, and each byte is read
-            // once.
+            // The kernel may write there at any time, so there is no reference, and each byte is
+            // read once.
             let is_same = bytes.iter().enumerate().all(|(index, byte)| {
                 // SAFETY: `bytes` is no longer than a page, and the mapping has whole pages.
                 let place = unsafe { page.add(index) };

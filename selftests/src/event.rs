@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the guest tells the host between verdicts.
+//! Events: messages of the guest to the host between verdicts.
 //!
 //! An event is one KTAP diagnostic line, `# event {"event":"init",...}`, so that the stream stays
 //! KTAP for any other reader.
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Measurement;
 
-/// What an event line begins with.
+/// The beginning of an event line.
 pub const PREFIX: &str = "# event ";
 
 /// A moment in the life of the guest.
@@ -23,9 +23,9 @@ pub enum Event {
         /// `uname -r` of the kernel.
         release: String,
     },
-    /// `/dev/liveupdate` was opened: the kernel has read what was handed over.
+    /// `/dev/liveupdate` was opened: the kernel has read the handover.
     DeviceOpened,
-    /// The session of PID 1 and its file are back.
+    /// The session of PID 1 and its file are retrieved.
     Retrieved,
     /// The session of PID 1 is finished.
     Finished,
@@ -34,7 +34,7 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// Something was measured.
+    /// A result of a measurement.
     Measured(Measurement),
     /// The next kernel is loaded.
     Loaded,
@@ -45,13 +45,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// The line that says it, without a newline.
+    /// The line of this event, without a newline.
     pub fn to_line(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
         format!("{PREFIX}{json}")
     }
 
-    /// Reads a line; `None` if it is none of an event, `Some(Err)` if it looks like one and is not.
+    /// Reads a line; `None` if it is not the line of an event, `Some(Err)` if it looks like one and
+    /// is not.
     pub fn parse(line: &str) -> Option<Result<Self, serde_json::Error>> {
         line.strip_prefix(PREFIX).map(serde_json::from_str)
     }

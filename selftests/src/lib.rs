@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What host and guest of `cargo xtask vm-test` agree on, and what the guest does.
+//! The formats that host and guest of `cargo xtask vm-test` share, and the work of the guest.
 //!
 //! The host writes a [`plan::Plan`] onto the payload disk; the guest's PID 1 carries it out, hop by
-//! hop, and speaks KTAP on its second serial port, with [`event::Event`]s as diagnostic lines.
+//! hop, and writes KTAP to its second serial port, with [`event::Event`]s as diagnostic lines.
 
 #![deny(unsafe_code)]
 

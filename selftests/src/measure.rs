@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the commands cost, one load at a time.
+//! The cost of the commands, one load at a time.
 //!
-//! Times are those of the guest's clock. On a machine that counts instructions they are instructions.
+//! Times are those of the guest's clock. On a machine that counts instructions they are
+//! instructions.
 
 use std::os::fd::OwnedFd;
 
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::abi;
 use crate::scenario::Side;
 
-/// What goes to the next kernel.
+/// The load that goes to the next kernel.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Load {
-    /// Sessions with one file each; what a command costs when there is little else.
+    /// Sessions with one file each, for the cost of a command when there is little else.
     Pairs,
     /// Sessions without files.
     Sessions,
@@ -29,12 +30,12 @@ pub enum Load {
     Library,
 }
 
-/// What one operation took.
+/// The cost of one operation.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Measurement {
-    /// What was done.
+    /// Name of the operation.
     pub name: String,
-    /// How often.
+    /// How often it was done.
     pub count: usize,
     /// How long all of it took, in nanoseconds.
     pub ns: u64,
@@ -93,7 +94,7 @@ fn token(number: usize) -> u64 {
     number as u64
 }
 
-/// Measures one side of a load; what must stay open goes to `kept`.
+/// Measures one side of a load; files that must stay open go to `kept`.
 pub fn run(
     load: Load,
     side: Side,
@@ -210,9 +211,9 @@ fn files_after(count: usize) -> Result<Vec<Measurement>> {
     Ok(vec![opened, retrieve, finish])
 }
 
-/// What the name of a measurement of the raw ioctl ends with that has a twin.
+/// The end of the name of a measurement of the raw ioctl, if the same is measured through liblu.
 pub const BY_IOCTL: &str = " by ioctl";
-/// What the name of its twin ends with.
+/// The end of the name of the same measurement through liblu.
 pub const BY_LIBLU: &str = " by liblu";
 
 fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {

@@ -13,7 +13,7 @@ use cpio::newc;
 ///
 /// # Errors
 ///
-/// `NotFound` if the archive ends without such an entry, or what reading or writing says.
+/// `NotFound` if the archive ends without such an entry, or the error of reading or writing.
 pub fn extract(from: impl Read, name: &str, to: &mut impl Write) -> io::Result<u64> {
     let mut from = from;
     loop {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the guest is to do in each hop.
+//! The plan: the steps of the guest in each hop.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +22,10 @@ pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 /// Serial port of the guest that carries nothing but KTAP.
 pub const CONTROL_DEVICE: &str = "/dev/ttyS1";
 
-/// What PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`.
+/// The line that PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`.
 pub const LEAVING: &str = "leaving";
 
-/// A chain of kernels, each booted by kexec from the one before, and what is done in each.
+/// A chain of kernels, each booted by kexec from the one before, and the steps in each.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Plan {
     /// The kernels in order; at least one.
@@ -49,18 +49,18 @@ pub struct Hop {
     pub steps: Vec<Step>,
 }
 
-/// Something that gets exactly one verdict.
+/// A step, which gets exactly one verdict.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Step {
     /// Name, unique in the hop; no white space.
     pub name: String,
-    /// What is done.
+    /// The action.
     pub action: Action,
     /// How long it may take, in milliseconds.
     pub limit_ms: u64,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -69,7 +69,7 @@ pub enum Action {
         /// Program and arguments.
         argv: Vec<String>,
     },
-    /// Retrieve and check what the hop before preserved; nothing in the first hop.
+    /// Retrieve and check the file that the hop before preserved; there is none in the first hop.
     Carry,
     /// Play a part of a scenario.
     Scenario {
@@ -78,13 +78,13 @@ pub enum Action {
         /// Which part.
         side: Side,
     },
-    /// Measure what commands cost.
+    /// Measure the cost of commands.
     Measure {
-        /// With what.
+        /// The load.
         load: Load,
         /// Before or after the kexec.
         side: Side,
-        /// How many.
+        /// The number of sessions or files.
         count: usize,
     },
     /// Misbehave on purpose, to test the harness.
@@ -103,7 +103,7 @@ pub enum Misbehaviour {
     NoVerdict,
     /// Say `ok`, then `not ok`.
     TwoVerdicts,
-    /// Do nothing any more, without a word.
+    /// Hang without a message.
     Hang,
     /// Panic the kernel.
     Panic,

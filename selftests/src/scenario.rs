@@ -2,15 +2,21 @@
 
 //! Scenarios: every rule of the kernel's contract, by name, on both sides of a kexec.
 //!
-//! Each runs on both implementations. Where they differ on purpose, the scenario says what it
-//! expects of each, and `docs/compatibility.md` says why.
+//! Each runs on both implementations. Where they differ on purpose, the scenario has the
+//! expectation for each, and `docs/compatibility.md` gives the reason.
 
 pub mod boot;
 mod client;
-pub mod close;
+mod close;
+mod counted;
 mod device;
+mod drain;
 mod extensible;
+mod give_up;
 mod handler;
+mod idle;
+mod kho;
+mod leaving;
 mod object;
 mod preserve;
 mod race;
@@ -20,23 +26,25 @@ mod retrieve;
 mod scale;
 mod session;
 mod stage;
+mod stuck;
 mod trace;
 
+pub use leaving::{LeavingPart, begin as begin_leaving};
 pub use stage::{Kernel, Stage};
 
-/// What a scenario does in one hop.
+/// The work of a scenario in one hop.
 pub type Part = fn(&mut Stage<'_>) -> anyhow::Result<()>;
 
-/// A rule, and how it is seen to hold.
+/// A rule, and the functions that check it.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// The rule as a sentence, with underscores; unique.
     pub name: &'static str,
-    /// Before the kernel is left.
+    /// Before the kexec.
     pub before: Option<Part>,
     /// In any kernel, without a kexec.
     pub here: Option<Part>,
-    /// After the next kernel was entered.
+    /// After the kexec, in the next kernel.
     pub after: Option<Part>,
 }
 
@@ -72,39 +80,63 @@ impl Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// First, what came from the last kernel.
+    /// First: sessions that came from the previous kernel.
     After,
-    /// Then what needs no kexec.
+    /// Then: rules that need no kexec.
     Here,
-    /// Last, what goes to the next.
+    /// Last: sessions that go to the next kernel.
     Before,
 }
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 16] = [
+    let groups: [&[Scenario]; 22] = [
         object::FIRST,
         device::ALL,
         session::ALL,
         extensible::ALL,
         preserve::ALL,
         retrieve::ALL,
+        idle::ALL,
         close::ALL,
         race::ALL,
+        stuck::ALL,
         client::ALL,
         handler::ALL,
         object::ALL,
         registration::ALL,
         scale::ALL,
         trace::ALL,
-        // Last: they try to leave the kernel.
+        // Last: these call `reboot(2)`. Calls that fail come first.
+        give_up::ALL,
         reboot::ALL,
         object::LAST,
+        drain::ALL,
+        counted::ALL,
+        drain::LAST,
     ];
     groups.into_iter().flatten()
 }
 
-/// The scenario of that name, of these or of [`boot`].
+/// The main function of a process that a scenario starts with this argument.
+pub fn child(argument: &str) -> Option<fn() -> anyhow::Result<()>> {
+    match argument {
+        close::CHILD => Some(close::child_main),
+        drain::CHILD => Some(drain::child_main),
+        give_up::CHILD => Some(give_up::child_main),
+        _ => None,
+    }
+}
+
+/// Scenarios that, in the middle of a chain, hold files of the previous kernel that are not finished
+/// when `reboot(2)` is called.
+pub const UNFINISHED: [&str; 3] = [
+    "commands_are_ebusy_while_reboot_waits",
+    "reboot_waits_for_a_file_that_is_being_retrieved",
+    "reboot_waits_for_no_command_that_stops_at_its_memory",
+];
+
+/// The scenario with this name, of [`all`] or of [`boot`].
 pub fn find(name: &str) -> Option<&'static Scenario> {
     everything().find(|scenario| scenario.name == name)
 }
@@ -136,5 +168,6 @@ mod tests {
             everything().all(|it| it.here.is_some() || (it.before.is_some() && it.after.is_some()))
         );
         assert!(find("no such scenario").is_none());
+        assert!(UNFINISHED.iter().all(|name| find(name).is_some_and(|it| it.before.is_some())));
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Programs that are linked with liblu, as a user would start them.
+//! Programs that are linked with liblu, started as a user would start them.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -33,10 +33,10 @@ const IN_C: &str = "/bin/cache-c";
 const HANDOFF: &str = "/bin/handoff";
 const VMM: &str = "/bin/vmm";
 
-/// A store whose last record has not all its lengths, behind one that is whole.
+/// A store with one whole record, and a last record that does not have all of its lengths.
 const LENGTHS_CUT: &str = "lucache1\x05\0\0\0\x03\0\0\0key-7old\x05\0\0\0";
 
-/// A store whose only record has not all its value.
+/// A store whose only record does not have its whole value.
 const VALUE_CUT: &str = "lucache1\x05\0\0\0\x03\0\0\0key-7ol";
 
 /// Sessions with a store that is damaged, one for each cache and damage.
@@ -53,7 +53,7 @@ const KEYS: usize = 40;
 /// How long a program may take to begin.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A cache that runs, and a line to it.
+/// A cache that runs, and a connection to it.
 struct Cache {
     child: Child,
     line: BufReader<UnixStream>,
@@ -124,19 +124,19 @@ impl Cache {
         for key in 0..KEYS {
             self.expect(&format!("get key-{key}"), &format!("value value {key}"))?;
         }
-        // It goes on as if nothing had been.
+        // The cache goes on as before.
         self.expect("set one-more x", "ok")?;
         self.expect("get one-more", "value x")
     }
 
-    /// As a crash ends it.
+    /// Ends the cache as a crash would.
     fn kill(mut self) -> Result<()> {
         self.child.kill().context("kill the cache")?;
         self.child.wait().context("wait for the cache").map(drop)
     }
 }
 
-/// Starts a cache, fills it and makes it ready; it runs until the kernel is left.
+/// Starts a cache, fills it and makes it ready; it runs until the kexec.
 fn before(program: &str, name: &str) -> Result<()> {
     let mut cache = Cache::start(program, name)?;
     cache.fill()?;
@@ -192,12 +192,12 @@ fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
         cache.expect("get key-7", "none")?;
         cache.fill()?;
         cache.check()?;
-        // Nothing is destroyed while it runs.
+        // No data is destroyed while the cache runs.
         let held = try_retrieve(name);
         ensure!(matches!(held, Err(Error::Held(_))), "{program} has let go of it: {held:?}");
         cache.kill()?;
         if stage.kernel == Kernel::Rust {
-            // Whoever wants to look into it still can.
+            // The session can still be inspected.
             let session = retrieve(name)?;
             Manifest::of(&session).and_then(|it| it.retrieve(&session, "store"))?;
             finish(session)?;
@@ -206,7 +206,8 @@ fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A cache that was to be updated and is not; and one that crashes, whose data is gone as ever.
+/// A cache whose update is cancelled; and a cache that crashes, so its data is gone, as without
+/// LUO.
 fn changes_its_mind(_: &mut Stage<'_>) -> Result<()> {
     for program in [IN_RUST, IN_C] {
         let mut cache = Cache::start(program, "cache-mind")?;
@@ -227,7 +228,7 @@ fn changes_its_mind(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Starts one side of a program, and returns what it says first.
+/// Starts one side of a program, and returns its first output.
 fn start(program: &str, side: &str) -> Result<(Child, BufReader<ChildStdout>, String)> {
     let mut child = Command::new(program)
         .arg(side)
@@ -245,12 +246,12 @@ fn start(program: &str, side: &str) -> Result<(Child, BufReader<ChildStdout>, St
 fn start_before(program: &str) -> Result<()> {
     let (_child, output, said) = start(program, "before")?;
     ensure!(said == "ready", "it says `{said}`");
-    // It runs until the kernel is left, and must not find its output closed.
+    // The program runs until the kexec, and must not find its output closed.
     std::mem::forget(output);
     Ok(())
 }
 
-/// The side after it.
+/// The side after the update.
 fn start_after(program: &str) -> Result<()> {
     let (mut child, _output, said) = start(program, "after")?;
     let status = child.wait().context("wait for it")?;
@@ -272,7 +273,7 @@ fn guest_before(_: &mut Stage<'_>) -> Result<()> {
 
 fn guest_after(_: &mut Stage<'_>) -> Result<()> {
     start_after(VMM)?;
-    // Now there is nothing, and it says so.
+    // Now there is no session, and the program says so.
     let (mut child, _output, said) = start(VMM, "after")?;
     let status = child.wait().context("wait for it")?;
     ensure!(said == "cold" && status.code() == Some(3), "it says `{said}` and ends with {status}");
@@ -294,7 +295,7 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A descriptor is asked for its direction, which must not disturb others who do the same.
+/// A descriptor is asked for its direction. This must not disturb other processes that do the same.
 fn look_at_once(_: &mut Stage<'_>) -> Result<()> {
     let session = create("looked-at")?;
     let look = || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Who closes what, and who else may hold it.
+//! Closing of sessions, and descriptors of one session in several processes.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -32,14 +32,14 @@ pub(super) const ALL: &[Scenario] = &[
     ),
 ];
 
-/// Neither root nor anybody else: nobody.
+/// The user `nobody`, which has no rights.
 const NOBODY: u32 = 65534;
 
-/// The session that the process without rights is sent.
+/// Name of the session that is sent to the process without rights.
 const PASSED: &str = "pass";
 
 /// Argument of the init program that makes it the process without rights.
-pub const CHILD: &str = "--child-without-rights";
+pub(super) const CHILD: &str = "--child-without-rights";
 
 fn outgoing(_: &mut Stage<'_>) -> Result<()> {
     let session = create("close")?;
@@ -82,7 +82,7 @@ fn loses_after(stage: &mut Stage<'_>) -> Result<()> {
     let first = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     rustix::fs::seek(&first, SeekFrom::Start(7)).context("seek")?;
     drop(session.retrieve(3.into()).context("RETRIEVE_FD")?);
-    // liblu tells the two kernels apart, and is loud where something is destroyed.
+    // liblu tells the two kernels apart, and raises an alarm on the kernel that destroys files.
     liblu::set_loss_hook(|name| match name {
         Some(name) if name.as_bytes() == b"loses" => IS_LOST.store(true, Ordering::Relaxed),
         other => eprintln!("init: the session {other:?} is lost"),
@@ -91,13 +91,13 @@ fn loses_after(stage: &mut Stage<'_>) -> Result<()> {
     let is_lost = IS_LOST.load(Ordering::Relaxed);
     ensure!(is_lost == stage.kernel.pick(true, false), "liblu says that it is lost: {is_lost}");
     if stage.kernel == Kernel::C {
-        // C finishes what a process leaves that crashes.
+        // C finishes the session of a process that crashes.
         check_callbacks(&mut log, &["retrieve 79", "finish 79 retrieved"])?;
         return fails("RETRIEVE_SESSION", try_retrieve("loses"), Errno::NOENT);
     }
     check_callbacks(&mut log, &["retrieve 79"])?;
     let session = retrieve("loses").context("after close")?;
-    // What was retrieved is the same open file, and the other is still there.
+    // The retrieved file is the same open file, and the other file still exists.
     let again = session.retrieve(1.into()).context("RETRIEVE_FD after close")?;
     let at = rustix::fs::seek(&again, SeekFrom::Current(0)).context("seek")?;
     ensure!(at == 7, "token 1 came back as another open file: at {at}");
@@ -123,10 +123,11 @@ fn pass_after(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Runs a process without rights, sends it the session and what to do, and returns its answer.
+/// Runs a process without rights, sends it the session and a command, and returns its answer.
 fn child(session: impl AsFd, what: &str) -> Result<String> {
     let (here, there) = UnixStream::pair().context("socketpair")?;
-    // The directory of the initramfs is open to all, `/proc` lets the child find its program.
+    // The directory of the initramfs is open to all users; the child finds its program through
+    // `/proc`.
     let mut command = Command::new("/proc/self/exe");
     command.arg(CHILD).stdin(Stdio::from(OwnedFd::from(there))).uid(NOBODY).gid(NOBODY);
     let mut child = command.spawn().context("start a child")?;
@@ -138,8 +139,8 @@ fn child(session: impl AsFd, what: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// The process without rights: does what it is told with the session that it is sent.
-pub fn child_main() -> Result<()> {
+/// The process without rights: receives a session and a command, and carries out the command.
+pub(super) fn child_main() -> Result<()> {
     let socket = UnixStream::from(dup(std::io::stdin())?);
     let message = passing::receive(&socket, 64).context("receive the session")?;
     let Message { bytes, fds } = message.context("the parent has hung up")?;

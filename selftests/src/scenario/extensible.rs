@@ -38,7 +38,7 @@ fn open_files() -> Result<usize> {
     Ok(fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?.count())
 }
 
-/// Sends a command whose answer has nowhere to go, and checks that no file was opened.
+/// Sends a command whose answer cannot be written, and checks that no file was opened.
 fn cannot_reply<C: Command>(what: &str, on: impl AsFd, argument: &C) -> Result<()> {
     let before = open_files()?;
     fails(what, abi::raw_read_only(&on, C::OPCODE, argument.as_bytes()), Errno::FAULT)?;
@@ -69,7 +69,7 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
         fails("on the device", abi::raw(&device, opcode, finish.as_bytes()).map(|_| ()), outside)?;
         fails("on a session", abi::raw(&session, opcode, finish.as_bytes()).map(|_| ()), outside)?;
     }
-    // Of the other kind of descriptor.
+    // Commands of the other kind of descriptor.
     for opcode in [PreserveFd::OPCODE, RetrieveFd::OPCODE, Finish::OPCODE, GetName::OPCODE] {
         let bytes = GetName::new();
         let result = abi::raw(&device, opcode, bytes.as_bytes()).map(drop);
@@ -98,7 +98,7 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A command that is right as it is.
+/// A command that is right without changes.
 struct Sent {
     name: &'static str,
     opcode: u32,
@@ -112,12 +112,13 @@ impl Sent {
         Self { name, opcode: C::OPCODE, min_size: C::MIN_SIZE, argument }
     }
 
-    /// Sends it with another size word and `tail` behind it.
+    /// Sends the command with another size word and `tail` behind it.
     fn send(&self, on: impl AsFd, size: usize, tail: &[u8]) -> rustix::io::Result<()> {
         abi::raw(on, self.opcode, &with_size(&self.argument, size, tail)).map(drop)
     }
 
-    /// Checks that it fails if it is not there, too short, or wants more than there is.
+    /// Checks that the command fails if its structure cannot be read, is too short, or asks for
+    /// more than the kernel has.
     fn fails_if_malformed(&self, on: impl AsFd) -> Result<()> {
         let name = self.name;
         fails(name, abi::raw_nowhere(&on, self.opcode), Errno::FAULT)?;
@@ -150,13 +151,13 @@ fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
     preserve.fails_if_malformed(&session)?;
     name.fails_if_malformed(&session)?;
 
-    // In the wrong direction, too: C looks at the direction first.
+    // The command has the wrong direction too: C checks the direction first.
     let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
     let errno = stage.kernel.pick(Errno::INVAL, Errno::TOOBIG);
     fails("RETRIEVE_FD", file.send(&session, file.argument.len() + 1, &[1]), errno)?;
     fails("RETRIEVE_FD", file.send(&session, file.argument.len() + 1, &[0]), Errno::INVAL)?;
 
-    // Nothing has happened, and zeros from the future are no news.
+    // Nothing has changed, and zeros in later fields ask for nothing.
     let zeros = [0; 24];
     name.send(&session, name.argument.len() + zeros.len(), &zeros).context("GET_NAME")?;
     preserve
@@ -207,7 +208,7 @@ fn preserve_copy_out(stage: &mut Stage<'_>) -> Result<()> {
     let (session, file) = (create("copy-out")?, memfd("x")?);
     cannot_reply("PRESERVE_FD", &session, &PreserveFd::new(file.as_raw_fd(), 1))?;
     let again = abi::preserve_fd(&session, &file, 1);
-    // C says EFAULT and has preserved the file.
+    // C answers EFAULT and has preserved the file.
     stage
         .kernel
         .pick(fails("PRESERVE_FD again", again, Errno::EXIST), again.context("PRESERVE_FD again"))
@@ -225,7 +226,7 @@ fn lose_after(stage: &mut Stage<'_>) -> Result<()> {
     )?;
     let session = try_retrieve("lose");
     if stage.kernel == super::Kernel::C {
-        // C finishes the session that nobody got, and the file is gone.
+        // C finishes the session, although no process has received it, and the file is gone.
         return fails("RETRIEVE_SESSION again", session, Errno::NOENT);
     }
     let session = session.context("RETRIEVE_SESSION again")?;

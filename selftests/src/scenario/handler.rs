@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! When handlers are called, and in which order.
+//! The calls of handlers, and their order.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -75,11 +75,13 @@ fn shown_after(stage: &mut Stage<'_>) -> Result<()> {
         check_shown("incoming", expected)?;
         check_fdinfo(&session, expected)?;
     }
-    let _finished = finish(session)?;
+    let finished = finish(session)?;
     if stage.kernel == Kernel::Rust {
-        check_shown("outgoing", "session \"shown\" state=outgoing files=0\n")?;
-        let incoming = fs::read_to_string(format!("{DEBUGFS}/incoming")).context("debugfs")?;
-        ensure!(!incoming.contains("\"shown\""), "still there: {incoming}");
+        for set in ["outgoing", "incoming"] {
+            let shown = fs::read_to_string(format!("{DEBUGFS}/{set}")).context("debugfs")?;
+            ensure!(!shown.contains("\"shown\""), "{set} shows what is idle: {shown}");
+        }
+        check_fdinfo(&finished, "session \"shown\" state=idle files=0\n")?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Objects that files depend on.
+//! FLBs: file-lifecycle-bound state, on which files depend.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,15 +36,15 @@ fn value(command: u32) -> rustix::io::Result<i32> {
 }
 
 fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
-    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let object = i32::try_from(test_device::OBJECT).context("the FLB")?;
     fails("without a file", value(test_device::OUTGOING_OBJECT), Errno::NOENT)?;
     let (one, two) = (create("object-1")?, create("object-2")?);
     let mut log = Log::begin()?;
     one.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     two.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["object preserve", "preserve 1", "preserve 2"])?;
-    let there = value(test_device::OUTGOING_OBJECT).context("the object")?;
-    ensure!(there == object, "the object is {there:#x}");
+    let there = value(test_device::OUTGOING_OBJECT).context("the FLB")?;
+    ensure!(there == object, "the FLB is {there:#x}");
     drop(one);
     check_callbacks(&mut log, &["unpreserve 1 true"])?;
     drop(two);
@@ -55,7 +55,7 @@ fn first_and_last(_: &mut Stage<'_>) -> Result<()> {
 fn fails_file(_: &mut Stage<'_>) -> Result<()> {
     let session = create("object-fails")?;
     let file = test_file(1, 0)?;
-    ask(test_device::OBJECT_FAILS, 0).context("tell it")?;
+    ask(test_device::OBJECT_FAILS, 0).context("tell the test device")?;
     let mut log = Log::begin()?;
     fails("PRESERVE_FD", session.preserve(1.into(), &file), failure())?;
     check_callbacks(&mut log, &["object preserve"])?;
@@ -66,7 +66,7 @@ fn two_first(_: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
     let sessions = [create("two-first-1")?, create("two-first-2")?];
     let files = [test_file(1, 0)?, test_file(2, 0)?];
-    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
+    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell the test device")?;
     let mut log = Log::begin()?;
     twice(&device, |nth| {
         let (session, file) = sessions.get(nth).zip(files.get(nth)).context("no such thread")?;
@@ -78,7 +78,7 @@ fn two_first(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Does something in two threads, one of which waits in the object until both have begun.
+/// Runs `work` in two threads. One of them waits in a callback of the FLB until both have begun.
 fn twice(device: &File, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let begun = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -89,8 +89,8 @@ fn twice(device: &File, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()>
                 work(nth)
             })
         });
-        let go = Go(device);
-        wait_for_slow(device, || threads.iter().all(ScopedJoinHandle::is_finished))?;
+        let go = Go(device, 0);
+        wait_for_slow(device, 0, || threads.iter().all(ScopedJoinHandle::is_finished))?;
         while begun.load(Ordering::Relaxed) < 2 {
             thread::yield_now();
         }
@@ -104,27 +104,27 @@ fn twice(device: &File, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()>
 }
 
 fn hold(command: u32, is_held: bool) -> Result<()> {
-    ask(command, is_held.into()).map(drop).context("hold the object")
+    ask(command, is_held.into()).map(drop).context("hold the FLB")
 }
 
 fn held(_: &mut Stage<'_>) -> Result<()> {
-    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let object = i32::try_from(test_device::OBJECT).context("the FLB")?;
     let session = create("held-object")?;
     let mut log = Log::begin()?;
     session.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     hold(test_device::HOLD_OUTGOING, true)?;
     drop(session);
     check_callbacks(&mut log, &["object preserve", "preserve 1", "unpreserve 1 true"])?;
-    let there = value(test_device::OUTGOING_OBJECT).context("the object, held")?;
-    ensure!(there == object, "the object is {there:#x}");
-    // The next file finds it as it is.
+    let there = value(test_device::OUTGOING_OBJECT).context("the FLB, held")?;
+    ensure!(there == object, "the FLB is {there:#x}");
+    // The FLB is still preserved when the next file comes.
     let session = create("held-object")?;
     session.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     drop(session);
     check_callbacks(&mut log, &["preserve 2", "unpreserve 2 true"])?;
     hold(test_device::HOLD_OUTGOING, false)?;
     check_callbacks(&mut log, &["object unpreserve true"])?;
-    fails("when nobody holds it", value(test_device::OUTGOING_OBJECT), Errno::NOENT)
+    fails("an FLB that is not held", value(test_device::OUTGOING_OBJECT), Errno::NOENT)
 }
 
 fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -138,37 +138,37 @@ fn outlives_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn demand_before(stage: &mut Stage<'_>) -> Result<()> {
     if stage.hop == 1 {
-        fails("an object of no kernel", value(test_device::INCOMING_OBJECT), Errno::NODATA)?;
+        fails("an FLB in the first kernel", value(test_device::INCOMING_OBJECT), Errno::NODATA)?;
     }
     stage.hand_over("demand", test_file(1, 0)?)
 }
 
-/// First of all scenarios: on C, a file that is finished before anybody has asked for the object
-/// makes the kernel warn, because it has not counted the files yet.
+/// First of all scenarios. On C, the kernel warns if a file is finished before the FLB was asked
+/// for, because it has not counted the files yet.
 fn demand_after(_: &mut Stage<'_>) -> Result<()> {
-    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let object = i32::try_from(test_device::OBJECT).context("the FLB")?;
     let earlier = Log::from_the_beginning()?.callbacks()?;
-    ensure!(earlier.is_empty(), "before anybody has asked: {earlier:?}");
+    ensure!(earlier.is_empty(), "before the FLB was asked for: {earlier:?}");
     let mut log = Log::begin()?;
-    // Two ask at once for what nobody has retrieved.
+    // Two threads ask at once for the FLB, which is not retrieved yet.
     let device = test_device()?;
-    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell it")?;
-    twice(&device, |_| value(test_device::INCOMING_OBJECT).map(drop).context("the object"))?;
-    let there = value(test_device::INCOMING_OBJECT).context("the object")?;
-    ensure!(there == object, "the object is {there:#x}");
+    abi::number(&device, test_device::OBJECT_IS_SLOW, 0).context("tell the test device")?;
+    twice(&device, |_| value(test_device::INCOMING_OBJECT).map(drop).context("the FLB"))?;
+    let there = value(test_device::INCOMING_OBJECT).context("the FLB")?;
+    ensure!(there == object, "the FLB is {there:#x}");
     check_callbacks(&mut log, &["object retrieve"])
 }
 
 fn last_before(stage: &mut Stage<'_>) -> Result<()> {
     stage.hand_over("last", test_file(1, 0)?)?;
     if stage.kernel == Kernel::Rust {
-        // C would hand over this hold like a file, and the object would never be finished.
+        // C would count this hold as a file, and the FLB would never be finished.
         hold(test_device::HOLD_OUTGOING, true)?;
     }
     Ok(())
 }
 
-/// Last of all scenarios: only these two sessions are left.
+/// Last of all scenarios: only these two sessions remain.
 fn last_after(_: &mut Stage<'_>) -> Result<()> {
     let finished = || -> Result<usize> {
         let said = Log::from_the_beginning()?.callbacks()?;
@@ -181,23 +181,23 @@ fn last_after(_: &mut Stage<'_>) -> Result<()> {
             Err(Error::NoSession(_)) if name == "demand" => continue,
             session => session.context("RETRIEVE_SESSION")?,
         };
-        ensure!(finished()? == 0, "the object was finished before the last file");
+        ensure!(finished()? == 0, "the FLB was finished before the last file");
         finish(session)?;
     }
-    ensure!(finished()? == 0, "the object was finished while somebody held it");
+    ensure!(finished()? == 0, "the FLB was finished while it was held");
     hold(test_device::HOLD_INCOMING, false)?;
     let times = finished()?;
-    ensure!(times == 1, "the object was finished {times} times");
-    fails("the object", value(test_device::INCOMING_OBJECT), Errno::NODATA)
+    ensure!(times == 1, "the FLB was finished {times} times");
+    fails("the FLB", value(test_device::INCOMING_OBJECT), Errno::NODATA)
 }
 
-/// Other scenarios have files with this object too.
+/// Other scenarios have files that depend on this FLB too.
 fn outlives_after(_: &mut Stage<'_>) -> Result<()> {
-    let object = i32::try_from(test_device::OBJECT).context("the object")?;
+    let object = i32::try_from(test_device::OBJECT).context("the FLB")?;
     let there = value(test_device::INCOMING_OBJECT);
     let mut log = Log::begin()?;
     let session = retrieve("outlives")?;
-    ensure!(there == Ok(object), "the object of the last kernel is {there:?}");
+    ensure!(there == Ok(object), "the FLB of the previous kernel is {there:?}");
     let _finished = finish(session)?;
     let said = log.callbacks()?;
     let files: Vec<_> = said.iter().filter(|line| line.starts_with("finish")).collect();

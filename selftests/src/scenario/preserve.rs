@@ -36,12 +36,12 @@ fn errors(_: &mut Stage<'_>) -> Result<()> {
     fails("no file", abi::preserve_number(&session, 999_999, 1), Errno::BADF)?;
     fails("a negative file", abi::preserve_number(&session, -1, 1), Errno::BADF)?;
     let null = File::open("/dev/null").context("open /dev/null")?;
-    fails("a file that nobody takes", session.preserve(1.into(), &null), Errno::NOENT)?;
+    fails("a file without a handler", session.preserve(1.into(), &null), Errno::NOENT)?;
     fails("a session", session.preserve(1.into(), &session), Errno::NOENT)?;
     session.preserve(1.into(), &file).context("after these errors")?;
     let other = memfd("y")?;
     fails("a used token", session.preserve(1.into(), &other), Errno::EXIST)?;
-    // The token is looked at before the file.
+    // The token is checked before the file.
     fails("a used token and no file", abi::preserve_number(&session, -1, 1), Errno::EXIST)?;
     session.preserve(2.into(), &other).context("another token")
 }
@@ -84,7 +84,7 @@ fn handler_fails(_: &mut Stage<'_>) -> Result<()> {
 fn held(_: &mut Stage<'_>) -> Result<()> {
     let session = create("held")?;
     let mut log = Log::begin()?;
-    // The only descriptor is closed, so the file lives by the session alone.
+    // The only descriptor is closed, so only the session holds the file.
     session.preserve(1.into(), test_file(77, 0)?).context("PRESERVE_FD")?;
     ensure!(log.drops(77)? == 0, "the file is gone while it is preserved");
     drop(session);
@@ -105,11 +105,12 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
     thread::scope(|scope| {
         let work = scope.spawn(|| session.preserve(1.into(), &slow));
         {
-            let _go = Go(&device);
-            wait_for_slow(&device, || work.is_finished())?;
-            // C holds the lock of the session meanwhile, so others would wait for ever.
+            let _go = Go(&device, 0);
+            wait_for_slow(&device, 0, || work.is_finished())?;
+            // C holds the lock of the session during this time, so other commands would wait for
+            // ever.
             if stage.kernel == Kernel::Rust {
-                // The same session, the token and the file on their way, and another session.
+                // The same session, the token and the file in use, and another session.
                 let quick = test_file(2, 0)?;
                 session.preserve(2.into(), &quick).context("beside a slow one")?;
                 fails("its token", session.preserve(1.into(), memfd("x")?), Errno::EXIST)?;
@@ -184,7 +185,8 @@ fn race_after(_: &mut Stage<'_>) -> Result<()> {
     finish(session).map(drop)
 }
 
-/// The highest belong to liblu, but not to the kernel: raw commands have all of them.
+/// The highest tokens are reserved by liblu, but not by the kernel: raw commands can use all of
+/// them.
 const TOKENS: [u64; 5] = [0, 1, 1 << 63, u64::MAX - 1, u64::MAX];
 
 fn tokens_before(stage: &mut Stage<'_>) -> Result<()> {

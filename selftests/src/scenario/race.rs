@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Two threads that want the same: one gets it, the other is told why not.
+//! Two threads that run the same command at once: one succeeds, the other gets the right error.
 //!
 //! The commands are raw ones: nothing stands between the threads and the kernel.
 
@@ -21,10 +21,10 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("finish_and_retrieve_do_not_mix", mix_before, mix),
 ];
 
-/// How often it is tried; most pairs do not meet.
+/// The number of tries; most pairs of commands do not run at the same time.
 const ROUNDS: usize = 20;
 
-/// Runs two things at once.
+/// Runs two functions at once.
 fn both<T: Send>(
     one: impl FnOnce() -> rustix::io::Result<T> + Send,
     two: impl FnOnce() -> rustix::io::Result<T> + Send,
@@ -37,7 +37,7 @@ fn both<T: Send>(
     })
 }
 
-/// Checks that one has succeeded and the other has failed like this.
+/// Checks that one has succeeded and the other has failed with this error.
 fn check_one<T: std::fmt::Debug>(results: &[rustix::io::Result<T>; 2], errno: Errno) -> Result<()> {
     let is_fair = matches!(results, [Ok(_), Err(error)] | [Err(error), Ok(_)] if *error == errno);
     ensure!(is_fair, "{results:?}, not success and {errno:?}");
@@ -70,7 +70,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     make(stage, "race-session")
 }
 
-/// Sessions of a name and a number, with a file each.
+/// Sessions named by a name and a number, with one file each.
 fn make(stage: &mut Stage<'_>, name: &str) -> Result<()> {
     (0..ROUNDS).try_for_each(|round| stage.hand_over(format!("{name}-{round}"), memfd("x")?))
 }
@@ -97,7 +97,7 @@ fn finish(stage: &mut Stage<'_>) -> Result<()> {
         let session = retrieve(format!("race-finish-{round}"))?.into_custody();
         let results = both(|| abi::finish(&session), || abi::finish(&session))?;
         match stage.kernel {
-            // C lets a session be finished that has been.
+            // On C, a finished session can be finished again.
             Kernel::C => ensure!(results == [Ok(()), Ok(())], "{results:?}"),
             Kernel::Rust => check_one(&results, Errno::INVAL)?,
         }

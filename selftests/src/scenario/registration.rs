@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Handlers and objects that come and go with their module.
+//! Handlers and FLBs that are registered and unregistered with their module.
 
 use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
@@ -15,12 +15,12 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_registration_that_makes_no_sense_is_refused", refused),
 ];
 
-/// Has the handler and the object come back, whatever becomes of the test.
+/// Registers the handler and the FLB again, also if the test fails.
 struct ComeBack;
 
 impl Drop for ComeBack {
     fn drop(&mut self) {
-        // What is there already says so.
+        // A registration that exists already fails; this is expected.
         let _ = ask(test_device::HANDLER, 1);
         let _ = ask(test_device::DEPENDENCE, 1);
     }
@@ -35,7 +35,7 @@ fn handler(_: &mut Stage<'_>) -> Result<()> {
     fails("without a handler", session.preserve(1.into(), &file), Errno::NOENT)?;
     ask(test_device::HANDLER, 1).context("register the handler again")?;
 
-    // Its objects left with it.
+    // The FLB was unregistered with it.
     let mut log = Log::begin()?;
     session.preserve(1.into(), &file).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["preserve 1"])?;
@@ -43,7 +43,7 @@ fn handler(_: &mut Stage<'_>) -> Result<()> {
     check_callbacks(&mut log, &["unpreserve 1 true"])
 }
 
-/// What the kernel was refused when it booted.
+/// The registrations that were refused while the kernel booted.
 fn refused(_: &mut Stage<'_>) -> Result<()> {
     let said = Log::from_the_beginning()?.lines("luo_test_refused: ")?;
     let mut expected: Vec<_> = (0..5)
@@ -57,15 +57,15 @@ fn refused(_: &mut Stage<'_>) -> Result<()> {
 fn object(_: &mut Stage<'_>) -> Result<()> {
     let session = create("dependence")?;
     let _come_back = ComeBack;
-    fails("an object twice", ask(test_device::DEPENDENCE, 1), Errno::EXIST)?;
-    ask(test_device::DEPENDENCE, 0).context("unregister the object")?;
+    fails("an FLB twice", ask(test_device::DEPENDENCE, 1), Errno::EXIST)?;
+    ask(test_device::DEPENDENCE, 0).context("unregister the FLB")?;
     let mut log = Log::begin()?;
     session.preserve(1.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
     check_callbacks(&mut log, &["preserve 1"])?;
     drop(session);
     check_callbacks(&mut log, &["unpreserve 1 true"])?;
 
-    ask(test_device::DEPENDENCE, 1).context("register the object again")?;
+    ask(test_device::DEPENDENCE, 1).context("register the FLB again")?;
     let session = create("dependence")?;
     session.preserve(1.into(), test_file(2, 0)?).context("PRESERVE_FD")?;
     drop(session);

@@ -14,8 +14,8 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use zerocopy::IntoBytes;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, dup, fails, failure, finish, memfd,
-    number_of, retrieve, test_device, test_file, try_create, try_retrieve, wait_for_slow,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
+    retrieve, test_device, test_file, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -28,12 +28,6 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("finish_goes_from_the_last_file_to_the_first", lifo_before, lifo_after),
     Scenario::across("a_slow_retrieve_keeps_nobody_waiting", late_before, late_after),
     Scenario::across("a_slow_finish_keeps_nobody_waiting", slow_before, slow_after),
-    Scenario::across("a_finished_session_is_an_empty_outgoing_one", reuse_before, reuse_after),
-    Scenario::across(
-        "a_finished_session_whose_name_is_taken_is_of_no_use",
-        taken_before,
-        taken_after,
-    ),
     Scenario::across("a_retrieved_file_is_held_until_finish", hold_before, hold_after),
 ];
 
@@ -66,7 +60,7 @@ fn order_after(_: &mut Stage<'_>) -> Result<()> {
         let flags = fcntl_getfd(&file).context("F_GETFD")?;
         ensure!(flags.contains(FdFlags::CLOEXEC), "not close-on-exec");
         let again = session.retrieve(token.into()).context("RETRIEVE_FD again")?;
-        // One open file: what one descriptor seeks, the other sees.
+        // One open file: both descriptors have the same position.
         let seek = |file: &OwnedFd, to| File::from(file.as_fd().try_clone_to_owned()?).seek(to);
         seek(&file, SeekFrom::Start(7)).context("seek")?;
         let at = seek(&again, SeekFrom::Current(0)).context("seek")?;
@@ -85,7 +79,7 @@ fn failed_after(_: &mut Stage<'_>) -> Result<()> {
     let mut log = Log::begin()?;
     fails("RETRIEVE_FD", session.retrieve(1.into()), failure())?;
     for _ in 0..2 {
-        // liblu would remember, and not ask the kernel again.
+        // liblu would remember the result, and not ask the kernel again.
         fails("RETRIEVE_FD again", abi::retrieve_fd(&session, 1), failure())?;
     }
     check_callbacks(&mut log, &["retrieve 1"])?;
@@ -104,7 +98,7 @@ fn wrong_before(stage: &mut Stage<'_>) -> Result<()> {
     fails("FINISH", abi::finish(&session), Errno::INVAL)?;
     session.preserve(1.into(), memfd("x")?).context("PRESERVE_FD")?;
     fails("RETRIEVE_FD", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
-    // By this, liblu knows one kind from the other.
+    // By this, liblu tells one kind of session from the other.
     let taken = IncomingSession::try_from(OwnedFd::from(session));
     let refused = taken.err().context("liblu takes it for an incoming session")?;
     check_direction(&refused.source)?;
@@ -191,9 +185,9 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("slow-retrieve")?;
     thread::scope(|scope| {
         let work = scope.spawn(|| session.retrieve(1.into()));
-        let go = Go(&device);
-        wait_for_slow(&device, || work.is_finished())?;
-        // C holds the lock of the session meanwhile.
+        let go = Go(&device, 0);
+        wait_for_slow(&device, 0, || work.is_finished())?;
+        // C holds the lock of the session during this time.
         if stage.kernel == Kernel::Rust {
             let other = session.retrieve(2.into()).context("beside a slow one")?;
             ensure!(number_of(other)? == 2, "another file came back");
@@ -217,73 +211,20 @@ fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
     thread::scope(|scope| {
         let number = session.as_fd().as_raw_fd();
         let work = scope.spawn(|| finish(session));
-        let go = Go(&device);
-        wait_for_slow(&device, || work.is_finished())?;
+        let go = Go(&device, 0);
+        wait_for_slow(&device, 0, || work.is_finished())?;
         if stage.kernel == Kernel::Rust {
-            // Whoever looks is told what is going on.
+            // fdinfo shows that the session is being finished.
             let path = format!("/proc/self/fdinfo/{number}");
             let text = fs::read_to_string(path).context("read fdinfo")?;
             ensure!(text.contains("\"slow-finish\" state=finishing"), "fdinfo says {text}");
         }
-        // Others are created and found.
+        // Other sessions are created and looked up.
         create("beside-a-slow-finish")?;
         fails("another", try_retrieve("nobody"), Errno::NOENT)?;
         drop(go);
         work.join().map_err(|_| anyhow!("the thread panicked"))?.map(drop)
     })
-}
-
-/// In each hop: what came is finished, and the same descriptor takes the next file.
-fn reuse_before(stage: &mut Stage<'_>) -> Result<()> {
-    // In later hops, the part after the kexec has kept the session.
-    if stage.hop > 1 && stage.kernel == Kernel::Rust {
-        return Ok(());
-    }
-    stage.hand_over("reuse", memfd("by a new session")?)
-}
-
-fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("reuse")?;
-    let reused = stage.hop > 2 && stage.last == Some(Kernel::Rust);
-    let text = if reused { "by a finished session" } else { "by a new session" };
-    check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD")?, text)?;
-    let open = dup(&session)?;
-    let next = session.finish().context("FINISH")?;
-    let file = memfd("by a finished session")?;
-    if stage.kernel == Kernel::C {
-        ensure!(next.is_none(), "liblu takes a dead session for one that can be used again");
-        // C leaves it dead.
-        abi::finish(&open).context("FINISH after FINISH")?;
-        fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&open, 1), Errno::NOENT)?;
-        return fails("PRESERVE_FD after FINISH", abi::preserve_fd(&open, &file, 1), Errno::INVAL);
-    }
-    let session = next.context("liblu does not give the finished session back")?;
-    session.preserve(1.into(), &file).context("PRESERVE_FD after FINISH")?;
-    fails("its name", try_create("reuse"), Errno::EXIST)?;
-    fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
-    fails("FINISH after FINISH", abi::finish(&session), Errno::INVAL)?;
-    let name = abi::name_of(&session).context("GET_NAME")?;
-    ensure!(name.starts_with(b"reuse\0"), "the name is {name:?}");
-    stage.keep(session);
-    Ok(())
-}
-
-fn taken_before(stage: &mut Stage<'_>) -> Result<()> {
-    preserve(stage, "taken", &[0])
-}
-
-fn taken_after(stage: &mut Stage<'_>) -> Result<()> {
-    let incoming = retrieve("taken")?;
-    let outgoing = create("taken").context("of the same name")?;
-    let finished = dup(&incoming)?;
-    let next = incoming.finish().context("FINISH")?;
-    ensure!(next.is_none(), "liblu takes a session whose name is taken for one that can be used");
-    let errno = stage.kernel.pick(Errno::INVAL, Errno::EXIST);
-    fails("PRESERVE_FD", abi::preserve_fd(&finished, memfd("x")?, 1), errno)?;
-    outgoing.preserve(1.into(), memfd("y")?).context("PRESERVE_FD on the other")?;
-    drop(finished);
-    // The one that is closed takes nothing along.
-    outgoing.preserve(2.into(), memfd("z")?).context("PRESERVE_FD on the other, later")
 }
 
 fn hold_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -298,7 +239,7 @@ fn hold_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("hold")?;
     let mut log = Log::begin()?;
     for _ in 0..2 {
-        // The only descriptor is closed each time, so the file lives by the session alone.
+        // The only descriptor is closed each time, so only the session holds the file.
         drop(session.retrieve(2.into()).context("RETRIEVE_FD")?);
     }
     ensure!(log.drops(78)? == 0, "the file is gone before FINISH");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Names of sessions, and who has them.
+//! Names of sessions, and the sessions that have them.
 
 use anyhow::{Context, Result, ensure};
 use liblu::IncomingSession;
@@ -14,7 +14,7 @@ use super::stage::{
 use super::{Kernel, Scenario};
 use crate::abi;
 
-/// Names that a session may have, each with every byte that it can hold.
+/// Names of unusual bytes that a session may have.
 const ODD: [&[u8]; 5] =
     [b" ", b"a\nb\tc", b"\x01\x7f\x80\xff", "Grüße, 世界".as_bytes(), b"..//.."];
 
@@ -113,7 +113,7 @@ fn holder_after(stage: &mut Stage<'_>) -> Result<()> {
     drop(session.into_custody());
     fails("while a copy holds it", try_retrieve("holder"), Errno::INVAL)?;
     let finished = finish(copy)?;
-    // C keeps the name until the descriptor is closed, ours has nothing of it any more.
+    // C keeps the name until the descriptor is closed. Rust has released the name.
     let errno = stage.kernel.pick(Errno::INVAL, Errno::NOENT);
     fails("after FINISH", try_retrieve("holder"), errno)?;
     drop(finished);
@@ -133,8 +133,8 @@ fn share_after(_: &mut Stage<'_>) -> Result<()> {
     finish(incoming).map(drop)
 }
 
-/// A session that nobody finishes. It has no files: objects that they depend on would not be finished
-/// either.
+/// A session that is never finished. It has no files: FLBs that its files depend on would not be
+/// finished either.
 fn gone_before(stage: &mut Stage<'_>) -> Result<()> {
     stage.keep(create(format!("gone-{}", stage.hop))?);
     Ok(())

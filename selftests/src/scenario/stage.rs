@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a scenario finds when it runs.
+//! The environment of a scenario.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -10,11 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use liblu::kexec::KexecError;
+use liblu::kexec::{self, KexecError};
 use liblu::{Backoff, IncomingSession, LiveUpdate, OutgoingSession, SessionName};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 
+use super::leaving::LeavingPart;
 use crate::{abi, test_device};
 
 /// An implementation of LUO.
@@ -36,7 +37,7 @@ impl Kernel {
         }
     }
 
-    /// What is expected of each: only where they differ on purpose.
+    /// The expected value of this implementation, for differences on purpose only.
     pub fn pick<T>(self, c: T, rust: T) -> T {
         match self {
             Self::C => c,
@@ -45,7 +46,7 @@ impl Kernel {
     }
 }
 
-/// Where a scenario runs, and what it can ask for.
+/// The place where a scenario runs, with the operations that it can use.
 pub struct Stage<'a> {
     /// Number of the hop, from 1.
     pub hop: usize,
@@ -53,18 +54,20 @@ pub struct Stage<'a> {
     pub hops: usize,
     /// The implementation in this kernel.
     pub kernel: Kernel,
-    /// The implementation in the last one.
+    /// The implementation in the previous kernel.
     pub last: Option<Kernel>,
     /// Whether the kernel has KASAN and the like, which make everything slow.
     pub is_debug: bool,
-    /// Files that stay open until the kernel is left.
+    /// Files that stay open until the kexec.
     pub kept: &'a mut Vec<OwnedFd>,
-    /// Loads the next kernel and calls `reboot(KEXEC)`; returns its error.
-    pub leave: &'a dyn Fn() -> Result<KexecError>,
+    /// Parts that run while `reboot(2)` runs.
+    pub leaving: &'a mut Vec<LeavingPart>,
+    /// Loads the next kernel.
+    pub load: &'a dyn Fn() -> Result<()>,
 }
 
 impl Stage<'_> {
-    /// Keeps a session until the kernel is left.
+    /// Keeps a session until the kexec.
     pub fn keep(&mut self, session: impl Into<OwnedFd>) {
         self.kept.push(session.into());
     }
@@ -77,30 +80,40 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// A number of things that takes long enough to be noticed, and not too long.
+    /// Loads the next kernel and calls `reboot(KEXEC)`, which must fail; returns its error.
+    pub(super) fn leave(&self) -> Result<KexecError> {
+        (self.load)()?;
+        Ok(kexec::reboot())
+    }
+
+    /// A count that is large enough for a scenario of scale, and small enough for a kernel with
+    /// KASAN.
     pub fn many(&self, count: usize) -> usize {
         if self.is_debug { count / 20 } else { count }
     }
 }
 
-/// Opens the device, for raw commands. Nobody else can have it meanwhile, liblu neither.
+/// Opens the device, for raw commands. Until it is closed, no other user can open it, not even
+/// liblu.
 pub(super) fn device() -> Result<File> {
     abi::open().context("open /dev/liveupdate")
 }
 
-/// The device, through liblu. Nobody else has it while a scenario is played, so it is not waited for.
+/// The device, through liblu. No other process has it open while a scenario is played, so liblu
+/// does not wait for it.
 pub(super) fn live_update() -> LiveUpdate {
     LiveUpdate::new().with_backoff(Backoff::NONE)
 }
 
 /// Creates a session; the error is liblu's.
 pub(super) fn try_create(name: impl AsRef<[u8]>) -> liblu::Result<OutgoingSession> {
-    live_update().create(&SessionName::new(name)?)
+    // Parts that run beside each other open the device for a moment.
+    LiveUpdate::new().create(&SessionName::new(name)?)
 }
 
 /// Retrieves a session; the error is liblu's.
 pub(super) fn try_retrieve(name: impl AsRef<[u8]>) -> liblu::Result<IncomingSession> {
-    live_update().retrieve(&SessionName::new(name)?)
+    LiveUpdate::new().retrieve(&SessionName::new(name)?)
 }
 
 /// A new outgoing session.
@@ -109,14 +122,15 @@ pub(super) fn create(name: impl AsRef<[u8]>) -> Result<OutgoingSession> {
     try_create(name).with_context(|| format!("CREATE_SESSION of `{}`", name.escape_ascii()))
 }
 
-/// An incoming session. liblu is loud if it is dropped unfinished on C: what a scenario closes on
-/// purpose, or finishes by a raw command, goes [into custody](IncomingSession::into_custody) first.
+/// An incoming session. On C, liblu raises an alarm if it is dropped unfinished: a session that a
+/// scenario closes on purpose, or finishes by a raw command, goes
+/// [into custody](IncomingSession::into_custody) first.
 pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<IncomingSession> {
     let name = name.as_ref();
     try_retrieve(name).with_context(|| format!("RETRIEVE_SESSION of `{}`", name.escape_ascii()))
 }
 
-/// Finishes a session, which stays open: what close does must not pass for what FINISH does.
+/// Finishes a session, which stays open: effects of close must not be taken for effects of FINISH.
 pub(super) fn finish(session: IncomingSession) -> Result<OwnedFd> {
     let open = dup(&session)?;
     session.finish().context("FINISH")?;
@@ -137,7 +151,7 @@ pub(super) fn memfd(text: &str) -> Result<OwnedFd> {
 
 /// Checks that a memfd holds `text`.
 pub(super) fn check_memfd(file: impl AsFd, text: &str) -> Result<()> {
-    // The position belongs to the open file, which others may have too.
+    // The position belongs to the open file, and other descriptors may share the file.
     let mut there = [0; 256];
     let length = rustix::io::pread(file, &mut there, 0).context("read a memfd")?;
     let there = String::from_utf8_lossy(there.get(..length).unwrap_or_default());
@@ -192,12 +206,12 @@ pub(super) fn test_device() -> Result<File> {
     File::open("/dev/liveupdate_test").context("open /dev/liveupdate_test")
 }
 
-/// What fails on demand fails with this.
+/// The error of callbacks that fail on demand.
 pub(super) fn failure() -> Errno {
     Errno::from_raw_os_error(test_device::FAILURE)
 }
 
-/// Asks or tells the device for tests something; no device is `ENODEV`.
+/// Sends a command to the device for tests; no device is `ENODEV`.
 pub(super) fn ask(command: u32, argument: u64) -> rustix::io::Result<i32> {
     let device = test_device().map_err(|_| Errno::NODEV)?;
     abi::number(device, command, argument)
@@ -214,39 +228,40 @@ pub(super) fn number_of(file: impl AsFd) -> Result<i32> {
     abi::number(file, test_device::NUMBER, 0).context("ask a test file")
 }
 
-/// Lets a slow file go on, whatever becomes of the test.
-pub(super) struct Go<'a>(pub(super) &'a File);
+/// Lets slow files go on, also if the test fails: all of them (0), or the one with this number.
+pub(super) struct Go<'a>(pub(super) &'a File, pub(super) u64);
 
 impl Drop for Go<'_> {
     fn drop(&mut self) {
-        let _ = abi::number(self.0, test_device::GO, 0);
+        let _ = abi::number(self.0, test_device::GO, self.1);
     }
 }
 
-/// Waits until something slow waits that somebody has asked for who is not done.
-pub(super) fn wait_for_slow(device: &File, is_done: impl Fn() -> bool) -> Result<()> {
-    while abi::number(device, test_device::WAITING, 0).context("ask")? == 0 {
-        ensure!(!is_done(), "nobody has waited");
+/// Waits until a slow callback waits: of any file (0), or of the file with this number. Fails if
+/// the command that should run the callback `is_done` before.
+pub(super) fn wait_for_slow(device: &File, number: u64, is_done: impl Fn() -> bool) -> Result<()> {
+    while abi::number(device, test_device::WAITING, number).context("ask")? == 0 {
+        ensure!(!is_done(), "no callback has waited");
         thread::yield_now();
     }
     Ok(())
 }
 
-/// What a file for tests says when it is gone.
+/// The beginning of the log line of a file for tests that is dropped.
 const DROP: &str = "drop ";
 
-/// What the kernel says from now on.
+/// The kernel's log, from a moment on.
 pub(super) struct Log(File);
 
 impl Log {
-    /// Begins to listen.
+    /// The log from now on.
     pub(super) fn begin() -> Result<Self> {
         let Self(mut log) = Self::from_the_beginning()?;
         log.seek(SeekFrom::End(0)).context("seek in kmsg")?;
         Ok(Self(log))
     }
 
-    /// Everything that the kernel still remembers to have said.
+    /// The whole log that the kernel still has.
     pub(super) fn from_the_beginning() -> Result<Self> {
         let mut options = OpenOptions::new();
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("flags")?;
@@ -254,19 +269,19 @@ impl Log {
         Ok(Self(log))
     }
 
-    /// What handlers and objects for tests were asked to do.
+    /// The callbacks of handlers and FLBs for tests.
     pub(super) fn callbacks(&mut self) -> Result<Vec<String>> {
         let said = self.lines("luo_test: ")?;
         Ok(said.into_iter().filter(|line| !line.starts_with(DROP)).collect())
     }
 
-    /// How often the last reference to the file for tests with this number went away.
+    /// How often the last reference to the file for tests with this number was dropped.
     pub(super) fn drops(&mut self, number: u64) -> Result<usize> {
         let dropped = format!("{DROP}{number}");
         Ok(self.lines("luo_test: ")?.iter().filter(|line| **line == dropped).count())
     }
 
-    /// What was said behind `mark`.
+    /// The texts behind `mark`.
     pub(super) fn lines(&mut self, mark: &str) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut record = [0; 8192];
@@ -277,7 +292,7 @@ impl Log {
                     let line = text.lines().next().unwrap_or_default();
                     lines.extend(line.split_once(mark).map(|(_, said)| said.to_owned()));
                 }
-                // Records were lost before they were read; those that follow are there.
+                // Some records were lost before they were read; the next ones can be read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
                 Err(error) => return Err(error).context("read kmsg"),
@@ -286,7 +301,7 @@ impl Log {
     }
 }
 
-/// Checks what callbacks were run, in which order.
+/// Checks the callbacks that were run, and their order.
 pub(super) fn check_callbacks(log: &mut Log, expected: &[&str]) -> Result<()> {
     let said = log.callbacks()?;
     ensure!(said == expected, "the callbacks were {said:?}, not {expected:?}");

@@ -15,18 +15,18 @@ pub(super) const ALL: &[Scenario] =
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Tracepoints while this is there.
+/// Tracepoints are on while this value exists.
 pub(super) struct Trace(&'static str);
 
 impl Trace {
-    /// Switches all of them on, or the one of this name, and forgets what was seen before.
+    /// Switches all tracepoints on, or the one of this name, and clears the earlier events.
     pub(super) fn begin(which: &'static str) -> Result<Self> {
         fs::write(file("trace"), "").context("clear the trace")?;
         fs::write(file(which).join("enable"), "1").context("switch tracepoints on")?;
         Ok(Self(which))
     }
 
-    /// What was seen since the trace was last cleared, each without the prefix of its name.
+    /// The events since the trace was last cleared, each without the prefix of its name.
     pub(super) fn seen() -> Result<Vec<String>> {
         let trace = fs::read_to_string(file("trace")).context("read the trace")?;
         let events = trace.lines().filter_map(|line| line.split_once(": luo_"));
@@ -47,7 +47,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(TRACEFS).join(name)
 }
 
-/// Checks that an event begins like this, has this error, and has taken some time.
+/// Checks that an event begins with this text, has this error, and has taken some time.
 pub(super) fn check_event(event: &str, expected: &str, error: i32) -> Result<()> {
     let rest =
         event.strip_prefix(expected).with_context(|| format!("`{event}` is not {expected}"))?;
@@ -57,8 +57,8 @@ pub(super) fn check_event(event: &str, expected: &str, error: i32) -> Result<()>
     Ok(())
 }
 
-/// Does something while tracepoints are on, and checks that each of these was met once: by its
-/// beginning, with an error of 0 and some time.
+/// Runs a function while tracepoints are on, and checks that each of the given events has come
+/// once: an event is given by its beginning, and has an error of 0 and some time.
 fn check(expected: &[&str], work: impl FnOnce() -> Result<()>) -> Result<()> {
     let trace = Trace::begin(ALL_EVENTS)?;
     work()?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! PID 1's own session: in every hop it hands a file to the next and checks the last one's.
+//! PID 1's own session: in every hop it checks the file of the previous hop and hands one to the
+//! next.
 //!
-//! It gives every update the same timeline, whatever tests run, and sees to it that no chain of
-//! hops passes without a handover.
+//! It gives every update the same timeline, for any choice of tests, and makes sure that no chain
+//! of hops passes without a handover.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -20,7 +21,7 @@ use crate::system::Guest;
 const SESSION: &str = "vm-test";
 const TOKEN: u32 = 0x7069_6431;
 
-/// What one hop tells the next.
+/// The data that one hop hands to the next.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct State {
     /// The hop that wrote it.
@@ -36,7 +37,7 @@ impl State {
     }
 }
 
-/// The device: when PID 1 wants it, nobody else has it.
+/// The device: when PID 1 needs it, no other process has it open.
 fn device() -> LiveUpdate {
     LiveUpdate::new().with_backoff(Backoff::NONE)
 }
@@ -45,7 +46,8 @@ fn name() -> Result<SessionName> {
     SessionName::new(SESSION).context("the name of the session")
 }
 
-/// Retrieves, checks and finishes what the last hop gave; in the first hop there must be nothing.
+/// Retrieves, checks and finishes the session of the previous hop; in the first hop there must be
+/// none.
 pub(crate) fn take(guest: &Guest) -> Result<()> {
     let device = device();
     device.check().context("open /dev/liveupdate")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The second serial port: KTAP and events, a line a write.
+//! The second serial port: KTAP and events, one write for each line.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -11,12 +11,12 @@ use rustix::termios::{self, OptionalActions};
 use selftests::event::Event;
 use selftests::plan::CONTROL_DEVICE;
 
-/// Where PID 1 speaks; clones share the port, lines never mix.
+/// The port to which PID 1 writes; clones share the port, and lines never mix.
 #[derive(Clone)]
 pub(crate) struct Control(Arc<Mutex<File>>);
 
 impl Control {
-    /// Opens the port, without the echo and newline games of a terminal.
+    /// Opens the port, without the echo and the newline translation of a terminal.
     pub(crate) fn open() -> Result<Self> {
         let port = OpenOptions::new()
             .read(true)
@@ -29,7 +29,7 @@ impl Control {
         Ok(Self(Arc::new(Mutex::new(port))))
     }
 
-    /// Writes one line. Nobody is left to tell when that fails: the host sees the silence.
+    /// Writes one line. An error cannot be reported anywhere; the host notices the silence.
     pub(crate) fn line(&self, text: &str) {
         let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = port.write_all(format!("{text}\n").as_bytes());

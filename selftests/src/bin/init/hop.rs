@@ -17,7 +17,7 @@ use crate::{carry, misbehave, program, scenario};
 /// How a step went: `Err` holds why not.
 pub(crate) type Verdict = Result<()>;
 
-/// Does the steps of this hop, then leaves for the next kernel or switches off.
+/// Does the steps of this hop, then enters the next kernel by a kexec or switches off.
 pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     let release = uname().release().to_string_lossy().into_owned();
     let control = guest.control.clone();
@@ -56,7 +56,7 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
         }
     }
     if guest.next().is_none() {
-        // Nobody comes for them.
+        // No later hop retrieves them.
         guest.kept.clear();
     }
     let over = Instant::now();
@@ -67,7 +67,7 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     leave(guest)
 }
 
-/// Says the verdict of a step.
+/// Writes the verdict of a step.
 fn say(guest: &Guest, number: usize, step: &Step, verdict: &Verdict) {
     match verdict {
         Ok(()) => guest.control.line(&format!("ok {number} {}", step.name)),
@@ -80,8 +80,8 @@ fn say(guest: &Guest, number: usize, step: &Step, verdict: &Verdict) {
     }
 }
 
-/// Goes to the next kernel, which is loaded; comes back only with an error.
-fn leave(guest: &Guest) -> Result<()> {
+/// Enters the next kernel, which is loaded, by a kexec; returns only with an error.
+fn leave(guest: &mut Guest) -> Result<()> {
     if guest.next().is_none() {
         guest.control.event(&Event::Done);
         guest.control.drain();
@@ -93,9 +93,10 @@ fn leave(guest: &Guest) -> Result<()> {
     let carries = guest.hop()?.carries;
     let held = carries.then(|| carry::give(guest)).transpose();
     let held = held.context("preserve the state of PID 1")?;
+    selftests::scenario::begin_leaving(std::mem::take(&mut guest.leaving))?;
     guest.control.event(&Event::Reboot);
     guest.control.drain();
-    // The kernel's own clock says from when on it was left.
+    // With this line, the kernel's own clock shows when `reboot(2)` begins.
     system::note(LEAVING);
     let error = kexec::reboot();
     drop(held);

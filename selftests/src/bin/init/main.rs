@@ -14,11 +14,10 @@ mod system;
 
 use std::process::ExitCode;
 
-use selftests::scenario::close;
-
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(close::CHILD) {
-        return match close::child_main() {
+    let child = std::env::args().nth(1).and_then(|argument| selftests::scenario::child(&argument));
+    if let Some(child) = child {
+        return match child() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("init: child: {error:#}");
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match system::set_up().and_then(|mut guest| hop::run(&mut guest)) {
-        // `hop::run` left for the next kernel or switched off, so this is not reached when all is well.
+        // Without an error, `hop::run` ends in a kexec or switches off, so this is not reached.
         Ok(()) => system::complain("the hop ended without a reboot"),
         Err(error) => system::complain(&format!("{error:#}")),
     }

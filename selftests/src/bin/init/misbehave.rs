@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Going wrong on purpose, so that the harness is seen to notice.
+//! Failures on purpose, to check that the harness notices them.
 
 use std::fs;
 use std::thread;
@@ -11,7 +11,7 @@ use selftests::plan::{Misbehaviour, Step};
 use crate::control::Control;
 use crate::system;
 
-/// Does it; an error is a misbehaviour that did not work, or the wish to leave.
+/// Misbehaves; an error is a misbehaviour that did not work, or the wish to switch off.
 pub(crate) fn run(control: &Control, number: usize, step: &Step, how: Misbehaviour) -> Result<()> {
     let name = &step.name;
     match how {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::control::Control;
 use crate::hop::Verdict;
 
-/// What kselftest programs exit with when they skip.
+/// The exit code of kselftest programs that skip.
 const KSFT_SKIP: i32 = 4;
 
 /// How long output may still come after the program has ended, from children that it left behind.

@@ -9,7 +9,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use liblu::kexec;
 use selftests::scenario::{self, Kernel, Side, Stage};
 
 use crate::hop::Verdict;
@@ -31,29 +30,37 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
 
     let (done, verdict) = mpsc::channel();
     thread::spawn(move || {
-        let mut kept = Vec::new();
-        let leave = || {
+        let (mut kept, mut leaving) = (Vec::new(), Vec::new());
+        let load = || {
             let next = next.as_ref().context("this is the last kernel")?;
-            system::load(next, hop + 1)?;
-            Ok(kexec::reboot())
+            system::load(next, hop + 1)
         };
-        let mut stage =
-            Stage { hop, hops, kernel: this, last, is_debug, kept: &mut kept, leave: &leave };
+        let mut stage = Stage {
+            hop,
+            hops,
+            kernel: this,
+            last,
+            is_debug,
+            kept: &mut kept,
+            leaving: &mut leaving,
+            load: &load,
+        };
         let played = catch_unwind(AssertUnwindSafe(|| part(&mut stage)));
         let played = played.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", text(&*panic))));
-        // Nobody listens any more when the time is up.
-        let _ = done.send((played, kept));
+        // When the time is up, the receiver is gone.
+        let _ = done.send((played, kept, leaving));
     });
     match verdict.recv_timeout(Duration::from_millis(limit_ms)) {
-        Ok((played, kept)) => {
+        Ok((played, kept, leaving)) => {
             guest.kept.extend(kept);
+            guest.leaving.extend(leaving);
             played
         }
         Err(_) => bail!("took more than {limit_ms} ms"),
     }
 }
 
-/// What a panic says.
+/// The text of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")

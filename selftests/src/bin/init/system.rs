@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The guest around PID 1: mounts, the kernel's log, the payload, the ways out.
+//! The guest around PID 1: mounts, the kernel's log, the payload, the end of a hop.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 use selftests::payload;
 use selftests::plan::{HOP_PARAMETER, Hop, INITRAMFS_FILE, PAYLOAD_DEVICE, PLAN_FILE, Plan};
+use selftests::scenario::LeavingPart;
 
 use crate::control::Control;
 
@@ -25,7 +26,7 @@ const FILES: u64 = 1 << 20;
 /// `MSECS_MIN_AGE` of `mm/kmemleak.c`.
 const KMEMLEAK_AGE: Duration = Duration::from_secs(5);
 
-/// What is mounted where. The upstream tests look for debugfs in `/debugfs`.
+/// File systems and their mount points. The upstream tests look for debugfs in `/debugfs`.
 const MOUNTS: &[(&str, &str, &str)] = &[
     ("devtmpfs", "/dev", "mode=0755"),
     ("proc", "/proc", ""),
@@ -39,14 +40,16 @@ const MOUNTS: &[(&str, &str, &str)] = &[
 
 /// The guest, ready for its hop.
 pub(crate) struct Guest {
-    /// Where verdicts and events go.
+    /// The port for verdicts and events.
     pub(crate) control: Control,
-    /// What is to be done.
+    /// The plan.
     pub(crate) plan: Plan,
     /// Number of this hop, from 1.
     pub(crate) number: usize,
-    /// Files that stay open until the kernel is left.
+    /// Files that stay open until the kexec.
     pub(crate) kept: Vec<OwnedFd>,
+    /// Parts that run while `reboot(2)` runs.
+    pub(crate) leaving: Vec<LeavingPart>,
 }
 
 impl Guest {
@@ -80,7 +83,13 @@ pub(crate) fn set_up() -> Result<Guest> {
     payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
     let plan = serde_json::from_slice(&json).context("understand the plan")?;
     let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
-    Ok(Guest { control, plan, number: hop_number(&cmdline)?, kept: Vec::new() })
+    Ok(Guest {
+        control,
+        plan,
+        number: hop_number(&cmdline)?,
+        kept: Vec::new(),
+        leaving: Vec::new(),
+    })
 }
 
 /// Loads the kernel of `hop`, number `number`, for [`liblu::kexec::reboot`].
@@ -96,8 +105,8 @@ pub(crate) fn load(hop: &Hop, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Lets kmemleak look for what was lost before `since`, if the kernel has it; it complains in the
-/// kernel's log.
+/// Lets kmemleak look for memory that was lost before `since`, if the kernel has kmemleak; its
+/// report goes to the kernel's log.
 pub(crate) fn scan_for_leaks(since: Instant) -> Result<()> {
     let kmemleak = Path::new("/sys/kernel/debug/kmemleak");
     if !kmemleak.exists() {
@@ -129,7 +138,7 @@ pub(crate) fn complain(what: &str) {
     }
 }
 
-/// Writes a line into the kernel's log, where it stands in order with what the kernel says.
+/// Writes a line into the kernel's log, where it is in order with the lines of the kernel.
 pub(crate) fn note(text: &str) {
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
         let _ = log.write_all(format!("vm-test: {text}\n").as_bytes());

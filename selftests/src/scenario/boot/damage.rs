@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A handover that is damaged; the next kernel is told to go on without it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::io::Errno;
+
+use super::{open_is_eio, some, with_handler};
+use crate::scenario::stage::{Log, Stage, fails, test_device};
+use crate::{abi, test_device};
+
+const PAGE: u64 = 4096;
+
+/// Offset in the root of the address of the first block of sessions, and of the page of FLBs.
+const SESSIONS: u64 = 16;
+const FLBS: u64 = 24;
+
+/// Offset in a block of its number of entries, and the number that is written there.
+const ENTRIES: u64 = 8;
+const TOO_MANY: u64 = 65535;
+
+/// Offset in the page of FLBs of the number of pages, and the number that is written there.
+const PAGES: u64 = 0;
+const MORE: u64 = 77;
+
+fn memory() -> Result<File> {
+    File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")
+}
+
+/// The first bytes of the root of the live update that ends hop `hop`.
+fn root(hop: usize) -> Result<[u8; 16]> {
+    let mut root = [0; 16];
+    root[..6].copy_from_slice(b"luo-v5");
+    let number = u64::try_from(hop).context("the hop")?;
+    root[8..].copy_from_slice(&number.to_ne_bytes());
+    Ok(root)
+}
+
+/// Pages that begin like the root of the live update that ends hop `hop`. KHO's tree, which has its
+/// address, is in debugfs only as it was before the root was added.
+pub(in crate::scenario) fn find_roots(memory: &File, hop: usize) -> Result<Vec<u64>> {
+    find_pages(memory, &root(hop)?)
+}
+
+/// Pages of all memory that begin with `bytes`.
+pub(in crate::scenario) fn find_pages(memory: &File, bytes: &[u8]) -> Result<Vec<u64>> {
+    let ranges = fs::read_to_string("/proc/iomem").context("read /proc/iomem")?;
+    let mut pages = Vec::new();
+    for range in ranges.lines().filter_map(|line| line.strip_suffix(" : System RAM")) {
+        let number = |text: &str| u64::from_str_radix(text.trim(), 16).context("/proc/iomem");
+        let (first, last) = range.split_once('-').context("/proc/iomem")?;
+        // Whole pages: the kernel warns about a read of half a page.
+        let (first, end) = (number(first)?.next_multiple_of(PAGE), number(last)? + 1);
+        let end = (end - end % PAGE).max(first);
+        pages.extend(abi::find_pages(memory, first, end, 4096, bytes).context("map memory")?);
+    }
+    Ok(pages)
+}
+
+/// The page that is the root of the live update that ends hop `hop`.
+fn find_root(memory: &File, hop: usize) -> Result<u64> {
+    let roots = find_roots(memory, hop)?;
+    let [root] = roots[..] else {
+        bail!("{} pages look like the root of live update {hop}: {roots:x?}", roots.len());
+    };
+    Ok(root)
+}
+
+/// Writes another format into the root, as a later kernel might.
+pub(super) fn root_before(stage: &mut Stage<'_>) -> Result<()> {
+    some(stage)?;
+    let memory = memory()?;
+    let root = find_root(&memory, stage.hop)?;
+    memory.write_all_at(b"luo-v6", root).context("write memory")
+}
+
+/// Writes a number into a page that the root has the address of, when the handover is written.
+fn damage(stage: &mut Stage<'_>, pointer: u64, at: u64, number: u64) -> Result<()> {
+    let hop = stage.hop;
+    stage.while_leaving("damage", move |leaving| {
+        leaving.until_handed_over()?;
+        let memory = memory()?;
+        let root = find_root(&memory, hop)?;
+        let mut address = [0; 8];
+        memory.read_exact_at(&mut address, root + pointer).context("read memory")?;
+        let address = u64::from_ne_bytes(address);
+        ensure!(address != 0 && address % PAGE == 0, "the root has the address {address:#x}");
+        memory.write_all_at(&number.to_ne_bytes(), address + at).context("write memory")
+    })
+}
+
+pub(super) fn chain_before(stage: &mut Stage<'_>) -> Result<()> {
+    with_handler(stage)?;
+    damage(stage, SESSIONS, ENTRIES, TOO_MANY)
+}
+
+pub(super) fn flbs_before(stage: &mut Stage<'_>) -> Result<()> {
+    with_handler(stage)?;
+    damage(stage, FLBS, PAGES, MORE)
+}
+
+/// Checks that a damaged handover cannot be used, and is not taken for an absent one.
+fn check_damaged(what: &str) -> Result<()> {
+    open_is_eio()?;
+    open_is_eio()?;
+    let device = test_device()?;
+    for command in [test_device::INCOMING_OBJECT, test_device::COUNTED] {
+        let asked = abi::number(&device, command, 0);
+        fails("an FLB of the previous kernel", asked, Errno::IO)?;
+    }
+    let said = Log::from_the_beginning()?.lines("luo: ")?;
+    let named = said.iter().any(|line| line.contains(what));
+    ensure!(named, "the log does not name the damage: {said:?}");
+    let incoming = "/sys/kernel/debug/liveupdate/incoming";
+    let shown = fs::read_to_string(incoming).with_context(|| format!("read {incoming}"))?;
+    ensure!(shown.starts_with("damaged"), "{incoming} says {shown}");
+    Ok(())
+}
+
+/// The number of live updates is not known, and the log says so.
+pub(super) fn root_after(_: &mut Stage<'_>) -> Result<()> {
+    check_damaged("luo-v6")?;
+    let said = Log::from_the_beginning()?.lines("live update number")?;
+    ensure!(!said.is_empty(), "the log does not say that the live update number starts again");
+    Ok(())
+}
+
+/// The root of the next live update has the next number.
+fn check_number(hop: usize) -> Result<()> {
+    find_root(&memory()?, hop).map(drop).context("the live update number does not go on counting")
+}
+
+pub(super) fn chain_after(stage: &mut Stage<'_>) -> Result<()> {
+    check_damaged(&TOO_MANY.to_string())?;
+    check_number(stage.hop)
+}
+
+pub(super) fn flbs_after(stage: &mut Stage<'_>) -> Result<()> {
+    check_damaged(&MORE.to_string())?;
+    check_number(stage.hop)
+}
