@@ -170,8 +170,8 @@ impl<T: AnonInodeFile> Operations<T> {
         &'static self,
         file: &'a File,
     ) -> Option<<T::Ptr as ForeignOwnable>::Borrowed<'a>> {
-        // SAFETY: The file is valid. Some drivers change the operations of their open files, so this
-        // is a volatile read; no file gets these operations but from `getfile`, or loses them.
+        // SAFETY: The file is valid. Some drivers change the operations of their open files, so
+        // this is a volatile read; no file gets these operations but from `getfile`, or loses them.
         let ops = unsafe { ptr::addr_of!((*file.as_ptr()).f_op).read_volatile() };
         if !ptr::eq(ops, self.ops.get()) {
             return None;
