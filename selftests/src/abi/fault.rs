@@ -27,6 +27,9 @@ const MISSING: u64 = 1;
 const PROTECTED: u64 = 2;
 const PROTECT: u64 = 1;
 
+/// Without `NONBLOCK`, poll(2) reports an error at once.
+const FLAGS: UserfaultfdFlags = UserfaultfdFlags::CLOEXEC.union(UserfaultfdFlags::NONBLOCK);
+
 /// A page at which a command stops that reads or writes it.
 #[derive(Debug)]
 pub struct Page(*mut c_void);
@@ -64,7 +67,7 @@ fn new() -> Result<(Page, Faults)> {
     }
     .map(Page)?;
     // SAFETY: Only pages of this mapping are registered, to which no reference exists.
-    let faults = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC) }.map(Faults)?;
+    let faults = unsafe { userfaultfd(FLAGS) }.map(Faults)?;
     faults.tell(API, &mut [VERSION, CAN_PROTECT, 0])?;
     Ok((page, faults))
 }
@@ -94,7 +97,9 @@ impl Faults {
     pub fn has_stopped_one(&self) -> Result<bool> {
         let mut events = [PollFd::new(&self.0, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        Ok(poll(&mut events, Some(&at_once))? > 0)
+        poll(&mut events, Some(&at_once))?;
+        let [event] = events;
+        Ok(event.revents() == PollFlags::IN)
     }
 
     fn register(&self, page: &Page, mode: u64) -> Result<()> {
@@ -128,6 +133,7 @@ mod tests {
                 Err(Errno::PERM | Errno::NOSYS) => return,
                 page => page.unwrap(),
             };
+            assert!(!faults.has_stopped_one().unwrap());
             let (reader, mut writer) = pipe().unwrap();
             writer.write_all(b"three").unwrap();
             let work = thread::spawn(move || (page.send(&reader, UNREAD), page));
