@@ -46,7 +46,7 @@ use crate::{
     ffi::trace,
     gate::{
         Pass,
-        View, //
+        Phase, //
     },
     registry::Place,
     session::{
@@ -237,9 +237,9 @@ impl fmt::Display for Handle {
 /// The state of preserved files. `None` while `reboot(2)` waits or freezes files: it must not wait
 /// for readers.
 pub(crate) fn preserved(state: &State) -> Option<&'static str> {
-    state.gate.look().map(|view| match view {
-        View::Open => "preserved",
-        View::HandedOver => "frozen",
+    state.gate.look().map(|phase| match phase {
+        Phase::Running => "preserved",
+        Phase::HandedOver => "frozen",
     })
 }
 

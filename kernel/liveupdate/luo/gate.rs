@@ -23,20 +23,12 @@ use kernel::{
     },
 };
 
-/// The state that a closed gate has left behind.
+/// The state of a gate that is not being closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     /// Sessions may change.
     Running,
     /// The handover is written: nothing changes any more.
-    HandedOver,
-}
-
-/// The state of the gate for readers.
-pub(crate) enum View {
-    /// Sessions may change.
-    Open,
-    /// The handover is written.
     HandedOver,
 }
 
@@ -117,11 +109,8 @@ impl Gate {
     }
 
     /// The state of the gate; `None` while `reboot(2)` waits or freezes files.
-    pub(crate) fn look(&self) -> Option<View> {
-        self.commands.try_read().map(|phase| match *phase {
-            Phase::Running => View::Open,
-            Phase::HandedOver => View::HandedOver,
-        })
+    pub(crate) fn look(&self) -> Option<Phase> {
+        self.commands.try_read().map(|phase| *phase)
     }
 }
 

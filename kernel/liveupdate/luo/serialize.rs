@@ -6,7 +6,10 @@
 //! Userspace waits for the next kernel from here on: nothing is allocated, and every file is
 //! touched a constant number of times.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    rbtree::CursorMut, //
+};
 use luo_core::{
     chain,
     wire::{
@@ -25,6 +28,7 @@ use crate::{
     gate::Pass,
     registry::{
         Handover,
+        Listed,
         Outgoing, //
     },
     session::outgoing::{
@@ -98,11 +102,7 @@ fn freeze(outgoing: &mut Outgoing) -> Result {
     let mut count = 0_usize;
     while let Some(at) = cursor {
         if let Err(error) = freeze_session(handover, count, &at.current().1.session) {
-            let mut back = at.move_prev();
-            while let Some(at) = back {
-                at.current().1.session.files().lock().unfreeze();
-                back = at.move_prev();
-            }
+            unfreeze_back(at.move_prev());
             handover.wipe();
             return Err(error);
         }
@@ -123,12 +123,16 @@ fn freeze_session(handover: &mut Handover, at: usize, session: &Session) -> Resu
 
 /// Undoes [`freeze`], from the last session to the first.
 fn unfreeze(outgoing: &mut Outgoing) {
-    let mut cursor = outgoing.sessions.cursor_back_mut();
+    unfreeze_back(outgoing.sessions.cursor_back_mut());
+    outgoing.handover.wipe();
+}
+
+/// Unfreezes the files of this session and of all before it, the first session last.
+fn unfreeze_back(mut cursor: Option<CursorMut<'_, Order, Listed>>) {
     while let Some(at) = cursor {
         at.current().1.session.files().lock().unfreeze();
         cursor = at.move_prev();
     }
-    outgoing.handover.wipe();
 }
 
 /// Writes the FLB entries and links the sessions, and at the end the root: from then on the next

@@ -3,6 +3,7 @@
 //! FLBs of the previous kernel.
 
 use kernel::{
+    module::ModuleRef,
     new_mutex,
     prelude::*,
     sync::Mutex, //
@@ -90,7 +91,7 @@ impl IncomingFlbs {
         };
         let pass = retrieval.is_pending().then(|| gate.enter_flb());
         let pass = pass.transpose()?;
-        let retrieved = retrieve(retrieval, raw, flb.data)?;
+        let retrieved = retrieve(retrieval, raw, flb.data, raw.pin()?)?;
         drop(pass);
         if !retrieved.is_of(raw) {
             return Err(EBUSY);
@@ -193,15 +194,15 @@ impl IncomingFlb {
             return;
         };
         if retrieval.is_pending() {
-            if raw.pin().is_err() {
+            let Ok(module) = raw.pin() else {
                 // A later user, when the module is there again, is the last to put it.
                 pr_warn!(
                     "'{}' is not finished: its module is being unloaded\n",
                     Show(self.compatible)
                 );
                 return;
-            }
-            if let Err(error) = retrieve(retrieval, raw, self.data) {
+            };
+            if let Err(error) = retrieve(retrieval, raw, self.data, module) {
                 pr_warn!(
                     "'{}' could not be retrieved: {error:?}\n",
                     Show(self.compatible)
@@ -230,13 +231,13 @@ impl Life {
     }
 }
 
-/// Retrieves an FLB once. A module that is being unloaded is no attempt.
+/// Retrieves an FLB once, with its module pinned: one that is being unloaded is no attempt.
 fn retrieve<'a>(
     retrieval: &'a mut Retrieval<RetrievedFlb>,
     raw: &RawFlb,
     data: u64,
+    module: ModuleRef,
 ) -> Result<&'a RetrievedFlb> {
-    let module = raw.pin()?;
     let done = retrieval.get_or_try(|| {
         raw.retrieve(data, module)
             .map_err(|error| error.to_errno().saturating_neg())
