@@ -25,11 +25,12 @@ mod registration;
 mod retrieve;
 mod scale;
 mod session;
+mod shown;
 mod stage;
 mod stuck;
 mod trace;
 
-pub use leaving::{LeavingPart, begin as begin_leaving};
+pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
 pub use stage::{Kernel, Stage};
 
 /// The work of a scenario in one hop.

@@ -11,13 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
 use super::leaving::check_left;
+use super::shown::check_name;
 use super::stage::{
-    Log, Stage, create, dup, fails, finish, memfd, number_of, retrieve, test_device, test_file,
-    try_create, try_retrieve, wait_for_slow,
+    Log, Stage, check_came, create, dup, fails, finish, joined, memfd, number_of, retrieve,
+    test_device, test_file, try_create, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::abi;
@@ -99,7 +100,7 @@ impl<T: Send + 'static> Slow<T> {
     pub(super) fn end(self) -> Result<T> {
         ensure!(!self.is_over(), "the slow one did not wait");
         abi::number(test_device()?, GO, self.number).context("let it go on")?;
-        self.thread.join().map_err(|_| anyhow!("the thread panicked"))
+        joined(self.thread.join())
     }
 }
 
@@ -117,15 +118,6 @@ fn leave_open(file: impl Into<OwnedFd>) {
     mem::forget(file.into());
 }
 
-/// Checks that a session came with a test file under token 1, of this number.
-fn check_came(name: &str, number: u64) -> Result<()> {
-    let session = retrieve(name)?;
-    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
-    let there = number_of(file)?;
-    ensure!(u64::try_from(there) == Ok(number), "file {there} came back, not {number}");
-    finish(session).map(drop)
-}
-
 fn preserve_before(stage: &mut Stage<'_>) -> Result<()> {
     stage.while_leaving("drain-preserve", |leaving| {
         let session = create("drain-preserve")?;
@@ -139,13 +131,11 @@ fn preserve_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn preserve_after(_: &mut Stage<'_>) -> Result<()> {
     check_left("drain-preserve")?;
-    check_came("drain-preserve", 101)
+    check_came("drain-preserve", &[(1, 101)])
 }
 
 fn commands_before(stage: &mut Stage<'_>) -> Result<()> {
-    // From the second hop on, there is an incoming session too.
-    let incoming = (stage.hop > 1).then(|| retrieve("drain-incoming")).transpose()?;
-    let incoming = incoming.map(liblu::IncomingSession::into_custody);
+    let incoming = stage.retrieve_if_any("drain-incoming")?;
     stage.hand_over("drain-incoming", test_file(103, PLAIN)?)?;
     if stage.kernel == Kernel::C {
         // On C, commands wait, and for ever if `reboot(2)` succeeds.
@@ -167,20 +157,14 @@ fn commands_before(stage: &mut Stage<'_>) -> Result<()> {
         if let Some(incoming) = &incoming {
             fails("RETRIEVE_FD", abi::retrieve_fd(incoming, 1), Errno::BUSY)?;
             fails("FINISH", abi::finish(incoming), Errno::BUSY)?;
-            check_name(incoming, b"drain-incoming\0")?;
+            check_name(incoming, "drain-incoming")?;
         }
-        check_name(&session, b"drain-commands\0")?;
+        check_name(&session, "drain-commands")?;
         slow.end()?.context("the slow PRESERVE_FD")?;
         leave_open(session);
         incoming.into_iter().for_each(leave_open);
         Ok(())
     })
-}
-
-fn check_name(session: impl AsFd, name: &[u8]) -> Result<()> {
-    let there = abi::name_of(session).context("GET_NAME")?;
-    ensure!(there.starts_with(name), "GET_NAME says {there:?}");
-    Ok(())
 }
 
 fn commands_after(stage: &mut Stage<'_>) -> Result<()> {
@@ -191,7 +175,7 @@ fn commands_after(stage: &mut Stage<'_>) -> Result<()> {
         return Ok(());
     }
     check_left("drain-commands")?;
-    check_came("drain-commands", 102)
+    check_came("drain-commands", &[(1, 102)])
 }
 
 /// Closes a session by `close`, so that unpreserving one of its files is slow when `reboot(2)`
@@ -227,7 +211,7 @@ fn closing(
 fn closed(key: &str, number: u64) -> Result<()> {
     check_left(key)?;
     fails("the session that was closed", try_retrieve(key), Errno::NOENT)?;
-    check_came(&format!("{key}-stays"), number + 2)
+    check_came(&format!("{key}-stays"), &[(1, number + 2)])
 }
 
 fn close_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -268,7 +252,7 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
         let close = thread::spawn(move || drop(session));
         if kernel == Kernel::Rust {
             // On C, it waits for ever.
-            close.join().map_err(|_| anyhow!("the thread panicked"))?;
+            joined(close.join())?;
         }
         slow.end()?.context("the slow PRESERVE_FD")?;
         leaving.until_handed_over()?;
@@ -282,8 +266,8 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn late_after(_: &mut Stage<'_>) -> Result<()> {
     check_left("drain-late")?;
-    check_came("drain-late", 130)?;
-    check_came("drain-late-anchor", 131)
+    check_came("drain-late", &[(1, 130)])?;
+    check_came("drain-late-anchor", &[(1, 131)])
 }
 
 fn retrieve_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -369,7 +353,7 @@ fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
             thread::yield_now();
         }
         leaving.until_handed_over()?;
-        let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        let done = joined(work.join())?;
         done.context("the PRESERVE_FD that had begun")?;
         leave_open(session);
         Ok(())

@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use liblu::kexec;
 use rustix::io::Errno;
 use rustix::thread::gettid;
@@ -14,8 +14,7 @@ use rustix::thread::gettid;
 use super::drain::slow_preserve;
 use super::leaving::until_reboot_sleeps;
 use super::stage::{
-    Go, Log, Stage, create, fails, failure, finish, number_of, retrieve, test_device, test_file,
-    try_create,
+    Go, Log, Stage, check_came, create, fails, failure, joined, test_device, test_file, try_create,
 };
 use super::{Kernel, Scenario};
 use crate::test_device::{FREEZE_FAILS_ONCE, PLAIN};
@@ -104,13 +103,7 @@ fn signal_before(stage: &mut Stage<'_>) -> Result<()> {
 
 /// No file is lost, and a later reboot has handed them over.
 fn signal_after(_: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("signal")?;
-    for (token, number) in [(1_u32, 161), (2, 162), (3, 163)] {
-        let file = session.retrieve(token.into()).context("RETRIEVE_FD")?;
-        let there = number_of(file)?;
-        ensure!(there == number, "token {token} is file {there}");
-    }
-    finish(session).map(drop)
+    check_came("signal", &[(1, 161), (2, 162), (3, 163)])
 }
 
 fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -134,10 +127,10 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
         fails("CREATE_SESSION", try_create("give-up-new"), Errno::BUSY)?;
     }
     slow.end()?.context("the slow PRESERVE_FD")?;
-    let error = reboot.join().map_err(|_| anyhow!("the thread panicked"))?;
+    let error = joined(reboot.join())?;
     ensure!(error.errno() == failure(), "reboot(2) says {error:?}, not {:?}", failure());
     // On C, the close has waited for the reboot.
-    close.join().map_err(|_| anyhow!("the thread panicked"))?;
+    joined(close.join())?;
     check_gone(&mut log, "give-up-closed", 170)?;
     create("give-up-new").context("CREATE_SESSION after the reboot")?;
     stage.keep(session);
@@ -145,11 +138,5 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("give-up")?;
-    for (token, number) in [(1_u32, 171), (2, 172)] {
-        let file = session.retrieve(token.into()).context("RETRIEVE_FD")?;
-        let there = number_of(file)?;
-        ensure!(there == number, "token {token} is file {there}");
-    }
-    finish(session).map(drop)
+    check_came("give-up", &[(1, 171), (2, 172)])
 }

@@ -2,11 +2,9 @@
 
 //! The calls of handlers, and their order.
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
-
 use anyhow::{Context, Result, ensure};
 
+use super::shown::{check_fdinfo, check_hidden, check_shown};
 use super::stage::{Log, Stage, check_callbacks, create, finish, live_update, retrieve, test_file};
 use super::{Kernel, Scenario};
 
@@ -44,8 +42,6 @@ fn order_after(_: &mut Stage<'_>) -> Result<()> {
     finish(session).map(drop)
 }
 
-const DEBUGFS: &str = "/sys/kernel/debug/liveupdate";
-
 fn shown_before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create("shown")?;
     session.preserve(0x1234.into(), test_file(1, 0)?).context("PRESERVE_FD")?;
@@ -77,26 +73,9 @@ fn shown_after(stage: &mut Stage<'_>) -> Result<()> {
     }
     let finished = finish(session)?;
     if stage.kernel == Kernel::Rust {
-        for set in ["outgoing", "incoming"] {
-            let shown = fs::read_to_string(format!("{DEBUGFS}/{set}")).context("debugfs")?;
-            ensure!(!shown.contains("\"shown\""), "{set} shows what is idle: {shown}");
-        }
+        check_hidden("shown")?;
         check_fdinfo(&finished, "session \"shown\" state=idle files=0\n")?;
     }
-    Ok(())
-}
-
-fn check_shown(file: &str, expected: &str) -> Result<()> {
-    let path = format!("{DEBUGFS}/{file}");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    ensure!(text.contains(expected), "{path} has no\n{expected}but\n{text}");
-    Ok(())
-}
-
-fn check_fdinfo(session: impl AsFd, expected: &str) -> Result<()> {
-    let path = format!("/proc/self/fdinfo/{}", session.as_fd().as_raw_fd());
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    ensure!(text.ends_with(expected), "{path} has no\n{expected}but\n{text}");
     Ok(())
 }
 

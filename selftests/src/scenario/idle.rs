@@ -7,14 +7,15 @@
 //! sessions.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use rustix::io::Errno;
 
+use super::shown::{check_fdinfo, check_hidden, check_name};
 use super::stage::{
-    Log, Stage, check_callbacks, check_memfd, create, dup, fails, failure, finish, memfd, retrieve,
+    Log, Stage, check_callbacks, check_memfd, create, dup, fails, failure, joined, memfd, retrieve,
     test_file, try_create, try_retrieve,
 };
 use super::{Kernel, Scenario};
@@ -38,9 +39,13 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("closing_an_idle_session_does_nothing", close_before, close_after),
 ];
 
-/// Retrieves and finishes a session, which stays open.
-fn idle(name: &str) -> Result<OwnedFd> {
+/// Retrieves a session, checks the texts of its memfds under tokens from 1, and finishes it; it
+/// stays open.
+fn idle(name: &str, texts: &[&str]) -> Result<OwnedFd> {
     let session = retrieve(name)?.into_custody();
+    for (token, text) in (1..).zip(texts) {
+        check_memfd(abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?, text)?;
+    }
     abi::finish(&session).context("FINISH")?;
     Ok(session)
 }
@@ -48,21 +53,16 @@ fn idle(name: &str) -> Result<OwnedFd> {
 /// Checks the answers of an idle session; the scenario itself tries PRESERVE_FD.
 fn check_idle(session: &OwnedFd, name: &str) -> Result<()> {
     fails("RETRIEVE_FD after FINISH", abi::retrieve_fd(session, 1), Errno::INVAL)?;
-    fails("FINISH after FINISH", abi::finish(session), Errno::INVAL)?;
     fails("RETRIEVE_SESSION after FINISH", try_retrieve(name), Errno::NOENT)?;
-    let there = abi::name_of(session).context("GET_NAME")?;
-    ensure!(there.starts_with(format!("{name}\0").as_bytes()), "GET_NAME says {there:?}");
+    check_name(session, name)?;
+    check_hidden(name)?;
+    check_idle_descriptor(session, name)
+}
 
-    let path = format!("/proc/self/fdinfo/{}", session.as_raw_fd());
-    let shown = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let expected = format!("session \"{name}\" state=idle files=0\n");
-    ensure!(shown.ends_with(&expected), "{path} has no {expected}but\n{shown}");
-    for set in ["outgoing", "incoming"] {
-        let path = format!("/sys/kernel/debug/liveupdate/{set}");
-        let shown = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        ensure!(!shown.contains(&format!("session \"{name}\" ")), "{path} shows it: {shown}");
-    }
-    Ok(())
+/// An idle session beside an outgoing one of its name: only the descriptor tells them apart.
+fn check_idle_descriptor(session: &OwnedFd, name: &str) -> Result<()> {
+    fails("FINISH of an idle session", abi::finish(session), Errno::INVAL)?;
+    check_fdinfo(session, &format!("session \"{name}\" state=idle files=0\n"))
 }
 
 /// Checks that no outgoing session has the name.
@@ -75,21 +75,12 @@ fn preserve(session: impl AsFd, token: u64, text: &str) -> Result<()> {
     abi::preserve_fd(session, memfd(text)?, token).context("PRESERVE_FD")
 }
 
-/// Checks the files of a session under tokens from 1, and finishes it.
-fn check_texts(name: &str, texts: &[&str]) -> Result<()> {
-    let session = retrieve(name)?;
-    for (token, text) in (1_u32..).zip(texts) {
-        check_memfd(session.retrieve(token.into()).context("RETRIEVE_FD")?, text)?;
-    }
-    finish(session).map(drop)
-}
-
 fn idle_before(stage: &mut Stage<'_>) -> Result<()> {
     stage.hand_over("idle", test_file(1, 0)?)
 }
 
 fn idle_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = idle("idle")?;
+    let session = idle("idle", &[])?;
     if stage.kernel == Kernel::C {
         // On C, the descriptor cannot be used again.
         abi::finish(&session).context("FINISH after FINISH")?;
@@ -112,7 +103,7 @@ fn crosses_after(stage: &mut Stage<'_>) -> Result<()> {
         let came = try_retrieve(format!("idle-of-{earlier}"));
         fails("a session that was idle", came, Errno::NOENT)?;
     }
-    let session = idle(&format!("idle-of-{}", stage.hop - 1))?;
+    let session = idle(&format!("idle-of-{}", stage.hop - 1), &[])?;
     stage.keep(session);
     Ok(())
 }
@@ -129,9 +120,7 @@ fn reuse_before(stage: &mut Stage<'_>) -> Result<()> {
 fn reuse_after(stage: &mut Stage<'_>) -> Result<()> {
     let reused = stage.hop > 2 && stage.last == Some(Kernel::Rust);
     let text = if reused { "by an idle session" } else { "by a new session" };
-    let session = retrieve("reuse")?.into_custody();
-    check_memfd(abi::retrieve_fd(&session, 1).context("RETRIEVE_FD")?, text)?;
-    abi::finish(&session).context("FINISH")?;
+    let session = idle("reuse", &[text])?;
     if stage.kernel == Kernel::Rust {
         preserve(&session, 1, "by an idle session")?;
         fails("RETRIEVE_FD on an outgoing session", abi::retrieve_fd(&session, 1), Errno::INVAL)?;
@@ -154,20 +143,16 @@ fn claim_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn claim_after(stage: &mut Stage<'_>) -> Result<()> {
+    let session = idle("claim", &["claimed", "later"])?;
     if stage.kernel == Kernel::C {
-        return check_texts("claim", &["claimed", "later"]);
+        return Ok(());
     }
-    let session = retrieve("claim")?.into_custody();
-    for (token, text) in [(1, "claimed"), (2, "later")] {
-        check_memfd(abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?, text)?;
-    }
-    abi::finish(&session).context("FINISH")?;
     // Another session takes the name first.
     let other = create("claim").context("CREATE_SESSION of the name of an idle session")?;
     for _ in 0..2 {
         let preserved = abi::preserve_fd(&session, memfd("x")?, 1);
         fails("PRESERVE_FD while another has the name", preserved, Errno::EXIST)?;
-        check_idle_name(&session, "claim")?;
+        check_idle_descriptor(&session, "claim")?;
     }
     preserve(&other, 1, "of the other")?;
     drop(other);
@@ -178,22 +163,12 @@ fn claim_after(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An idle session beside an outgoing one of its name: only the descriptor tells them apart.
-fn check_idle_name(session: &OwnedFd, name: &str) -> Result<()> {
-    fails("FINISH of an idle session", abi::finish(session), Errno::INVAL)?;
-    let path = format!("/proc/self/fdinfo/{}", session.as_raw_fd());
-    let shown = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let expected = format!("session \"{name}\" state=idle files=0\n");
-    ensure!(shown.ends_with(&expected), "{path} has no {expected}but\n{shown}");
-    Ok(())
-}
-
 fn fails_before(stage: &mut Stage<'_>) -> Result<()> {
     stage.hand_over("idle-fails", memfd("x")?)
 }
 
 fn fails_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = idle("idle-fails")?;
+    let session = idle("idle-fails", &[])?;
     if stage.kernel == Kernel::C {
         return Ok(());
     }
@@ -233,15 +208,10 @@ fn two_before(stage: &mut Stage<'_>) -> Result<()> {
 fn two_after(stage: &mut Stage<'_>) -> Result<()> {
     for round in 0..ROUNDS {
         let name = format!("idle-two-{round}");
+        let session = idle(&name, &["one", "two"])?;
         if stage.kernel == Kernel::C {
-            check_texts(&name, &["one", "two"])?;
             continue;
         }
-        let session = retrieve(&name)?.into_custody();
-        for (token, text) in [(1, "one"), (2, "two")] {
-            check_memfd(abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?, text)?;
-        }
-        abi::finish(&session).context("FINISH")?;
         let files = [memfd("three")?, memfd("four")?];
         thread::scope(|scope| {
             let threads = [0, 1].map(|nth: u8| {
@@ -252,7 +222,7 @@ fn two_after(stage: &mut Stage<'_>) -> Result<()> {
                 })
             });
             for thread in threads {
-                thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+                joined(thread.join())??;
             }
             anyhow::Ok(())
         })?;
@@ -273,7 +243,7 @@ fn close_before(stage: &mut Stage<'_>) -> Result<()> {
 
 /// An idle session beside an outgoing one of its name: only the idle one is closed.
 fn close_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = idle("idle-close")?;
+    let session = idle("idle-close", &[])?;
     if stage.kernel == Kernel::C {
         return Ok(());
     }

@@ -9,12 +9,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
-use super::boot::damage::{find_pages, find_roots};
+use super::boot::damage::{find_pages, find_roots, memory};
 use super::boot::{open_is_eio, some};
-use super::stage::{Kernel, Stage, live_update};
+use super::shown::check_shown_damaged;
+use super::stage::{Kernel, Stage, joined, live_update};
 
 /// The root of LUO as KHO shows it.
 const BLOB: &str = "/sys/kernel/debug/kho/in/sub_fdts/LUO";
@@ -62,7 +63,7 @@ fn read_while_it_goes() -> Result<()> {
         }
         let opened = live_update().check().context("open the device");
         is_open.store(true, Ordering::Relaxed);
-        reader.join().map_err(|_| anyhow!("the reader panicked"))??;
+        joined(reader.join())??;
         opened
     })
 }
@@ -73,7 +74,7 @@ fn read_while_it_goes() -> Result<()> {
 /// struct pages somewhere there, and initialises most of them late.
 pub(super) fn forge(stage: &mut Stage<'_>) -> Result<()> {
     some(stage)?;
-    let memory = File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")?;
+    let memory = memory()?;
     let roots = find_roots(&memory, stage.hop)?;
     let places = find_references(&memory, &roots)?;
     ensure!(!places.is_empty(), "nothing in KHO's tree leads to {roots:x?}");
@@ -90,9 +91,7 @@ pub(super) fn forge(stage: &mut Stage<'_>) -> Result<()> {
 
 /// The root was refused while the kernel booted.
 pub(super) fn forged(_: &mut Stage<'_>) -> Result<()> {
-    let incoming = "/sys/kernel/debug/liveupdate/incoming";
-    let shown = fs::read_to_string(incoming).with_context(|| format!("read {incoming}"))?;
-    ensure!(shown.starts_with("damaged"), "{incoming} says {shown}");
+    check_shown_damaged()?;
     open_is_eio()?;
     ensure!(!Path::new(BLOB).exists(), "KHO shows what was not preserved");
     Ok(())

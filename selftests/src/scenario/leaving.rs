@@ -120,8 +120,10 @@ impl LeavingPart {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map_or("without a word", String::as_str)
+/// The text of a panic.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
 /// Holds the reboot until it is dropped.
@@ -178,5 +180,18 @@ pub(super) fn until_reboot_sleeps(
         }
         ensure!(!has_ended(), "reboot(2) has not waited");
         thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told() {
+        let panic = catch_unwind(|| panic!("one {}", "two")).unwrap_err();
+        assert_eq!(panic_text(&*panic), "one two");
+        let panic: Result<(), _> = catch_unwind(|| panic!("plain"));
+        assert_eq!(panic_text(&*panic.unwrap_err()), "plain");
     }
 }

@@ -6,13 +6,13 @@ use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use liblu::Error;
 use rustix::io::Errno;
 
 use super::stage::{
-    Go, Log, Stage, ask, check_callbacks, create, fails, failure, finish, retrieve, test_device,
-    test_file, try_retrieve, wait_for_slow,
+    Go, Log, Stage, ask, check_callbacks, create, fails, failure, finish, joined, retrieve,
+    test_device, test_file, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -96,7 +96,7 @@ fn twice(device: &File, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()>
         }
         drop(go);
         for thread in threads {
-            let done = thread.join().map_err(|_| anyhow!("the thread panicked"))?;
+            let done = joined(thread.join())?;
             done.context("one of two threads")?;
         }
         Ok(())

@@ -6,12 +6,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
-    retrieve, test_device, test_file, wait_for_slow,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, joined, memfd,
+    number_of, retrieve, test_device, test_file, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -118,7 +118,7 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
                 create("quick").context("CREATE_SESSION")?;
             }
         }
-        let done = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        let done = joined(work.join())?;
         done.context("the slow one")
     })
 }
@@ -152,7 +152,7 @@ fn race_before(stage: &mut Stage<'_>) -> Result<()> {
     thread::scope(|scope| {
         let threads = [0, RACERS].map(|first| scope.spawn(move || preserve(first)));
         for thread in threads {
-            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+            joined(thread.join())??;
         }
         anyhow::Ok(())
     })?;
@@ -177,7 +177,7 @@ fn race_after(_: &mut Stage<'_>) -> Result<()> {
         let threads = [up, down].map(|tokens| scope.spawn(|| retrieve(tokens)));
         let mut files = Vec::new();
         for thread in threads {
-            files.extend(thread.join().map_err(|_| anyhow!("a thread panicked"))??);
+            files.extend(joined(thread.join())??);
         }
         anyhow::Ok(files)
     })?;

@@ -6,10 +6,10 @@
 
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 
-use super::stage::{Stage, create, device, memfd, retrieve};
+use super::stage::{Stage, create, device, joined, memfd, retrieve};
 use super::{Kernel, Scenario};
 use crate::abi;
 
@@ -32,7 +32,7 @@ fn both<T: Send>(
     thread::scope(|scope| {
         let one = scope.spawn(one);
         let two = two();
-        let one = one.join().map_err(|_| anyhow!("the thread panicked"))?;
+        let one = joined(one.join())?;
         Ok([one, two])
     })
 }

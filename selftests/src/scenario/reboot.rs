@@ -3,7 +3,6 @@
 //! `reboot(LINUX_REBOOT_CMD_KEXEC)`: all or nothing.
 
 use anyhow::{Context, Result, bail, ensure};
-use liblu::IncomingSession;
 use rustix::io::Errno;
 
 use super::leaving::check_left;
@@ -93,9 +92,7 @@ const EVENTS: usize = 512;
 /// All commands are tried when the handover is written, and all descriptors closed. The tracepoints
 /// of the reboot are written into a page that is handed over already.
 fn late_before(stage: &mut Stage<'_>) -> Result<()> {
-    // From the second hop on, there is an incoming session too, and it is not finished.
-    let incoming = (stage.hop > 1).then(|| retrieve("late-incoming")).transpose()?;
-    let incoming = incoming.map(IncomingSession::into_custody);
+    let incoming = stage.retrieve_if_any("late-incoming")?;
     stage.keep(create("late-incoming")?);
     let (session, file) = (create("late")?, memfd("x")?);
     session.preserve(1.into(), &file).context("PRESERVE_FD")?;

@@ -7,15 +7,15 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use liblu::{Error, IncomingSession, OutgoingSession};
 use liveupdate_uapi::{Command, Finish};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use zerocopy::IntoBytes;
 
 use super::stage::{
-    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, memfd, number_of,
-    retrieve, test_device, test_file, try_retrieve, wait_for_slow,
+    Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, joined, memfd,
+    number_of, retrieve, test_device, test_file, try_retrieve, wait_for_slow,
 };
 use super::{Kernel, Scenario};
 use crate::{abi, test_device};
@@ -194,7 +194,7 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
         }
         create("beside-a-slow-retrieve")?;
         drop(go);
-        let file = work.join().map_err(|_| anyhow!("the thread panicked"))?;
+        let file = joined(work.join())?;
         ensure!(number_of(file.context("the slow one")?)? == 1, "another file came back");
         Ok(())
     })?;
@@ -223,7 +223,7 @@ fn slow_after(stage: &mut Stage<'_>) -> Result<()> {
         create("beside-a-slow-finish")?;
         fails("another", try_retrieve("nobody"), Errno::NOENT)?;
         drop(go);
-        work.join().map_err(|_| anyhow!("the thread panicked"))?.map(drop)
+        joined(work.join())?.map(drop)
     })
 }
 

@@ -8,6 +8,7 @@ use liveupdate_uapi::{Command, CreateSession, RetrieveSession, SESSION_NAME_LENG
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
+use super::shown::check_name;
 use super::stage::{
     Stage, check_descriptor, create, device, dup, fails, finish, retrieve, try_create, try_retrieve,
 };
@@ -60,9 +61,7 @@ fn get_name(_: &mut Stage<'_>) -> Result<()> {
     let long: Vec<u8> = (0..63).map(|at| b'A' + at % 26).collect();
     for name in ODD.iter().copied().chain([&long[..]]) {
         let session = create(name)?;
-        let there = abi::name_of(&session).context("GET_NAME")?;
-        let (text, rest) = there.split_at(name.len());
-        ensure!(text == name && rest.iter().all(|byte| *byte == 0), "GET_NAME says {there:?}");
+        check_name(&session, name)?;
         let there = session.name().context("its name")?;
         ensure!(there.as_bytes() == name, "liblu says {there:?}");
     }
@@ -91,8 +90,7 @@ fn odd_before(stage: &mut Stage<'_>) -> Result<()> {
 fn odd_after(_: &mut Stage<'_>) -> Result<()> {
     for name in ODD.iter().copied().chain([&[b'6'; 63][..]]) {
         let session = retrieve(name)?;
-        let there = abi::name_of(&session).context("GET_NAME")?;
-        ensure!(there.starts_with(name), "GET_NAME says {there:?}");
+        check_name(&session, name)?;
         let there = session.name().context("its name")?;
         ensure!(there.as_bytes() == name, "liblu says {there:?}");
         finish(session)?;

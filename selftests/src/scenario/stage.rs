@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use liblu::kexec::{self, KexecError};
 use liblu::{Backoff, IncomingSession, LiveUpdate, OutgoingSession, SessionName};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
@@ -78,6 +78,13 @@ impl Stage<'_> {
         session.preserve(1.into(), file).context("PRESERVE_FD")?;
         self.keep(session);
         Ok(())
+    }
+
+    /// Retrieves a session that the part before each kexec hands over, and does not finish: there
+    /// is none in the first hop.
+    pub(super) fn retrieve_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
+        let session = (self.hop > 1).then(|| retrieve(name)).transpose()?;
+        Ok(session.map(IncomingSession::into_custody))
     }
 
     /// Loads the next kernel and calls `reboot(KEXEC)`, which must fail; returns its error.
@@ -226,6 +233,24 @@ pub(super) fn test_file(number: u64, behaviour: u64) -> Result<OwnedFd> {
 /// The number of a file for tests.
 pub(super) fn number_of(file: impl AsFd) -> Result<i32> {
     abi::number(file, test_device::NUMBER, 0).context("ask a test file")
+}
+
+/// Retrieves and finishes a session, and checks that it came with these files for tests: the token
+/// and the number of each.
+pub(super) fn check_came(name: &str, files: &[(u32, u64)]) -> Result<()> {
+    let session = retrieve(name)?;
+    for (token, number) in files {
+        let file = session.retrieve((*token).into()).context("RETRIEVE_FD")?;
+        let there = number_of(file)?;
+        let is_same = u64::try_from(there) == Ok(*number);
+        ensure!(is_same, "token {token} of {name} is file {there}, not {number}");
+    }
+    finish(session).map(drop)
+}
+
+/// The result of a thread that was waited for.
+pub(super) fn joined<T>(result: thread::Result<T>) -> Result<T> {
+    result.map_err(|_| anyhow!("the thread panicked"))
 }
 
 /// Lets slow files go on, also if the test fails: all of them (0), or the one with this number.

@@ -7,18 +7,18 @@
 //! stopped command goes on.
 
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use liveupdate_uapi::{Command, CreateSession, PreserveFd, RetrieveFd};
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
 use super::leaving::check_left;
 use super::stage::{
-    Stage, check_memfd, create, device, dup, fails, finish, memfd, retrieve, test_file, try_create,
-    try_retrieve,
+    Stage, check_memfd, create, device, dup, fails, finish, joined, memfd, retrieve, test_file,
+    try_create, try_retrieve,
 };
 use super::{Kernel, Scenario};
 use crate::abi::{
@@ -65,7 +65,7 @@ impl Stopped {
     fn end(self) -> Result<rustix::io::Result<()>> {
         let went_on = self.thread.is_finished();
         drop(self.faults);
-        let done = self.thread.join().map_err(|_| anyhow!("the thread panicked"))?;
+        let done = joined(self.thread.join())?;
         ensure!(!went_on, "the command went on by itself: {done:?}");
         Ok(done.map(drop))
     }
@@ -73,8 +73,7 @@ impl Stopped {
 
 /// PRESERVE_FD of a file that stops when it writes its answer.
 fn stopped_preserve(session: impl AsFd, file: &OwnedFd, token: u64) -> Result<Stopped> {
-    let number = std::os::fd::AsRawFd::as_raw_fd(file);
-    let argument = PreserveFd::new(number, token);
+    let argument = PreserveFd::new(file.as_raw_fd(), token);
     Stopped::begin::<PreserveFd>(session, fault::protected(argument.as_bytes()))
 }
 
@@ -152,9 +151,7 @@ fn retrieve_after(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn reboot_before(stage: &mut Stage<'_>) -> Result<()> {
-    // From the second hop on, there is an incoming session too.
-    let incoming = (stage.hop > 1).then(|| retrieve("stopped-incoming")).transpose()?;
-    let incoming = incoming.map(liblu::IncomingSession::into_custody);
+    let incoming = stage.retrieve_if_any("stopped-incoming")?;
     stage.hand_over("stopped-incoming", test_file(190, PLAIN)?)?;
     if stage.kernel == Kernel::C {
         if let Some(incoming) = incoming {

@@ -2,7 +2,6 @@
 
 //! Playing a part of a scenario, in a thread that may hang or panic.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
@@ -46,7 +45,8 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
             load: &load,
         };
         let played = catch_unwind(AssertUnwindSafe(|| part(&mut stage)));
-        let played = played.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", text(&*panic))));
+        let played = played
+            .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", scenario::panic_text(&*panic))));
         // When the time is up, the receiver is gone.
         let _ = done.send((played, kept, leaving));
     });
@@ -57,24 +57,5 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
             played
         }
         Err(_) => bail!("took more than {limit_ms} ms"),
-    }
-}
-
-/// The text of a panic.
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_told() {
-        let panic = catch_unwind(|| panic!("one {}", "two")).unwrap_err();
-        assert_eq!(text(&*panic), "one two");
-        let panic: Result<(), _> = catch_unwind(|| panic!("plain"));
-        assert_eq!(text(&*panic.unwrap_err()), "plain");
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::{open_is_eio, some, with_handler};
+use crate::scenario::shown::check_shown_damaged;
 use crate::scenario::stage::{Log, Stage, fails, test_device};
 use crate::{abi, test_device};
 
@@ -26,7 +27,8 @@ const TOO_MANY: u64 = 65535;
 const PAGES: u64 = 0;
 const MORE: u64 = 77;
 
-fn memory() -> Result<File> {
+/// All physical memory, to be read and written.
+pub(in crate::scenario) fn memory() -> Result<File> {
     File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")
 }
 
@@ -114,10 +116,7 @@ fn check_damaged(what: &str) -> Result<()> {
     let said = Log::from_the_beginning()?.lines("luo: ")?;
     let named = said.iter().any(|line| line.contains(what));
     ensure!(named, "the log does not name the damage: {said:?}");
-    let incoming = "/sys/kernel/debug/liveupdate/incoming";
-    let shown = fs::read_to_string(incoming).with_context(|| format!("read {incoming}"))?;
-    ensure!(shown.starts_with("damaged"), "{incoming} says {shown}");
-    Ok(())
+    check_shown_damaged()
 }
 
 /// The number of live updates is not known, and the log says so.
