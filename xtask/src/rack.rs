@@ -15,7 +15,7 @@ use crate::prepare::Ready;
 use crate::progress::{self, Step};
 use crate::suite::{self, Vm, kernel_name};
 use crate::task::vm_test::MachineOptions;
-use crate::vm::{self, Accel, Answer, Clock, Limits, Machine, Port};
+use crate::vm::{self, Accel, Answer, Clock, Defect, Limits, Machine, Port};
 use crate::{guest, judge};
 
 /// Where virtual machines are run: files in place, accelerator chosen.
@@ -71,7 +71,7 @@ impl<'a> Rack<'a> {
         let mut step = Step::begin(&self.ready.workshop.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
-        let record = self.execute(&vm, limits, &log, |record, port, line| {
+        let mut on_line = |record: &vm::Record, port, line: &str| {
             if verbose {
                 let mark = if port == Port::Console { '|' } else { '#' };
                 progress::say(&format!("{mark} {line}"));
@@ -80,7 +80,16 @@ impl<'a> Rack<'a> {
             let doing = record.hops.last().and_then(|hop| hop.steps.last());
             let doing = doing.map_or("boot", |step| step.name.as_str());
             step.now(&format!("hop {hop}: {doing}"));
-        })?;
+        };
+        let mut record = self.execute(&vm, limits, &log, &mut on_line)?;
+        // Once: what comes again is no chance.
+        if let Some(Defect { what, report, .. }) = Defect::of(&record) {
+            let kept = log.with_extension("qemu-defect.log");
+            std::fs::rename(&log, &kept).with_context(|| format!("rename {}", log.display()))?;
+            progress::say(&format!("again {}: a defect of QEMU ended it: {what}", vm.name));
+            progress::say(&format!("      {report}; its log: {}", kept.display()));
+            record = self.execute(&vm, limits, &log, &mut on_line)?;
+        }
         match &record.alarm {
             None => step.done(),
             Some(alarm) => {

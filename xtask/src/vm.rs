@@ -3,6 +3,7 @@
 //! The virtual machine: starting QEMU, listening to it, knowing when something is wrong.
 
 mod accel;
+mod defect;
 pub(crate) mod kernel_log;
 pub(crate) mod ktap;
 mod monitor;
@@ -11,6 +12,7 @@ mod run;
 mod watch;
 
 pub(crate) use accel::{Accel, Answer, Choice, decide, known};
+pub(crate) use defect::Defect;
 pub(crate) use qemu::{Clock, INITRAMFS, KERNEL, Machine, PAYLOAD};
 pub(crate) use run::{Limits, run};
 #[cfg(test)]

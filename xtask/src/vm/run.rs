@@ -35,6 +35,9 @@ const QUIET: Duration = Duration::from_millis(700);
 /// How long QEMU may take to end after the guest is done.
 const SWITCH_OFF: Duration = Duration::from_secs(20);
 
+/// The alarm about a QEMU that ended before its guest was done.
+pub(super) const QEMU_ENDED: &str = "QEMU ended";
+
 /// How long a virtual machine may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -99,7 +102,7 @@ pub(crate) fn run(
         ear.hear(port, line)?;
     }
     if let Some(status) = status.filter(|_| !ear.watch.record().done) {
-        ear.watch.raise("QEMU ended", obituary(status, &ear.complaints.join("; ")));
+        ear.watch.raise(QEMU_ENDED, obituary(status, &ear.complaints.join("; ")));
     }
     Ok(ear.watch.finish())
 }
