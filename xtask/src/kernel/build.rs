@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
 
-use crate::cache::{Cache, Key, write_if_different};
+use crate::cache::{Cache, Key, remove, write_if_different};
 use crate::failure::{Failure, NextStep};
 use crate::kernel::interrupted::Mark;
 use crate::kernel::{Fragments, Recipe};
@@ -90,7 +90,6 @@ impl Builder<'_> {
         mut step: Step<'_>,
         jobs: usize,
     ) -> Result<()> {
-        let _ = crate::cache::remove(&kbuild.log);
         let fragments = Fragments::of(recipe, self.project)?;
         step.now("configuration");
         let made = kbuild.configuration(&fragments)?;
@@ -150,8 +149,9 @@ pub(crate) struct Kbuild<'a> {
 }
 
 impl Kbuild<'_> {
-    /// Runs a build so that the next one knows if this one was killed.
+    /// Runs a build with a new log, so that the next build knows if this one was killed.
     pub(crate) fn marked(&self, build: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _ = remove(&self.log);
         let mark = Mark::set(self.folder)?;
         let result = build();
         // After anything but make's own end, an object may be half written.

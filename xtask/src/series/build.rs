@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cache::{Cache, Key, remove};
+use crate::cache::{Cache, Key};
 use crate::failure::NextStep;
 use crate::kernel::{Fragments, Implementation, Kbuild, Profile, Recipe};
 use crate::progress::Step;
@@ -45,13 +45,13 @@ impl Steps<'_> {
         let folder = self.cache.path("builds", name);
         let log = self.cache.path("logs", "series-build.log");
         let kbuild = Kbuild { root: self.root, tree: self.pristine.folder(), folder: &folder, log };
+        let mut known: Vec<String> = self.cache.read_record(RECORD).unwrap_or_default();
         let mut built = 0;
         for (number, commit) in (1..).zip(commits) {
             let is_last = number == commits.len();
             let content = self.pristine.built_from(commit)?;
             let key = Key::of("series-step", 2).with(&self.root.key).with(content);
             let key = key.with(fragments.text()).finish();
-            let mut known: Vec<String> = self.cache.read_record(RECORD).unwrap_or_default();
             if known.contains(&key) {
                 continue;
             }
@@ -59,7 +59,6 @@ impl Steps<'_> {
             let name = format!("build step {number} of {}: {subject}", commits.len());
             let mut step = Step::begin(self.cache, name);
             self.pristine.checkout(commit)?;
-            let _ = remove(&kbuild.log);
             let work = || {
                 let made = kbuild.configuration(&fragments)?;
                 // Only the last step knows all symbols.
@@ -75,8 +74,8 @@ impl Steps<'_> {
             step.done();
             built += 1;
             known.push(key);
-            let surplus = known.len().saturating_sub(REMEMBERED);
-            self.cache.write_record(RECORD, &known.split_off(surplus))?;
+            known.drain(..known.len().saturating_sub(REMEMBERED));
+            self.cache.write_record(RECORD, &known)?;
         }
         Ok(built)
     }

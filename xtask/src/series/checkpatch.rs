@@ -52,23 +52,19 @@ impl Finding {
 #[serde(deny_unknown_fields)]
 struct Entry {
     kind: String,
-    /// Where in the tree; a [`Place`].
-    path: Option<String>,
-    /// Which patch, for a warning that is about none of its files; may end with `*`.
-    patch: Option<String>,
+    /// Where in the tree.
+    path: Option<Place>,
+    /// Which patch, for a warning that is about none of its files; its name is in no folder.
+    patch: Option<Place>,
     reason: String,
 }
 
 impl Entry {
     fn has(&self, finding: &Finding) -> bool {
-        let in_mail = self.patch.as_deref().is_none_or(|name| match name.strip_suffix('*') {
-            Some(begin) => finding.patch.starts_with(begin),
-            None => finding.patch == name,
-        });
+        let has = |place: &Place, path: &Path| place.has(path).is_some();
+        let in_mail = self.patch.as_ref().is_none_or(|patch| has(patch, finding.patch.as_ref()));
         let in_file = match (&self.path, &finding.path) {
-            (Some(place), Some(path)) => {
-                Place::parse(place).is_ok_and(|place| place.has(path).is_some())
-            }
+            (Some(place), Some(path)) => has(place, path),
             (None, None) => true,
             _ => false,
         };
@@ -76,8 +72,10 @@ impl Entry {
     }
 
     fn describe(&self) -> String {
-        let place = self.path.as_deref().or(self.patch.as_deref()).unwrap_or("all mails");
-        format!("{} of {place}", self.kind)
+        match self.path.as_ref().or(self.patch.as_ref()) {
+            Some(place) => format!("{} of {place}", self.kind),
+            None => format!("{} of all mails", self.kind),
+        }
     }
 }
 
@@ -104,7 +102,6 @@ impl Allowed {
         let list: Self = toml::from_str(text)?;
         for entry in &list.allowed {
             anyhow::ensure!(!entry.reason.trim().is_empty(), "{}: no reason", entry.describe());
-            entry.path.as_deref().map(Place::parse).transpose()?;
         }
         Ok(list)
     }

@@ -5,11 +5,13 @@
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
+use serde::Deserialize;
 
 /// A file (`rust/kernel/kho.rs`), files of a folder by a part of their name (`rust/kernel/kho*`), or
 /// everything below a folder (`rust/kernel/kho/`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
 pub(crate) struct Place(String);
 
 /// How narrow a place is: of two that both have a file, the greater one is meant.
@@ -49,6 +51,14 @@ impl Place {
         };
         let between = path.strip_prefix(front)?.strip_suffix(back)?;
         (!between.contains('/')).then_some(Narrow::Names(front.len() + back.len()))
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
     }
 }
 

@@ -41,8 +41,8 @@ impl Pristine {
         date: &str,
         _: &Lock,
     ) -> Result<Self> {
-        let (home, key) = (cache.path("series", &source.name), cache.path("series", &source.name));
-        let (folder, key) = (home.join("linux"), key.join("key"));
+        let home = cache.path("series", &source.name);
+        let (folder, key) = (home.join("linux"), home.join("key"));
         let log = cache.path("logs", "series.log");
         let of = |folder: &Path| Repository::new(folder, &log, author, date);
         if fs::read_to_string(&key).is_ok_and(|there| there == source.key) {
