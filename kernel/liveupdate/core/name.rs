@@ -22,7 +22,9 @@ pub type Compatible = Name<48>;
 /// # Invariants
 ///
 /// The first byte is not NUL, the last one is, and so are all behind the first NUL.
+// Aligned, so that it is copied and compared by words.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub struct Name<const N: usize>([u8; N]);
 
 impl<const N: usize> Name<N> {
@@ -34,12 +36,24 @@ impl<const N: usize> Name<N> {
     /// # Errors
     ///
     /// [`Damage::Name`] if the name is empty or has no NUL.
+    #[inline]
     pub fn new(bytes: &[u8; N]) -> Result<Self, Damage> {
-        let length = bytes.iter().position(|byte| *byte == 0);
-        let text = length.and_then(|length| bytes.get(..length));
-        let text = text.filter(|text| !text.is_empty()).ok_or(Damage::Name)?;
-        // INVARIANT: The text is not empty, and ends where the first NUL is.
-        Ok(Self::padded(text))
+        let mut name = [0; N];
+        let mut has_end = false;
+        for (to, from) in name.chunks_exact_mut(WORD).zip(words(bytes)) {
+            let text = up_to_nul(from);
+            to.copy_from_slice(&text.unwrap_or(from).to_le_bytes());
+            if text.is_some() {
+                has_end = true;
+                break;
+            }
+        }
+        if !has_end || name.starts_with(&[0]) {
+            return Err(Damage::Name);
+        }
+        // INVARIANT: The first byte was just looked at. The text ends in its last word, behind
+        // which everything is NUL.
+        Ok(Self(name))
     }
 
     /// Makes a name from text without NUL; `None` if it is empty, too long, or has one.
@@ -72,21 +86,39 @@ impl<const N: usize> Name<N> {
     }
 }
 
-impl<const N: usize> Name<N> {
-    /// The bytes as numbers of the same order, and those that are left: a name is compared in eight
-    /// steps, and usually after two.
-    fn words(&self) -> (impl Iterator<Item = u64> + '_, &[u8]) {
-        let words = self.0.chunks_exact(size_of::<u64>());
-        let rest = words.remainder();
-        let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
-        (words.map(word), rest)
+/// Bytes of a word. The size of a name is a multiple of it.
+const WORD: usize = size_of::<u64>();
+
+/// The words of a name; the first byte is the lowest.
+#[inline]
+fn words<const N: usize>(bytes: &[u8; N]) -> impl Iterator<Item = u64> + '_ {
+    const { assert!(N % WORD == 0, "names have whole words") };
+    let words = bytes.chunks_exact(WORD);
+    words.map(|word| word.try_into().map_or(0, u64::from_le_bytes))
+}
+
+/// The bytes of a word before its first NUL, if it has one.
+#[inline]
+fn up_to_nul(word: u64) -> Option<u64> {
+    const LOWEST: u64 = u64::from_ne_bytes([0x01; WORD]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; WORD]);
+    // The lowest bit that is set here is the highest one of the first NUL.
+    let nuls = word.wrapping_sub(LOWEST) & !word & HIGHEST;
+    if nuls == 0 {
+        return None;
     }
+    let bits_before = nuls.trailing_zeros() & !7;
+    Some(word & 1_u64.wrapping_shl(bits_before).wrapping_sub(1))
 }
 
 impl<const N: usize> Ord for Name<N> {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        let ((words, rest), (others, others_rest)) = (self.words(), other.words());
-        words.cmp(others).then_with(|| rest.cmp(others_rest))
+        let mut pairs = words(&self.0).zip(words(&other.0));
+        let differ = pairs.find(|(one, other)| one != other);
+        differ.map_or(Ordering::Equal, |(one, other)| {
+            one.swap_bytes().cmp(&other.swap_bytes())
+        })
     }
 }
 
@@ -135,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_name_has_an_end_and_a_beginning() {
-        assert_eq!(Name::<4>::new(b"abcd"), Err(Damage::Name));
-        assert_eq!(Name::<4>::new(b"\0bcd"), Err(Damage::Name));
-        assert!(Name::<4>::new(b"abc\0").is_ok());
+        assert_eq!(Name::<8>::new(b"abcdefgh"), Err(Damage::Name));
+        assert_eq!(Name::<8>::new(b"\0bcdefgh"), Err(Damage::Name));
+        assert!(Name::<8>::new(b"abcdefg\0").is_ok());
     }
 
     #[test]
@@ -180,14 +212,24 @@ mod host_tests {
         }
 
         #[test]
-        fn names_have_the_order_of_bytes(one: [u8; 12], other: [u8; 12], same in 0..13_usize) {
+        fn names_have_the_order_of_bytes(one: [u8; 15], other: [u8; 15], same in 0..16_usize) {
             let mut other = other;
             other[..same].copy_from_slice(&one[..same]);
-            let text = |bytes: [u8; 12]| bytes.map(|byte| byte | 1);
-            let name = |bytes| Name::<13>::from_text(&text(bytes)).unwrap();
+            let text = |bytes: [u8; 15]| bytes.map(|byte| byte | 1);
+            let name = |bytes| Name::<16>::from_text(&text(bytes)).unwrap();
             let (one, other) = (name(one), name(other));
             prop_assert_eq!(one.cmp(&other), one.as_array().cmp(other.as_array()));
             prop_assert_eq!(one == other, one.as_array() == other.as_array());
+        }
+
+        #[test]
+        fn a_name_ends_at_the_first_nul(bytes in any::<[u8; 16]>(), nul in 0..16_usize) {
+            let mut bytes = bytes;
+            bytes[nul] = 0;
+            let text = bytes.split(|byte| *byte == 0).next().unwrap();
+            let name = Name::<16>::new(&bytes).ok();
+            prop_assert_eq!(name, Name::from_text(text));
+            prop_assert!(name.is_none_or(|name| name.as_text() == text));
         }
 
         #[test]
