@@ -59,15 +59,6 @@ pub struct Layout {
     per_block: usize,
 }
 
-/// Where an entry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Number of the block in the chain, from 0.
-    pub block: usize,
-    /// Number of the entry in the block, from 0.
-    pub index: usize,
-}
-
 impl Layout {
     /// The layout of `T` over blocks of `block_size` bytes.
     pub const fn of<T>(block_size: usize) -> Self {
@@ -95,18 +86,6 @@ impl Layout {
             None => 0,
         }
     }
-
-    /// Where entry number `nth` stands; `None` if blocks hold no entries.
-    #[inline]
-    pub const fn place(&self, nth: usize) -> Option<Place> {
-        match (
-            nth.checked_div(self.per_block),
-            nth.checked_rem(self.per_block),
-        ) {
-            (Some(block), Some(index)) => Some(Place { block, index }),
-            _ => None,
-        }
-    }
 }
 
 /// The block has no room for an entry.
@@ -121,23 +100,21 @@ pub fn write_header(block: &mut [u8], header: BlockHeader) -> Result<(), Full> {
 
 /// Writes entry number `index` of a block.
 pub fn write<T: Entry>(block: &mut [u8], index: usize, entry: T) -> Result<(), Full> {
-    *entry_mut(block, index)? = entry;
+    *entries_mut(block)?.get_mut(index).ok_or(Full)? = entry;
     Ok(())
 }
 
-/// Entry number `index` of a block, to be written to.
+/// All entries of a block, to be written to.
 ///
 /// # Errors
 ///
-/// [`Full`] if the block ends before it, or is not aligned.
+/// [`Full`] if the block has no header, or is not aligned.
 #[inline]
-pub fn entry_mut<T: Entry>(block: &mut [u8], index: usize) -> Result<&mut T, Full> {
-    let at = index
-        .checked_mul(size_of::<T>())
-        .and_then(|at| at.checked_add(size_of::<BlockHeader>()));
-    let room = at.and_then(|at| block.get_mut(at..)).ok_or(Full)?;
-    T::mut_from_prefix(room)
-        .map(|(entry, _)| entry)
+pub fn entries_mut<T: Entry>(block: &mut [u8]) -> Result<&mut [T], Full> {
+    let room = block.get_mut(size_of::<BlockHeader>()..).ok_or(Full)?;
+    let count = room.len().checked_div(size_of::<T>()).ok_or(Full)?;
+    <[T]>::mut_from_prefix_with_elems(room, count)
+        .map(|(entries, _)| entries)
         .map_err(|_| Full)
 }
 
@@ -237,14 +214,12 @@ mod tests {
         assert_eq!(sessions.blocks_for(1), 1);
         assert_eq!(sessions.blocks_for(51), 1);
         assert_eq!(sessions.blocks_for(52), 2);
-        assert_eq!(sessions.place(51), Some(Place { block: 1, index: 0 }));
     }
 
     #[test]
     fn blocks_too_small_for_anything_hold_nothing() {
         let layout = Layout::of::<FileSer>(16);
         assert_eq!((layout.per_block(), layout.blocks_for(5)), (0, 0));
-        assert_eq!(layout.place(5), None);
         assert_eq!(
             write_header(&mut [0; 8], BlockHeader { next: 0, count: 0 }),
             Err(Full)

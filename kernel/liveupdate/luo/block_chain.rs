@@ -61,15 +61,10 @@ impl<T: Entry> BlockChain<T> {
         self.blocks.truncate(Self::LAYOUT.blocks_for(count));
     }
 
-    /// Entry number `nth`, to be written to.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` if there is no room for it.
-    pub(crate) fn entry_mut(&mut self, nth: usize) -> Result<&mut T> {
-        let place = Self::LAYOUT.place(nth).ok_or(ENOSPC)?;
-        let block = self.blocks.get_mut(place.block).ok_or(ENOSPC)?;
-        chain::entry_mut(block.bytes_mut(), place.index).map_err(|_| ENOSPC)
+    /// All entries that there is room for, to be written to.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let blocks = self.blocks.iter_mut();
+        blocks.flat_map(|block| chain::entries_mut(block.bytes_mut()).unwrap_or_default())
     }
 
     /// Links the blocks of the first `count` entries, and returns the address of the first, or 0.

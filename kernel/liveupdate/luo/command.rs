@@ -31,47 +31,42 @@ impl<C: Command> Call<C> {
     /// `EFAULT` if it cannot be read, `EINVAL` if it is too short, `E2BIG` if a field that this
     /// kernel does not know is not zero.
     pub(crate) fn read(arg: usize) -> Result<Self> {
-        let at = UserPtr::from_addr(arg);
-        if let Some(call) = Self::read_at_once(at) {
-            return Ok(call);
+        let mut call = Self {
+            at: UserPtr::from_addr(arg),
+            extent: Extent {
+                known: size_of::<C>(),
+                beyond: 0,
+            },
+            argument: C::new_zeroed(),
+        };
+        if !call.read_whole() {
+            call.read_extensible()?;
         }
-        let size: u32 = UserSlice::new(at, SIZE_WORD).reader().read()?;
-        let extent = Extent::of(size, C::MIN_SIZE, size_of::<C>()).map_err(|_| EINVAL)?;
-
-        let mut argument = C::new_zeroed();
-        let whole = extent.known.saturating_add(extent.beyond);
-        UserSlice::new(at, whole).read_extensible(argument.as_mut_bytes())?;
-        // The size may have changed since it was checked; the checked one is written back.
-        let first = argument.as_mut_bytes().first_chunk_mut::<SIZE_WORD>();
-        first
-            .into_iter()
-            .for_each(|first| *first = size.to_ne_bytes());
-        Ok(Self {
-            at,
-            extent,
-            argument,
-        })
+        Ok(call)
     }
 
-    /// Reads a command as long as this kernel knows it, as most are.
-    fn read_at_once(at: UserPtr) -> Option<Self> {
-        let mut argument = C::new_zeroed();
-        let bytes = argument.as_mut_bytes();
+    /// Reads a command that is as long as this kernel knows it, as most are. Says whether it is.
+    fn read_whole(&mut self) -> bool {
+        let bytes = self.argument.as_mut_bytes();
         let length = bytes.len();
-        UserSlice::new(at, length).reader().read_slice(bytes).ok()?;
-        let size = bytes.first_chunk().map(|size| u32::from_ne_bytes(*size))?;
-        if usize::try_from(size) != Ok(length) {
-            return None;
+        let read = UserSlice::new(self.at, length).reader().read_slice(bytes);
+        let size = bytes.first_chunk().map(|size| u32::from_ne_bytes(*size));
+        read.is_ok() && size.is_some_and(|size| usize::try_from(size) == Ok(length))
+    }
+
+    /// Reads a command of any length.
+    fn read_extensible(&mut self) -> Result {
+        let size: u32 = UserSlice::new(self.at, SIZE_WORD).reader().read()?;
+        self.extent = Extent::of(size, C::MIN_SIZE, size_of::<C>()).map_err(|_| EINVAL)?;
+        self.argument = C::new_zeroed();
+        let bytes = self.argument.as_mut_bytes();
+        let whole = self.extent.known.saturating_add(self.extent.beyond);
+        UserSlice::new(self.at, whole).read_extensible(bytes)?;
+        // The size may have changed since it was checked; the checked one is written back.
+        if let Some(first) = bytes.first_chunk_mut() {
+            *first = size.to_ne_bytes();
         }
-        let extent = Extent {
-            known: length,
-            beyond: 0,
-        };
-        Some(Self {
-            at,
-            extent,
-            argument,
-        })
+        Ok(())
     }
 
     /// Writes the answer: as much of it as userspace knows. No lock and no pass may be held,

@@ -25,7 +25,6 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
-        ArcBorrow,
         Mutex, //
     }, //
 };
@@ -39,6 +38,11 @@ use liveupdate_uapi::{
 use luo_core::{
     name::SessionName,
     token::Token, //
+};
+use zerocopy::IntoBytes;
+use zerocopy_derive::{
+    Immutable,
+    IntoBytes, //
 };
 
 use crate::{
@@ -81,22 +85,29 @@ enum Role {
     Idle,
 }
 
+/// The text of the link to the file in `/proc/PID/fd`, behind `anon_inode:`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Link {
+    prefix: [u8; 14],
+    name: [u8; SessionName::SIZE],
+}
+
 impl Handle {
-    fn new(state: &'static State, name: SessionName, role: Role) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self { state, name, role <- new_mutex!(role, "luo::Handle::role") }),
+    fn new(state: &'static State, name: &SessionName, role: Role) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self { state, name: *name, role <- new_mutex!(role, "luo::Handle::role") }),
             GFP_KERNEL,
         )
     }
 
     /// Makes the file; until then, dropping the handle has no effect on the session.
-    fn open(self: Arc<Self>) -> Result<ARef<File>> {
-        const PREFIX: &[u8] = b"[luo_session] ";
-        let mut text = [0; PREFIX.len() + SessionName::SIZE];
-        let (prefix, name) = text.split_at_mut(PREFIX.len());
-        prefix.copy_from_slice(PREFIX);
-        name.copy_from_slice(self.name.as_array());
-        let text = CStr::from_bytes_until_nul(&text).map_err(|_| EINVAL)?;
+    fn open(self: Pin<KBox<Self>>) -> Result<ARef<File>> {
+        let text = Link {
+            prefix: *b"[luo_session] ",
+            name: *self.name.as_array(),
+        };
+        let text = CStr::from_bytes_until_nul(text.as_bytes()).map_err(|_| EINVAL)?;
         SESSION.getfile(text, self, flags::O_RDWR)
     }
 
@@ -212,9 +223,7 @@ impl Handle {
         match role {
             Role::Outgoing(session) => close_outgoing(self.state, &session),
             // It can be retrieved again.
-            Role::Incoming(session, place) => {
-                self.state.incoming.write().put_back(place, session);
-            }
+            Role::Incoming(_, place) => self.state.incoming.write().put_back(place),
             Role::Idle => {}
         }
     }
@@ -275,7 +284,7 @@ pub(crate) fn create(state: &'static State, name: SessionName) -> Result<ARef<Fi
             let mut outgoing = state.outgoing()?.lock();
             outgoing.create(name, Origin::Create, &pass)?
         };
-        let handle = Handle::new(state, name, Role::Outgoing(session.clone()));
+        let handle = Handle::new(state, &name, Role::Outgoing(session.clone()));
         let file = handle.and_then(Handle::open);
         file.inspect_err(|_| close_outgoing(state, &session))
     })
@@ -290,9 +299,9 @@ pub(crate) fn retrieve(state: &'static State, name: SessionName) -> Result<ARef<
     trace::retrieve_session(&name, || {
         let _pass = state.gate.enter()?;
         let (session, place) = state.incoming.write().hold(&name)?;
-        let handle = Handle::new(state, name, Role::Incoming(session.clone(), place));
+        let handle = Handle::new(state, &name, Role::Incoming(session, place));
         let file = handle.and_then(Handle::open);
-        file.inspect_err(|_| state.incoming.write().put_back(place, session))
+        file.inspect_err(|_| state.incoming.write().put_back(place))
     })
 }
 
@@ -303,13 +312,13 @@ static SESSION: Operations<SessionFile> = Operations::new();
 
 #[vtable]
 impl AnonInodeFile for SessionFile {
-    type Ptr = Arc<Handle>;
+    type Ptr = Pin<KBox<Handle>>;
 
-    fn release(handle: Arc<Handle>) {
+    fn release(handle: Pin<KBox<Handle>>) {
         handle.close();
     }
 
-    fn ioctl(handle: ArcBorrow<'_, Handle>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(handle: Pin<&Handle>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
             PreserveFd::OPCODE => handle.preserve_fd(&Call::read(arg)?)?,
             RetrieveFd::OPCODE => handle.retrieve_fd(&mut Call::read(arg)?)?,
@@ -320,7 +329,7 @@ impl AnonInodeFile for SessionFile {
         Ok(0)
     }
 
-    fn show_fdinfo(handle: ArcBorrow<'_, Handle>, m: &SeqFile, _file: &File) {
+    fn show_fdinfo(handle: Pin<&Handle>, m: &SeqFile, _file: &File) {
         seq_print!(m, "{}", &*handle);
     }
 }

@@ -101,17 +101,21 @@ impl FileSet {
         if self.files.is_empty() {
             return Ok(0);
         }
-        for (at, file) in self.files.iter_mut().enumerate() {
-            let written = file.freeze().and_then(|()| {
-                let entry = self.blocks.entry_mut(at);
-                let entry = entry.inspect_err(|_| file.unfreeze())?;
+        let mut entries = self.blocks.entries_mut();
+        let failed = self.files.iter_mut().enumerate().find_map(|(at, file)| {
+            // There is room for all: it is made when a token is reserved.
+            let entry = entries.next().ok_or(ENOSPC);
+            let frozen = entry.and_then(|entry| {
+                file.freeze()?;
                 *entry = file.to_ser();
                 Ok(())
             });
-            if let Err(error) = written {
-                self.unfreeze_first(at);
-                return Err(error);
-            }
+            frozen.err().map(|error| (at, error))
+        });
+        drop(entries);
+        if let Some((at, error)) = failed {
+            self.unfreeze_first(at);
+            return Err(error);
         }
         let sealed = self.blocks.seal(self.files.len());
         sealed.inspect_err(|_| self.unfreeze())

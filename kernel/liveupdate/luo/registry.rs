@@ -226,6 +226,16 @@ pub(crate) enum Slot {
     Finished,
 }
 
+impl Slot {
+    /// The same session in another slot; a finished session stays finished.
+    fn change(&mut self, to: fn(Arc<incoming::Session>) -> Self) {
+        *self = match core::mem::replace(self, Self::Finished) {
+            Self::Waiting(session) | Self::Held(session) => to(session),
+            Self::Finished => return,
+        };
+    }
+}
+
 /// The place of a session in the [`Table`].
 #[derive(Clone, Copy)]
 pub(crate) struct Place(usize);
@@ -286,21 +296,22 @@ impl Incoming {
             Slot::Held(_) => return Err(EINVAL),
             Slot::Finished => return Err(ENOENT),
         };
-        *slot = Slot::Held(session.clone());
+        slot.change(Slot::Held);
         Ok((session, Place(at)))
     }
 
     /// Takes a session back from its last descriptor.
-    pub(crate) fn put_back(&mut self, place: Place, session: Arc<incoming::Session>) {
+    pub(crate) fn put_back(&mut self, place: Place) {
         if let Some(entry) = self.entry(place) {
-            entry.slot = Slot::Waiting(session);
+            entry.slot.change(Slot::Waiting);
         }
     }
 
     /// The session at this place is finished. Returns it, to be dropped without locks.
     pub(crate) fn finish(&mut self, place: Place) -> Option<Slot> {
-        let slot = core::mem::replace(&mut self.entry(place)?.slot, Slot::Finished);
         let table = self.table()?;
+        let entry = table.entries.get_mut(place.0)?;
+        let slot = core::mem::replace(&mut entry.slot, Slot::Finished);
         table.unfinished = table.unfinished.saturating_sub(1);
         if table.unfinished == 0 {
             table.entries = KVVec::new();

@@ -27,7 +27,6 @@ use crate::{
     ffi::trace,
     gate::Pass,
     registry::{
-        Handover,
         Listed,
         Outgoing, //
     },
@@ -97,23 +96,26 @@ fn hand_over(outgoing: &mut Outgoing, tables: &Tables) -> Result {
 
 /// Freezes the files of all sessions in order and writes the sessions down, or none.
 fn freeze(outgoing: &mut Outgoing) -> Result {
+    let sessions = &mut outgoing.sessions;
     let handover = &mut outgoing.handover;
-    let mut cursor = outgoing.sessions.cursor_front_mut();
-    let mut count = 0_usize;
-    while let Some(at) = cursor {
-        if let Err(error) = freeze_session(handover, count, &at.current().1.session) {
-            unfreeze_back(at.move_prev());
-            handover.wipe();
-            return Err(error);
-        }
-        count = count.saturating_add(1);
-        cursor = at.move_next();
-    }
-    Ok(())
+    let mut entries = handover.sessions.entries_mut();
+    let failed = sessions.iter().find_map(|(order, listed)| {
+        // There is room for all: it is made when a session is created.
+        let entry = entries.next().ok_or(ENOSPC);
+        let frozen = entry.and_then(|entry| freeze_session(&listed.session, entry));
+        frozen.err().map(|error| (*order, error))
+    });
+    drop(entries);
+    let Some((order, error)) = failed else {
+        return Ok(());
+    };
+    let failed = sessions.cursor_lower_bound_mut(&order);
+    unfreeze_back(failed.and_then(CursorMut::move_prev));
+    handover.wipe();
+    Err(error)
 }
 
-fn freeze_session(handover: &mut Handover, at: usize, session: &Session) -> Result {
-    let entry: &mut SessionSer = handover.sessions.entry_mut(at)?;
+fn freeze_session(session: &Session, entry: &mut SessionSer) -> Result {
     let mut files = session.files().lock();
     entry.files = files.freeze()?;
     entry.count = files.len() as u64;
