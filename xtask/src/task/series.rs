@@ -26,14 +26,14 @@ const UNFINISHED: &str = "TODO";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Write the mails into this folder, which must be new or empty
-    #[arg(long, value_name = "DIR", required_unless_present = "check")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["check", "builds"])]
     out: Option<PathBuf>,
     /// See that `git am` takes the mails, that checkpatch.pl has nothing to say that is not listed
     /// in patches/checkpatch.toml, and that they end in the tree that is tested
     #[arg(long)]
     check: bool,
-    /// See that each step builds, too
-    #[arg(long = "build", requires = "check")]
+    /// As --check, and see that each step builds
+    #[arg(long = "build")]
     builds: bool,
     /// Which version of the series: 2 makes it `[PATCH v2 01/20]`
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         prefix: if options.rfc { "RFC PATCH" } else { "PATCH" },
     };
     let mails = mails.write(&steps, &scratch)?;
-    if options.check {
+    if options.check || options.builds {
         let pristine = Pristine::open(cache, root, source, &author, &date, &lock)?;
         let commits = check(&workshop, &pristine, &steps, &mails, &allowed)?;
         if options.builds {
