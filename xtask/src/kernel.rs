@@ -5,12 +5,14 @@
 mod build;
 mod config;
 mod interrupted;
+mod seed;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use serde::Deserialize;
 
 pub(crate) use build::{Builder, Image, Kbuild};
 pub(crate) use config::Fragments;
@@ -34,7 +36,7 @@ impl fmt::Display for Implementation {
 }
 
 /// How a kernel is built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Profile {
     /// Optimised as users have it, with what tests need: test devices, an open `/dev/mem`.
     #[default]
@@ -49,6 +51,61 @@ impl fmt::Display for Profile {
             Self::Release => "release",
             Self::Debug => "debug",
         })
+    }
+}
+
+/// The purpose of a kernel: the parts of Linux that it has.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Flavour {
+    /// As little as the tests need: it is built and booted in seconds.
+    #[default]
+    Test,
+    /// A host of virtual machines: systemd, control groups, disks, network, KVM.
+    Host,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Test => "test",
+            Self::Host => "host",
+        })
+    }
+}
+
+/// A kernel: what it is, how it is built, what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    pub(crate) implementation: Implementation,
+    pub(crate) profile: Profile,
+    pub(crate) flavour: Flavour,
+}
+
+impl Kind {
+    /// All kinds.
+    fn all() -> impl Iterator<Item = Self> {
+        let implementations = Implementation::value_variants().iter();
+        implementations.flat_map(|implementation| {
+            Profile::value_variants().iter().flat_map(|profile| {
+                Flavour::value_variants().iter().map(|flavour| Self {
+                    implementation: *implementation,
+                    profile: *profile,
+                    flavour: *flavour,
+                })
+            })
+        })
+    }
+}
+
+/// As part of a file name: `rust-release`, `c-debug-host`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.implementation, self.profile)?;
+        match self.flavour {
+            Flavour::Test => Ok(()),
+            flavour @ Flavour::Host => write!(f, "-{flavour}"),
+        }
     }
 }
 
@@ -116,10 +173,8 @@ pub(crate) fn path<S: AsRef<str> + PartialEq>(labels: &[S]) -> String {
 /// The choices for a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
-    /// Which implementation.
-    pub(crate) implementation: Implementation,
-    /// How it is built.
-    pub(crate) profile: Profile,
+    /// Which kernel.
+    pub(crate) kind: Kind,
     /// Configuration fragments of the user's.
     pub(crate) fragments: Vec<PathBuf>,
 }

@@ -12,7 +12,7 @@ use crate::cache::{Cache, Lock};
 use crate::clients::Clients;
 use crate::failure::Failure;
 use crate::guest;
-use crate::kernel::{Builder, Image, Implementation, Profile, Recipe};
+use crate::kernel::{Builder, Flavour, Image, Implementation, Kind, Profile, Recipe};
 use crate::project::Project;
 use crate::source::{self, Overlay, Source, Tree};
 use crate::toolchain::{self, Root};
@@ -131,7 +131,7 @@ impl Workshop {
             root: &self.root,
             source: &self.source,
             overlay: &self.overlay,
-            project: &self.project.folder,
+            project: &self.project,
         }
     }
 
@@ -161,8 +161,9 @@ impl Ready {
         let init = guest::build_init(&workshop.cache, &workshop.project)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
-            let (implementation, profile) = (*implementation, wish.profile);
-            let recipe = Recipe { implementation, profile, fragments: Vec::new() };
+            let implementation = *implementation;
+            let kind = Kind { implementation, profile: wish.profile, flavour: Flavour::Test };
+            let recipe = Recipe { kind, fragments: Vec::new() };
             if let Entry::Vacant(missing) = images.entry(implementation) {
                 missing.insert(workshop.image(&recipe, wish.jobs, &lock)?);
             }

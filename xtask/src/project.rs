@@ -2,10 +2,13 @@
 
 //! This checkout: where it lies, and what `kernel.toml` says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+
+use crate::kernel::Flavour;
 
 /// The checkout that this program was built from.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Project {
 pub(crate) struct Settings {
     pub(crate) root: RootSettings,
     pub(crate) source: SourceSettings,
+    /// Configuration fragments of each flavour of kernels, by their names in `xtask/configs`.
+    pub(crate) flavours: BTreeMap<Flavour, Vec<String>>,
 }
 
 /// The toolchain root.
@@ -72,11 +77,15 @@ impl Project {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
     fn the_settings_of_this_checkout_are_understood() {
         let project = Project::open().unwrap();
         assert!(project.settings.source.package.ends_with(&project.settings.source.series));
         assert!(project.settings.source.tried.starts_with(&project.settings.source.series));
+        for flavour in Flavour::value_variants() {
+            assert!(project.settings.flavours.contains_key(flavour), "{flavour}");
+        }
     }
 }

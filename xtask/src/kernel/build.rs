@@ -10,9 +10,10 @@ use anyhow::{Context, Error, Result};
 use crate::cache::{Cache, Key, remove, write_if_different};
 use crate::failure::{Failure, NextStep};
 use crate::kernel::interrupted::Mark;
-use crate::kernel::{Fragments, Recipe};
+use crate::kernel::{Fragments, Kind, Recipe, seed};
 use crate::process::{Exited, Job};
 use crate::progress::Step;
+use crate::project::Project;
 use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
@@ -47,7 +48,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) root: &'a Root,
     pub(crate) source: &'a Source,
     pub(crate) overlay: &'a Overlay,
-    pub(crate) project: &'a Path,
+    pub(crate) project: &'a Project,
 }
 
 impl Builder<'_> {
@@ -60,7 +61,7 @@ impl Builder<'_> {
             .with(&self.overlay.key)
             .with(fragments.text())
             .finish();
-        let name = format!("{}-{}-{key}", recipe.implementation, recipe.profile);
+        let name = format!("{}-{key}", recipe.kind);
         Ok(Image { folder: self.cache.path("images", name) })
     }
 
@@ -70,13 +71,16 @@ impl Builder<'_> {
         if image.exists() {
             return Ok(image);
         }
-        let (kind, profile) = (recipe.implementation, recipe.profile);
-        let step = Step::begin(self.cache, format!("build the {kind} kernel ({profile})"));
+        let kind = recipe.kind;
         let folder = self.folder(recipe);
-        let log = self.cache.path("logs", format!("kernel-{kind}-{profile}.log"));
+        if !folder.exists() {
+            seed::plant(self.cache, &folder, seed::of(kind).map(|kind| self.folder_of(kind)))?;
+        }
+        let step = Step::begin(self.cache, format!("build the kernel {kind}"));
+        let log = self.cache.path("logs", format!("kernel-{kind}.log"));
         let kbuild = Kbuild { root: self.root, tree: &tree.folder, folder: &folder, log };
         kbuild.marked(|| self.make(recipe, &kbuild, step, jobs)).or_advise(|| {
-            let what = format!("the {kind} kernel ({profile}) does not build");
+            let what = format!("the kernel {kind} does not build");
             (what, format!("read the log {}", kbuild.log.display()))
         })?;
         self.publish(&folder, &image)?;
@@ -101,15 +105,19 @@ impl Builder<'_> {
 
     /// The folder that builds of this kind share, so that a change costs only what it touches.
     fn folder(&self, recipe: &Recipe) -> PathBuf {
-        let mut name = format!("{}-{}-{}", self.source.name, recipe.implementation, recipe.profile);
-        if !recipe.fragments.is_empty() {
-            let mut key = Key::of("fragments", 1);
-            for path in &recipe.fragments {
-                key = key.with(path.as_os_str().as_encoded_bytes());
-            }
-            name = format!("{name}-{}", key.finish());
+        let folder = self.folder_of(recipe.kind);
+        if recipe.fragments.is_empty() {
+            return folder;
         }
-        self.cache.path("builds", format!("{}-{name}", self.root.key))
+        let mut key = Key::of("fragments", 1);
+        for path in &recipe.fragments {
+            key = key.with(path.as_os_str().as_encoded_bytes());
+        }
+        folder.with_added_extension(key.finish())
+    }
+
+    fn folder_of(&self, kind: Kind) -> PathBuf {
+        self.cache.path("builds", format!("{}-{}-{kind}", self.root.key, self.source.name))
     }
 
     fn publish(&self, build: &Path, image: &Image) -> Result<()> {

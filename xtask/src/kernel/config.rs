@@ -3,25 +3,30 @@
 //! Configuration fragments: joined in order, and checked against what kconfig made of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::failure::{Failure, NextStep};
-use crate::kernel::Recipe;
+use crate::kernel::{Kind, Recipe};
+use crate::project::Project;
 
 /// Symbols with the values that fragments ask for; the last one wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fragments(BTreeMap<String, String>);
 
 impl Fragments {
-    /// The fragments of a recipe: base, implementation, profile, then the user's.
-    pub(crate) fn of(recipe: &Recipe, project: &Path) -> Result<Self> {
-        let own =
-            ["base".to_owned(), recipe.implementation.to_string(), recipe.profile.to_string()];
-        let own = own.map(|name| project.join(format!("xtask/configs/{name}.config")));
+    /// The fragments of a recipe: those of its flavour, of its implementation, of its profile, then
+    /// the user's.
+    pub(crate) fn of(recipe: &Recipe, project: &Project) -> Result<Self> {
+        let Kind { implementation, profile, flavour } = recipe.kind;
+        let names = project.settings.flavours.get(&flavour);
+        let names = names.with_context(|| format!("kernel.toml has no flavour `{flavour}`"))?;
+        let names = names.iter().cloned();
+        let own = names.chain([implementation.to_string(), profile.to_string()]);
+        let own = own.map(|name| project.folder.join(format!("xtask/configs/{name}.config")));
         let mut all = Self::default();
-        for path in own.iter().chain(&recipe.fragments) {
+        for path in own.chain(recipe.fragments.iter().cloned()) {
+            let path = &path;
             let text = std::fs::read_to_string(path).or_advise(|| {
                 let what = format!("cannot read the configuration fragment {}", path.display());
                 (what, "give a file with lines such as CONFIG_KVM=y")

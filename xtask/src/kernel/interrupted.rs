@@ -20,6 +20,11 @@ const WINDOW: Duration = Duration::from_mins(2);
 
 const MARK: &str = ".liveupdate-building";
 
+/// Whether a build is under way in the folder, or was killed there.
+pub(crate) fn is(folder: &Path) -> bool {
+    folder.join(MARK).exists()
+}
+
 /// A build under way in a folder.
 pub(crate) struct Mark(PathBuf);
 

@@ -6,14 +6,13 @@
 //! yet, so those before the choice build the C implementation. A step that was built once is not
 //! built again until something of it, or of those before it, changes.
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use crate::cache::{Cache, Key};
 use crate::failure::NextStep;
-use crate::kernel::{Fragments, Implementation, Kbuild, Profile, Recipe};
+use crate::kernel::{Flavour, Fragments, Implementation, Kbuild, Kind, Profile, Recipe};
 use crate::progress::Step;
+use crate::project::Project;
 use crate::series::Pristine;
 use crate::source::Source;
 use crate::toolchain::Root;
@@ -29,7 +28,7 @@ pub(crate) struct Steps<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) root: &'a Root,
     pub(crate) source: &'a Source,
-    pub(crate) project: &'a Path,
+    pub(crate) project: &'a Project,
     pub(crate) pristine: &'a Pristine,
     pub(crate) profile: Profile,
     pub(crate) jobs: usize,
@@ -39,7 +38,8 @@ impl Steps<'_> {
     /// Builds the trees of `commits` in order, and says how many had to be.
     pub(crate) fn build(&self, commits: &[String]) -> Result<usize> {
         let (implementation, profile) = (Implementation::Rust, self.profile);
-        let recipe = Recipe { implementation, profile, fragments: Vec::new() };
+        let kind = Kind { implementation, profile, flavour: Flavour::Test };
+        let recipe = Recipe { kind, fragments: Vec::new() };
         let fragments = Fragments::of(&recipe, self.project)?;
         let name = format!("{}-{}-series-{profile}", self.root.key, self.source.name);
         let folder = self.cache.path("builds", name);

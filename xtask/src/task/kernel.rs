@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::kernel::{Image, Implementation, Recipe};
+use crate::kernel::{Flavour, Image, Implementation, Kind, Recipe};
 use crate::prepare::{Toolchain, Workshop};
 use crate::task::series;
 use crate::task::vm_test::BuildOptions;
@@ -52,6 +52,9 @@ pub(crate) struct BuildArguments {
     /// Implementation of the Live Update Orchestrator
     #[arg(long = "impl", value_enum, value_name = "IMPL")]
     implementation: Implementation,
+    /// The purpose of the kernel: tests, or a host with systemd and KVM
+    #[arg(long, value_enum, default_value_t)]
+    flavour: Flavour,
     /// Configuration fragments on top of the project's; may be given several times
     #[arg(long, value_name = "FRAGMENT")]
     config: Vec<PathBuf>,
@@ -62,8 +65,11 @@ pub(crate) struct BuildArguments {
 impl BuildArguments {
     fn recipe(&self) -> Recipe {
         Recipe {
-            implementation: self.implementation,
-            profile: self.build.profile,
+            kind: Kind {
+                implementation: self.implementation,
+                profile: self.build.profile,
+                flavour: self.flavour,
+            },
             fragments: self.config.clone(),
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let pristine = Pristine::open(cache, root, source, &author, &date, &lock)?;
         let commits = check(&workshop, &pristine, &steps, &mails, &allowed)?;
         if options.builds {
-            let (project, profile) = (project.as_path(), wish.profile);
+            let (project, profile) = (&workshop.project, wish.profile);
             let (pristine, jobs) = (&pristine, wish.jobs);
             let steps = Steps { cache, root, source, project, pristine, profile, jobs };
             let built = steps.build(&commits)?;

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A new build folder begins as a copy of a finished one.
+//!
+//! kbuild keeps with each object what it depends on, single symbols of the configuration among them.
+//! So it makes again what the other configuration touches, and no more.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::kernel::{Kind, interrupted};
+use crate::process::Job;
+use crate::progress::Step;
+
+/// The kinds of kernels that have most objects in common with this one, the best first.
+///
+/// The debugging aids of a profile change every object, so it must be the same.
+pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Kind> {
+    let mut others: Vec<_> = Kind::all().filter(|other| *other != kind).collect();
+    others.retain(|other| other.profile == kind.profile);
+    others.sort_by_key(|other| other.flavour != kind.flavour);
+    others.into_iter()
+}
+
+/// Makes `folder` from the first of these build folders that is finished, if there is one.
+pub(crate) fn plant(
+    cache: &Cache,
+    folder: &Path,
+    seeds: impl Iterator<Item = PathBuf>,
+) -> Result<()> {
+    let is_finished = |seed: &PathBuf| seed.join("vmlinux").exists() && !interrupted::is(seed);
+    let Some(seed) = { seeds }.find(is_finished) else {
+        return Ok(());
+    };
+    let step = Step::begin(cache, "copy the build folder of a kernel much like it");
+    let scratch = cache.scratch("seed")?;
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&seed, &scratch]);
+    Job::new(copy, &cache.path("logs", "seed.log")).run()?;
+    cache.publish(&scratch, folder)?;
+    step.done();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Flavour, Implementation, Profile};
+
+    fn kind(implementation: Implementation, flavour: Flavour) -> Kind {
+        Kind { implementation, profile: Profile::Release, flavour }
+    }
+
+    #[test]
+    fn the_other_implementation_of_the_same_flavour_is_the_best_seed() {
+        let (c, rust) = (Implementation::C, Implementation::Rust);
+        let seeds: Vec<_> = of(kind(rust, Flavour::Host)).collect();
+        assert_eq!(seeds.first(), Some(&kind(c, Flavour::Host)));
+        assert!(seeds.iter().all(|seed| seed.profile == Profile::Release));
+        assert_eq!(seeds.len(), 3);
+    }
+
+    #[test]
+    fn only_a_finished_build_is_a_seed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let path = |name: &str| cache.path("builds", name);
+        let seeds = || ["none", "killed", "finished"].map(path).into_iter();
+        plant(&cache, &path("new"), seeds()).unwrap();
+        assert!(!path("new").exists());
+
+        for name in ["killed", "finished"] {
+            std::fs::create_dir_all(path(name)).unwrap();
+            std::fs::write(path(name).join("vmlinux"), name).unwrap();
+        }
+        drop(interrupted::Mark::set(&path("killed")).unwrap());
+        plant(&cache, &path("new"), seeds()).unwrap();
+        assert_eq!(std::fs::read(path("new").join("vmlinux")).unwrap(), b"finished");
+    }
+}
