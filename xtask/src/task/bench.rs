@@ -87,6 +87,18 @@ pub(crate) struct Column {
 }
 
 impl Column {
+    /// Subtracts the cost of `reboot(2)` with next to no load from its cost with a load.
+    ///
+    /// The kernel's log has microseconds, so figures of `reboot(2)` are exact to a thousand
+    /// instructions.
+    fn subtract_shutdown(&mut self) {
+        let little = self.figures.iter().find(|figure| figure.name == LEAVE_PAIRS);
+        let little = little.map_or(0, |figure| figure.instructions);
+        for figure in self.figures.iter_mut().filter(|figure| figure.name.starts_with(LEAVE)) {
+            figure.instructions = figure.instructions.saturating_sub(little);
+        }
+    }
+
     /// The same operation with the next smaller count.
     fn next_smaller(&self, figure: &Figure) -> Option<&Figure> {
         let smaller =
@@ -113,14 +125,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = MachineOptions::of_memory(MEMORY.max(profile.memory()));
     let rack = Rack::new(&ready, profile, machine, &folder)?.counting();
 
-    let mut columns = Vec::new();
-    for hops in &lists {
-        let mut figures = Vec::new();
-        for (load, count) in LOADS {
-            figures.extend(measure(&rack, hops, profile, *load, *count)?);
-        }
-        columns.push(Column { hops: hops.to_string(), figures: without_shutdown(figures) });
+    let runs = lists.iter().flat_map(|hops| LOADS.iter().map(move |load| (hops, *load)));
+    let runs: Vec<(&Hops, (Load, usize))> = runs.collect();
+    let vms = runs.iter().map(|(hops, load)| (vm(hops, profile, *load), LIMITS));
+    // Machines that count instructions do not mind neighbours.
+    let (machines, failed) = rack.run_all(vms.collect());
+    if let Some(error) = failed {
+        return Err(error);
     }
+    let mut columns: Vec<Column> = Vec::new();
+    for ((hops, load), ran) in runs.iter().zip(&machines) {
+        let (hops, figures) = (hops.to_string(), figures(ran, *load)?);
+        match columns.last_mut().filter(|column| column.hops == hops) {
+            Some(column) => column.figures.extend(figures),
+            None => columns.push(Column { hops, figures }),
+        }
+    }
+    columns.iter_mut().for_each(Column::subtract_shutdown);
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(runs::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
@@ -190,32 +211,15 @@ fn out_of_proportion(column: &Column) -> Vec<&str> {
     grows.map(|figure| figure.name.as_str()).collect()
 }
 
-/// Subtracts the cost of `reboot(2)` with next to no load from its cost with a load.
-///
-/// The kernel's log has microseconds, so figures of `reboot(2)` are exact to a thousand
-/// instructions.
-fn without_shutdown(figures: Vec<Figure>) -> Vec<Figure> {
-    let little = figures.iter().find(|figure| figure.name == LEAVE_PAIRS);
-    let little = little.map_or(0, |figure| figure.instructions);
-    let mut figures = figures;
-    for figure in figures.iter_mut().filter(|figure| figure.name.starts_with(LEAVE)) {
-        figure.instructions = figure.instructions.saturating_sub(little);
-    }
-    figures
-}
-
-/// Runs one load on one machine.
-fn measure(
-    rack: &Rack<'_>,
-    hops: &Hops,
-    profile: Profile,
-    load: Load,
-    count: usize,
-) -> Result<Vec<Figure>> {
+/// The machine that runs one load.
+fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
     let kernels: Vec<&str> = hops.0.iter().map(|kernel| label(*kernel)).collect();
     let name = format!("bench-{}-{load:?}-{count}", kernels.join("-")).to_lowercase();
-    let vm = Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 };
-    let ran = rack.run(vm, LIMITS)?;
+    Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 }
+}
+
+/// The figures of a machine that ran one load.
+fn figures(ran: &judge::Ran, (load, count): (Load, usize)) -> Result<Vec<Figure>> {
     let log = ran.log.display();
     ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
     ensure!(judge::troubles(&ran).is_empty(), "something went wrong; see {log}");
@@ -306,7 +310,9 @@ mod tests {
             figure("freeze and write many files", 1, 1000),
             figure("FINISH", 1, 5),
         ];
-        let left: Vec<u64> = without_shutdown(figures).iter().map(|it| it.instructions).collect();
+        let mut column = Column { hops: "c → c".into(), figures };
+        column.subtract_shutdown();
+        let left: Vec<u64> = column.figures.iter().map(|it| it.instructions).collect();
         assert_eq!(left, [60, 940, 5]);
     }
 

@@ -10,15 +10,14 @@ use clap::Args;
 use selftests::plan::Misbehaviour;
 
 use crate::failure::TestsFailed;
-use crate::judge;
+use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Profile};
 use crate::outcome::{Trouble, Verdict};
 use crate::prepare::Ready;
 use crate::rack::Rack;
 use crate::runs;
-use crate::suite::{Kind, Suite, Test, machines};
+use crate::suite::{Kind, Suite, Test, Vm, machines};
 use crate::task::vm_test::{BuildOptions, MachineOptions, default_hops};
-use crate::vm::Limits;
 
 /// The options of `cargo xtask self-test`.
 #[derive(Args, Clone, Debug)]
@@ -123,11 +122,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
     let limits = options.machine.limits(options.build.profile, hops.0.len());
 
+    let vms = CASES.iter().map(|case| {
+        let mut limits = limits;
+        if case.how == Misbehaviour::Hang && options.build.profile == Profile::Release {
+            // Long enough for a boot; the debug profile is silent for longer when all is well.
+            limits.silence = Duration::from_secs(15);
+        }
+        (case.vm(&hops, options.build.profile), limits)
+    });
+    let (machines, error) = rack.run_all(vms.collect());
+    if let Some(error) = error {
+        return Err(error);
+    }
     let mut failed = 0;
-    for case in CASES {
-        match try_case(case, &hops, &rack, options, limits, &folder) {
+    for (case, ran) in CASES.iter().zip(&machines) {
+        match case.judge(ran, &folder) {
             Ok(()) => println!("ok    a guest that {} is reported as that", case.sentence()),
-            Err(error) if crate::interrupt::came() => return Err(error),
             Err(error) => {
                 failed += 1;
                 println!("FAIL  a guest that {}: {error:#}", case.sentence());
@@ -138,52 +148,47 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
-fn try_case(
-    case: &Case,
-    hops: &Hops,
-    rack: &Rack<'_>,
-    options: &Options,
-    limits: Limits,
-    folder: &Path,
-) -> Result<()> {
-    let test = Test {
-        suite: Suite::Scenarios,
-        name: case.name.into(),
-        about: "",
-        kind: Kind::Misbehave(case.how, case.hop),
-    };
-    let tests = [test];
-    let mut vms = machines(&tests, hops, options.build.profile);
-    let mut vm = vms.remove(0);
-    vm.name = format!("self-test-{}", case.name);
-    let mut limits = limits;
-    if case.how == Misbehaviour::Hang && options.build.profile == Profile::Release {
-        // Long enough for a boot; the debug profile is silent for longer when all is well.
-        limits.silence = Duration::from_secs(15);
+impl Case {
+    fn test(&self) -> Test {
+        Test {
+            suite: Suite::Scenarios,
+            name: self.name.into(),
+            about: "",
+            kind: Kind::Misbehave(self.how, self.hop),
+        }
     }
-    let ran = rack.run(vm, limits)?;
-    let log = folder.join(judge::log_name(&ran.vm));
 
-    let shown = judge::test(&tests[0], std::slice::from_ref(&ran));
-    ensure!(shown.cells.len() == 1, "{} cells; {}", shown.cells.len(), log.display());
-    let cell = &shown.cells[0];
-    let detail = cell.detail.as_deref().unwrap_or_default();
-    ensure!(
-        (cell.hop, cell.verdict) == (case.hop, case.verdict) && detail.contains(case.detail),
-        "judged {cell:?}; {}",
-        log.display()
-    );
-    let troubles: Vec<Trouble> = judge::troubles(&ran);
-    let as_expected = match &troubles[..] {
-        [] => case.trouble.is_empty(),
-        [trouble] => !case.trouble.is_empty() && trouble.what.starts_with(case.trouble),
-        _ => false,
-    };
-    ensure!(as_expected, "troubles {troubles:?}; {}", log.display());
-    if case.how == Misbehaviour::Hang {
-        let excerpt = ran.record.excerpt();
-        let is_shown = excerpt.iter().any(|line| line.contains("NMI backtrace for cpu"));
-        ensure!(is_shown, "what the processors did is not shown; {}", log.display());
+    /// The machine whose guest goes wrong.
+    fn vm(&self, hops: &Hops, profile: Profile) -> Vm {
+        let mut vm = machines(&[self.test()], hops, profile).remove(0);
+        vm.name = format!("self-test-{}", self.name);
+        vm
     }
-    Ok(())
+
+    /// Whether the machine was judged as it should be.
+    fn judge(&self, ran: &Ran, folder: &Path) -> Result<()> {
+        let log = folder.join(judge::log_name(&ran.vm));
+        let shown = judge::test(&self.test(), std::slice::from_ref(ran));
+        ensure!(shown.cells.len() == 1, "{} cells; {}", shown.cells.len(), log.display());
+        let cell = &shown.cells[0];
+        let detail = cell.detail.as_deref().unwrap_or_default();
+        ensure!(
+            (cell.hop, cell.verdict) == (self.hop, self.verdict) && detail.contains(self.detail),
+            "judged {cell:?}; {}",
+            log.display()
+        );
+        let troubles: Vec<Trouble> = judge::troubles(ran);
+        let as_expected = match &troubles[..] {
+            [] => self.trouble.is_empty(),
+            [trouble] => !self.trouble.is_empty() && trouble.what.starts_with(self.trouble),
+            _ => false,
+        };
+        ensure!(as_expected, "troubles {troubles:?}; {}", log.display());
+        if self.how == Misbehaviour::Hang {
+            let excerpt = ran.record.excerpt();
+            let is_shown = excerpt.iter().any(|line| line.contains("NMI backtrace for cpu"));
+            ensure!(is_shown, "what the processors did is not shown; {}", log.display());
+        }
+        Ok(())
+    }
 }
