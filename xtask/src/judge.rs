@@ -42,13 +42,13 @@ impl Ran {
 }
 
 /// Judges `test` in all its hops; the first machine runs the whole chain.
-pub(crate) fn test(test: &Test, machines: &[Ran]) -> Shown {
+pub(crate) fn test(test: &Test, machines: &[&Ran]) -> Shown {
     let count = machines.first().map_or(0, |chain| chain.vm.plan.hops.len());
     let cells = (1..=count).filter_map(|hop| cell(test, machines, hop, count));
     Shown { suite: test.suite.to_string(), name: test.name.clone(), cells: cells.collect() }
 }
 
-fn cell(test: &Test, machines: &[Ran], hop: usize, count: usize) -> Option<Cell> {
+fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell> {
     let chain = machines.first()?;
     match test.kind {
         Kind::Carry => Some(step(chain, hop, CARRY)),
@@ -118,7 +118,7 @@ fn refusal(label: &str) -> &'static str {
 }
 
 /// A machine whose second kernel must have panicked, and for this reason.
-fn panicked(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
+fn panicked(machines: &[&Ran], boot: &Boot, hop: usize) -> Cell {
     let Some(ran) = machines.iter().find(|ran| ran.vm.role == Role::Panics) else {
         return missing(hop);
     };
@@ -139,7 +139,7 @@ fn has_refused(ran: &Ran) -> bool {
 }
 
 /// A boot scenario: its halves are neighbouring hops of one machine.
-fn booted(machines: &[Ran], boot: &Boot, hop: usize) -> Cell {
+fn booted(machines: &[&Ran], boot: &Boot, hop: usize) -> Cell {
     let half = |side| {
         let name = part_name(boot.scenario.name, side);
         machines.iter().filter(|ran| ran.vm.role == Role::Boot).find_map(|ran| {

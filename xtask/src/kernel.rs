@@ -117,6 +117,18 @@ const MOST_HOPS: usize = 500;
 pub(crate) struct Hops(pub(crate) Vec<Implementation>);
 
 impl Hops {
+    /// As a file name: `c-rust`, `rustx50`.
+    pub(crate) fn file_name(&self) -> String {
+        let runs = self.0.chunk_by(|one, other| one == other).map(|run| {
+            let name = run.first().map(ToString::to_string).unwrap_or_default();
+            match run.len() {
+                count @ 3.. => format!("{name}x{count}"),
+                count => vec![name; count].join("-"),
+            }
+        });
+        runs.collect::<Vec<_>>().join("-")
+    }
+
     /// Whether all kernels are of this implementation.
     pub(crate) fn is_all(&self, implementation: Implementation) -> bool {
         self.0.iter().all(|kernel| *kernel == implementation)
@@ -203,7 +215,9 @@ mod tests {
         for wrong in ["c*0", "c*", "c*1", "c*501", "c*-2", "c*300,c*300", "c*2*2", "*3"] {
             assert!(wrong.parse::<Hops>().is_err(), "{wrong}");
         }
-        assert_eq!("c*2,rust*4".parse::<Hops>().unwrap().to_string(), "c → c → rust × 4");
+        let hops: Hops = "c*2,rust*4".parse().unwrap();
+        assert_eq!(hops.to_string(), "c → c → rust × 4");
+        assert_eq!(hops.file_name(), "c-c-rustx4");
     }
 
     proptest! {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// All that one command found out.
-#[derive(Clone, Debug, Serialize)]
+/// All that one command found out about a list of hops.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Outcome {
     /// The kernels booted one after the other: `["c", "c"]`.
     pub(crate) chain: Vec<String>,

@@ -2,6 +2,8 @@
 
 //! The tests there are, and the plans that make guests run them.
 
+mod queue;
+
 use std::fmt;
 
 use clap::ValueEnum;
@@ -12,6 +14,8 @@ use selftests::scenario::{self, Scenario, Side};
 use crate::failure::Failure;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::upstream;
+
+pub(crate) use queue::Queue;
 
 /// Which tests to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -173,6 +177,14 @@ pub(crate) struct Vm {
     pub(crate) plan: Plan,
     /// Number of its first hop in the whole run, from 1.
     pub(crate) first: usize,
+}
+
+impl Vm {
+    /// Whether both do the same and are judged in the same way; names may differ.
+    fn is_the_same_as(&self, other: &Self) -> bool {
+        let Self { name: _, role, plan, first } = self;
+        (*role, plan, *first) == (other.role, &other.plan, other.first)
+    }
 }
 
 /// The machines that run `tests` over `hops`.

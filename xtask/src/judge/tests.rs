@@ -16,7 +16,7 @@ fn judged(name: &str, lines: &[&str]) -> (Shown, Vec<Trouble>) {
     }
     let ran = Ran { vm, record: watch.finish(), log: "vm.log".into() };
     let ran = [ran];
-    (test(&tests[0], &ran), troubles(&ran[0]))
+    (test(&tests[0], &[&ran[0]]), troubles(&ran[0]))
 }
 
 fn boot(hop: usize) -> Vec<String> {

@@ -39,7 +39,7 @@ pub(crate) fn plant(
     let scratch = cache.scratch("seed")?;
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&seed, &scratch]);
-    Job::new(copy, &cache.path("logs", "seed.log")).run()?;
+    Job::new(copy, cache.path("logs", "seed.log")).run()?;
     cache.publish(&scratch, folder)?;
     step.done();
     Ok(())

@@ -21,8 +21,8 @@ impl Rack<'_> {
     /// Runs machines, as many at once as this host has processors and memory for: a guest has more
     /// than one processor, but boots on one.
     ///
-    /// After an error no more are started; the results are returned in the order given.
-    pub(crate) fn run_all(&self, vms: Vec<(Vm, Limits)>) -> (Vec<Ran>, Option<Error>) {
+    /// After an error no more are started.
+    pub(crate) fn run_all(&self, vms: Vec<(Vm, Limits)>) -> Results<Ran> {
         let lanes = if self.verbose { 1 } else { self.lanes(available_memory()) };
         side_by_side(lanes, vms, |(vm, limits)| self.run(vm, limits))
     }
@@ -36,21 +36,41 @@ impl Rack<'_> {
     }
 }
 
-/// Does `work` for all items, so many at once; the results have the order of the items. After an
-/// error no more are begun.
+/// The results of work that was done side by side.
+pub(crate) struct Results<R> {
+    /// In the order of the work; `None` for what was not begun or has failed.
+    pub(crate) each: Vec<Option<R>>,
+    /// The first error.
+    pub(crate) error: Option<Error>,
+}
+
+impl<R> Results<R> {
+    /// All results.
+    pub(crate) fn all(self) -> Result<Vec<R>> {
+        self.error.map_or(Ok(()), Err)?;
+        Ok(self.each.into_iter().flatten().collect())
+    }
+}
+
+/// Does `work` for all items, so many at once. After an error no more are begun.
 fn side_by_side<I: Send, R: Send>(
     lanes: usize,
     items: Vec<I>,
     work: impl Fn(I) -> Result<R> + Sync,
-) -> (Vec<R>, Option<Error>) {
+) -> Results<R> {
+    let each: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let queue = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
-    let (results, error) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let (each, error) = (Mutex::new(each), Mutex::new(None));
     let lane = || {
         loop {
             let next = lock(&queue).pop_front();
             let Some((index, item)) = next else { break };
             match work(item) {
-                Ok(result) => lock(&results).push((index, result)),
+                Ok(result) => {
+                    if let Some(place) = lock(&each).get_mut(index) {
+                        *place = Some(result);
+                    }
+                }
                 Err(why) => {
                     lock(&queue).clear();
                     lock(&error).get_or_insert(why);
@@ -65,9 +85,7 @@ fn side_by_side<I: Send, R: Send>(
         }
         lane();
     });
-    let mut results = into_inner(results);
-    results.sort_unstable_by_key(|(index, _)| *index);
-    (results.into_iter().map(|(_, result)| result).collect(), into_inner(error))
+    Results { each: into_inner(each), error: into_inner(error) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,22 +112,21 @@ mod tests {
     #[test]
     fn two_lanes_work_at_once_and_results_keep_their_order() {
         let both = Barrier::new(2);
-        let (results, error) = side_by_side(2, (0..10).collect(), |item| {
+        let results = side_by_side(2, (0..10).collect(), |item| {
             both.wait();
             Ok(item)
         });
-        assert_eq!(results, (0..10).collect::<Vec<_>>());
-        assert!(error.is_none());
+        assert_eq!(results.all().unwrap(), (0..10).collect::<Vec<_>>());
     }
 
     #[test]
     fn an_error_is_the_last_that_is_begun() {
-        let (results, error) = side_by_side(1, vec![1, 2, 3, 4], |item| {
+        let results = side_by_side(1, vec![1, 2, 3, 4], |item| {
             anyhow::ensure!(item != 3, "three");
             Ok(item)
         });
-        assert_eq!(results, [1, 2]);
-        assert_eq!(error.unwrap().to_string(), "three");
+        assert_eq!(results.each, [Some(1), Some(2), None, None]);
+        assert_eq!(results.all().unwrap_err().to_string(), "three");
     }
 
     #[test]

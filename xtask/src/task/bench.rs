@@ -129,10 +129,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runs: Vec<(&Hops, (Load, usize))> = runs.collect();
     let vms = runs.iter().map(|(hops, load)| (vm(hops, profile, *load), LIMITS));
     // Machines that count instructions do not mind neighbours.
-    let (machines, failed) = rack.run_all(vms.collect());
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    let machines = rack.run_all(vms.collect()).all()?;
     let mut columns: Vec<Column> = Vec::new();
     for ((hops, load), ran) in runs.iter().zip(&machines) {
         let (hops, figures) = (hops.to_string(), figures(ran, *load)?);
@@ -222,7 +219,7 @@ fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
 fn figures(ran: &judge::Ran, (load, count): (Load, usize)) -> Result<Vec<Figure>> {
     let log = ran.log.display();
     ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
-    ensure!(judge::troubles(&ran).is_empty(), "something went wrong; see {log}");
+    ensure!(judge::troubles(ran).is_empty(), "something went wrong; see {log}");
     for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
         ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
     }

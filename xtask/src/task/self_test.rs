@@ -130,10 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         (case.vm(&hops, options.build.profile), limits)
     });
-    let (machines, error) = rack.run_all(vms.collect());
-    if let Some(error) = error {
-        return Err(error);
-    }
+    let machines = rack.run_all(vms.collect()).all()?;
     let mut failed = 0;
     for (case, ran) in CASES.iter().zip(&machines) {
         match case.judge(ran, &folder) {
@@ -168,7 +165,7 @@ impl Case {
     /// Whether the machine was judged as it should be.
     fn judge(&self, ran: &Ran, folder: &Path) -> Result<()> {
         let log = folder.join(judge::log_name(&ran.vm));
-        let shown = judge::test(&self.test(), std::slice::from_ref(ran));
+        let shown = judge::test(&self.test(), &[ran]);
         ensure!(shown.cells.len() == 1, "{} cells; {}", shown.cells.len(), log.display());
         let cell = &shown.cells[0];
         let detail = cell.detail.as_deref().unwrap_or_default();

@@ -10,25 +10,26 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::failure::{Failure, TestsFailed};
+use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::{Ready, Wish};
 use crate::project::Project;
 use crate::rack::Rack;
 use crate::report::{self, Colour};
-use crate::suite::{self, Suite};
+use crate::suite::{self, Queue, Role, Suite, Test};
 use crate::vm::{Choice, Limits};
-use crate::{judge, runs, say};
+use crate::{runs, say};
 
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Kernels booted one after the other, each by kexec from the one before: `c,c`, `c,rust,c`,
-    /// `c,rust*3`
+    /// `c,rust*3`; may be given several times
     ///
     /// Default: `rust,rust`, or `c,c` in a checkout without the Rust implementation.
     #[arg(long, value_name = "LIST")]
-    hops: Option<Hops>,
+    hops: Vec<Hops>,
     /// Which tests
     #[arg(long, value_enum, default_value_t)]
     suite: Suite,
@@ -136,52 +137,88 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // An old verdict must never be taken for this run's.
         runs::clear(folder)?;
     }
-    let hops = match &options.hops {
-        Some(hops) => hops.clone(),
-        None => default_hops(&Project::open()?),
+    let lists = match &options.hops[..] {
+        [] => vec![default_hops(&Project::open()?)],
+        given => given.to_vec(),
     };
-    let mut tests = tests;
-    tests.retain(|test| test.applies(&hops));
-    if tests.is_empty() {
-        let what = format!("no such test makes sense over {hops}");
-        return Err(Failure::new(what, "take other `--hops`, or leave them away").into());
-    }
-    let ready = Ready::make(&hops.0, &options.build.wish())?;
+    let runs = lists.into_iter().map(|hops| Run::of(hops, &tests)).collect::<Result<Vec<_>>>()?;
+    let kernels: Vec<_> = runs.iter().flat_map(|run| run.hops.0.iter().copied()).collect();
+    let profile = options.build.profile;
+    let ready = Ready::make(&kernels, &options.build.wish())?;
     let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
-    let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?
+    let rack = Rack::new(&ready, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
 
-    let vms = suite::machines(&tests, &hops, options.build.profile).into_iter().map(|vm| {
-        let limits = options.machine.limits(options.build.profile, vm.plan.hops.len());
-        (vm, limits)
-    });
-    let (machines, failed) = rack.run_all(vms.collect());
-    let mut outcome = Outcome {
-        chain: hops.0.iter().map(ToString::to_string).collect(),
-        profile: options.build.profile.to_string(),
-        accel: rack.accel.name().into(),
-        linux: ready.workshop.source.version.clone(),
-        started,
-        elapsed: begin.elapsed(),
-        tests: tests.iter().map(|test| judge::test(test, &machines)).collect(),
-        updates: machines.first().map(judge::updates).unwrap_or_default(),
-        troubles: machines.iter().flat_map(judge::troubles).collect(),
-        logs: machines.iter().map(|ran| ran.log.clone()).collect(),
-    };
-    // A machine whose own carrying is not among the tests shown must carry all the same.
-    let shown = tests.iter().any(|test| test.kind == suite::Kind::Carry);
-    for ran in machines.iter().skip(usize::from(shown)) {
-        outcome.troubles.extend(judge::side_troubles(ran));
+    let mut queue = Queue::default();
+    for run in &runs {
+        let below = if runs.len() == 1 { String::new() } else { run.hops.file_name() };
+        queue.add(&below, suite::machines(&run.tests, &run.hops, profile));
     }
-    // The results of the machines before a failure must not be lost with it.
-    if !machines.is_empty() {
+    let vms = queue
+        .machines()
+        .iter()
+        .map(|vm| (vm.clone(), options.machine.limits(profile, vm.plan.hops.len())));
+    let results = rack.run_all(vms.collect());
+
+    let mut passed = true;
+    for (run, machines) in runs.iter().zip(queue.sort_out(&results.each)) {
+        // The results of the machines before a failure must not be lost with it.
+        let has_chain = |ran: &&Ran| ran.vm.role == Role::Chain && ran.vm.first == 1;
+        if !machines.first().is_some_and(has_chain) {
+            continue;
+        }
+        let folder = match runs.len() {
+            1 => folder.clone(),
+            _ => folder.join(run.hops.file_name()),
+        };
+        let outcome = Outcome {
+            profile: profile.to_string(),
+            accel: rack.accel.name().into(),
+            linux: ready.workshop.source.version.clone(),
+            started,
+            elapsed: begin.elapsed(),
+            ..run.judge(&machines)
+        };
         report::write(&outcome, &folder)?;
         show(&outcome, &folder)?;
+        passed &= outcome.passed();
     }
-    if let Some(error) = failed {
-        return Err(error);
+    results.error.map_or(Ok(()), Err)?;
+    if passed { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+/// A list of hops, and the tests that make sense over it.
+struct Run {
+    hops: Hops,
+    tests: Vec<Test>,
+}
+
+impl Run {
+    fn of(hops: Hops, tests: &[Test]) -> Result<Self> {
+        let tests: Vec<_> = tests.iter().filter(|test| test.applies(&hops)).cloned().collect();
+        if tests.is_empty() {
+            let what = format!("no such test makes sense over {hops}");
+            return Err(Failure::new(what, "take other `--hops`, or leave them away").into());
+        }
+        Ok(Self { hops, tests })
     }
-    if outcome.passed() { Ok(()) } else { Err(TestsFailed.into()) }
+
+    /// What its machines, the chain first, have shown.
+    fn judge(&self, machines: &[&Ran]) -> Outcome {
+        let troubles = machines.iter().flat_map(|ran| judge::troubles(ran));
+        // A machine whose own carrying is not among the tests shown must carry all the same.
+        let shown = self.tests.iter().any(|test| test.kind == suite::Kind::Carry);
+        let others = machines.iter().skip(usize::from(shown));
+        let troubles = troubles.chain(others.flat_map(|ran| judge::side_troubles(ran)));
+        Outcome {
+            chain: self.hops.0.iter().map(ToString::to_string).collect(),
+            tests: self.tests.iter().map(|test| judge::test(test, machines)).collect(),
+            updates: machines.first().map(|ran| judge::updates(ran)).unwrap_or_default(),
+            troubles: troubles.collect(),
+            logs: machines.iter().map(|ran| ran.log.clone()).collect(),
+            ..Outcome::default()
+        }
+    }
 }
 
 /// The hops of a run that names none.
