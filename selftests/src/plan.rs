@@ -22,6 +22,9 @@ pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 /// Serial port of the guest that carries nothing but KTAP.
 pub const CONTROL_DEVICE: &str = "/dev/ttyS1";
 
+/// The beginning of the reason of a step that makes no sense in its hop, behind `# SKIP`.
+pub const NOT_APPLICABLE: &str = "n/a: ";
+
 /// The line that PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`.
 pub const LEAVING: &str = "leaving";
 

@@ -31,7 +31,7 @@ mod stuck;
 mod trace;
 
 pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
-pub use stage::{Kernel, Stage};
+pub use stage::{Kernel, NotApplicable, Stage};
 
 /// The work of a scenario in one hop.
 pub type Part = fn(&mut Stage<'_>) -> anyhow::Result<()>;

@@ -94,7 +94,8 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
     }
 }
 
-/// A test in up to three parts: the first that is not good counts. A test that is only prepared
+/// A test in up to three parts: the first that is not good counts, then the first that has
+/// checked something. A test that is only prepared
 /// gets its verdict in the next hop.
 fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<Cell>) -> Cell {
     let before = before.map(|cell| match cell.verdict {
@@ -102,8 +103,10 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
         _ => cell,
     });
     let parts: Vec<Cell> = [after, here, before].into_iter().flatten().collect();
-    let bad = parts.iter().position(|cell| !cell.verdict.is_good()).unwrap_or(0);
-    parts.into_iter().nth(bad).unwrap_or_else(|| missing(hop))
+    let bad = parts.iter().position(|cell| !cell.verdict.is_good());
+    let says = || parts.iter().position(|cell| cell.verdict != Verdict::NotApplicable);
+    let first = bad.or_else(says).unwrap_or(0);
+    parts.into_iter().nth(first).unwrap_or_else(|| missing(hop))
 }
 
 /// The message of a kernel that refuses the handover that the boot scenario has damaged: its root
@@ -179,6 +182,10 @@ fn step(ran: &Ran, hop: usize, name: &str) -> Cell {
         return failed(hop, &format!("`{name}` has a verdict but was never begun"), &[]);
     };
     let elapsed = Some(said.at.saturating_sub(begun.began));
+    if let Some(why) = said.not_applicable.as_ref().filter(|_| said.ok) {
+        let detail = Some(why.clone());
+        return Cell { hop, verdict: Verdict::NotApplicable, detail, elapsed, subtests: 0 };
+    }
     let why = match (said.excused, said.ok, begun.subtests.verdict()) {
         (true, _, _) => Err("was skipped; nothing may be".to_owned()),
         (_, false, Err(why)) => Err(format!("failed: {why}")),

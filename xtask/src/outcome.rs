@@ -51,7 +51,7 @@ pub(crate) struct Cell {
     pub(crate) hop: usize,
     /// How it went.
     pub(crate) verdict: Verdict,
-    /// Why, when it did not pass: a sentence, perhaps with lines of output below.
+    /// Why, when it did not pass or makes no sense: a sentence, perhaps with lines of output below.
     pub(crate) detail: Option<String>,
     /// How long it took in the guest, if known.
     #[serde(rename = "elapsed_ms", serialize_with = "opt_millis")]
@@ -68,6 +68,8 @@ pub(crate) enum Verdict {
     Passed,
     /// The half before the kexec is right; the next hop has the verdict.
     Prepared,
+    /// The test makes no sense in this hop, and has checked nothing that it is named for.
+    NotApplicable,
     /// Something is wrong.
     Failed,
     /// The guest said nothing about it, which is as bad as a failure.
@@ -77,7 +79,7 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// Whether the run may still succeed.
     pub(crate) fn is_good(self) -> bool {
-        matches!(self, Self::Passed | Self::Prepared)
+        matches!(self, Self::Passed | Self::Prepared | Self::NotApplicable)
     }
 }
 
@@ -120,7 +122,9 @@ pub(crate) struct Trouble {
 impl Outcome {
     /// Whether everything passed: every test has a good verdict, and nothing else went wrong.
     pub(crate) fn passed(&self) -> bool {
-        self.troubles.is_empty() && !self.tests.is_empty() && self.tests.iter().all(Test::passed)
+        self.troubles.is_empty()
+            && self.tests.iter().all(|test| test.passed() || test.is_not_applicable())
+            && self.tests.iter().any(Test::passed)
     }
 }
 
@@ -129,6 +133,13 @@ impl Test {
     pub(crate) fn passed(&self) -> bool {
         self.cells.iter().any(|cell| cell.verdict == Verdict::Passed)
             && self.cells.iter().all(|cell| cell.verdict.is_good())
+    }
+
+    /// Whether it has no verdict but that it makes no sense.
+    pub(crate) fn is_not_applicable(&self) -> bool {
+        let is = |cell: &Cell| cell.verdict == Verdict::NotApplicable;
+        self.cells.last().is_some_and(is)
+            && self.cells.iter().all(|cell| is(cell) || cell.verdict == Verdict::Prepared)
     }
 }
 

@@ -76,6 +76,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "ok",
         Verdict::Prepared => "ready",
+        Verdict::NotApplicable => "n/a",
         Verdict::Failed => "FAIL",
         Verdict::Missing => "NOT RUN",
     }
@@ -84,7 +85,7 @@ fn word(verdict: Verdict) -> &'static str {
 /// Why a cell is not good; `None` if it is.
 fn reason(cell: &Cell) -> Option<&str> {
     let otherwise = match cell.verdict {
-        Verdict::Passed | Verdict::Prepared => return None,
+        Verdict::Passed | Verdict::Prepared | Verdict::NotApplicable => return None,
         Verdict::Failed => "no reason was given",
         Verdict::Missing => "the guest said nothing about it",
     };
@@ -96,7 +97,10 @@ fn reason(cell: &Cell) -> Option<&str> {
 ///
 /// Without it, such a test would fail the run and no report would say so.
 fn unfinished(test: &Test) -> Option<&'static str> {
-    if test.passed() || test.cells.iter().any(|cell| !cell.verdict.is_good()) {
+    if test.passed()
+        || test.is_not_applicable()
+        || test.cells.iter().any(|cell| !cell.verdict.is_good())
+    {
         None
     } else if test.cells.is_empty() {
         Some("it has no verdict in any hop")

@@ -2,7 +2,7 @@
 
 //! The environment of a scenario.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,6 +17,24 @@ use rustix::io::{Errno, FdFlags, fcntl_getfd};
 
 use super::leaving::LeavingPart;
 use crate::{abi, test_device};
+
+/// A part that makes no sense here, with the reason. It is a verdict of its own: the part has
+/// checked nothing that it is named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotApplicable(pub &'static str);
+
+impl fmt::Display for NotApplicable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NotApplicable {}
+
+/// Ends a part that makes no sense here, for this reason.
+pub(super) fn not_applicable(why: &'static str) -> Result<()> {
+    Err(NotApplicable(why).into())
+}
 
 /// An implementation of LUO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use zerocopy::IntoBytes;
 
 use super::leaving::check_left;
 use super::stage::{
-    Stage, check_memfd, create, device, dup, fails, finish, joined, memfd, retrieve, test_file,
-    try_create, try_retrieve,
+    Stage, check_memfd, create, device, dup, fails, finish, joined, memfd, not_applicable,
+    retrieve, test_file, try_create, try_retrieve,
 };
 use super::{Kernel, Scenario};
 use crate::abi::{
@@ -82,6 +82,9 @@ fn stopped_retrieve(session: impl AsFd, token: u64) -> Result<Stopped> {
     Stopped::begin::<RetrieveFd>(session, fault::protected(argument.as_bytes()))
 }
 
+/// Why a part is not for C.
+const LOCKS_ARE_HELD: &str = "C holds locks while a command stops at its memory";
+
 fn preserve(stage: &mut Stage<'_>) -> Result<()> {
     let (session, file) = (create("stopped")?, memfd("x")?);
     for (token, stops_at_answer) in [(1, false), (2, true)] {
@@ -136,7 +139,8 @@ fn retrieve_after(stage: &mut Stage<'_>) -> Result<()> {
     let stopped = stopped_retrieve(&session, 1)?;
     if stage.kernel == Kernel::C {
         stopped.end()?.context("the command that had stopped")?;
-        return abi::finish(&session).context("FINISH");
+        abi::finish(&session).context("FINISH")?;
+        return not_applicable(LOCKS_ARE_HELD);
     }
     for (token, text) in [(2, "two"), (1, "one")] {
         let file = abi::retrieve_fd(&session, token).context("RETRIEVE_FD beside it")?;
@@ -157,7 +161,7 @@ fn reboot_before(stage: &mut Stage<'_>) -> Result<()> {
         if let Some(incoming) = incoming {
             stage.keep(incoming);
         }
-        return Ok(());
+        return not_applicable(LOCKS_ARE_HELD);
     }
     stage.while_leaving("stopped-reboot", move |leaving| {
         let (session, file) = (create("stopped-reboot")?, memfd("x")?);
@@ -183,7 +187,7 @@ fn reboot_after(stage: &mut Stage<'_>) -> Result<()> {
         finish(retrieve("stopped-incoming")?)?;
     }
     if stage.last == Some(Kernel::C) {
-        return Ok(());
+        return not_applicable(LOCKS_ARE_HELD);
     }
     check_left("stopped-reboot")?;
     let session = retrieve("stopped-reboot")?;

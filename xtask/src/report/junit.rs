@@ -11,7 +11,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     NO_TEST, hop_name, readable, reason, setting, suites, trouble_lines, unfinished, word,
 };
-use crate::outcome::{Cell, Outcome, Test, Trouble};
+use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
 
 /// Suite of what went wrong outside any single test.
 const VM: &str = "vm";
@@ -54,6 +54,11 @@ fn test_cases(outcome: &Outcome, test: &Test) -> Vec<TestCase> {
 fn cell_case(outcome: &Outcome, test: &str, cell: &Cell) -> TestCase {
     let status = match reason(cell) {
         Some(why) => failure(word(cell.verdict), &readable(why)),
+        None if cell.verdict == Verdict::NotApplicable => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(readable(cell.detail.as_deref().unwrap_or_default()));
+            status
+        }
         None => TestCaseStatus::success(),
     };
     let mut case = TestCase::new(format!("{test} [{}]", hop_name(outcome, cell.hop)), status);
@@ -91,7 +96,6 @@ fn failure(kind: &str, text: &str) -> TestCaseStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Verdict;
     use crate::report::samples;
 
     fn rendered(outcome: &Outcome) -> String {
@@ -102,6 +106,15 @@ mod tests {
     fn counted(xml: &str) -> (usize, usize) {
         let report = Report::deserialize_from_str(xml).unwrap();
         (report.tests, report.failures)
+    }
+
+    #[test]
+    fn a_test_that_makes_no_sense_is_skipped_with_the_reason() {
+        let mut outcome = samples::all_passed();
+        outcome.tests[2].cells[1] =
+            samples::cell(2, Verdict::NotApplicable, Some("on C, commands wait"));
+        let text = render(&outcome).unwrap();
+        assert!(text.contains(r#"<skipped message="on C, commands wait"/>"#), "{text}");
     }
 
     #[test]

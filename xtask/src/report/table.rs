@@ -23,6 +23,7 @@ pub(crate) fn render(outcome: &Outcome, width: usize, colour: Colour) -> String 
     for trouble in &outcome.troubles {
         blocks.push(headed(trouble_lines(trouble), colour));
     }
+    blocks.extend(inapplicable(outcome));
     blocks.extend(other_logs(outcome));
     blocks.push(summary(outcome, width, colour));
     blocks.join("\n\n") + "\n"
@@ -44,6 +45,23 @@ fn failures(outcome: &Outcome, test: &Test, colour: Colour) -> Vec<String> {
     });
     let unfinished = unfinished(test).map(|why| failure(test, Verdict::Missing, "", why, colour));
     bad.chain(unfinished).collect()
+}
+
+/// The tests that make no sense in any hop, with the reasons.
+fn inapplicable(outcome: &Outcome) -> Option<String> {
+    let tests = outcome.tests.iter().filter(|test| test.is_not_applicable());
+    let lines: Vec<_> = tests
+        .map(|test| {
+            let why = test.cells.iter().rev().find_map(|cell| cell.detail.as_deref());
+            let name = readable(&format!("{}/{}", test.suite, test.name));
+            format!(
+                "{} {name}: {}",
+                word(Verdict::NotApplicable),
+                readable(why.unwrap_or_default())
+            )
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn failure(test: &Test, verdict: Verdict, place: &str, why: &str, colour: Colour) -> String {
@@ -91,12 +109,18 @@ fn summary(outcome: &Outcome, width: usize, colour: Colour) -> String {
 fn numbers(outcome: &Outcome) -> String {
     let all = outcome.tests.len();
     let passed = outcome.tests.iter().filter(|test| test.passed()).count();
-    let failed = all - passed;
+    let inapplicable = outcome.tests.iter().filter(|test| test.is_not_applicable()).count();
+    let failed = all - passed - inapplicable;
+    let inapplicable = match inapplicable {
+        0 => String::new(),
+        count => format!("{count} n/a, "),
+    };
     let troubles = match outcome.troubles.len() {
         0 => String::new(),
         count => format!(", {}", counted(count, "trouble")),
     };
-    format!("{}, {passed} passed, {failed} failed{troubles}", counted(all, "test"))
+    let all = counted(all, "test");
+    format!("{all}, {passed} passed, {inapplicable}{failed} failed{troubles}")
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -110,6 +134,30 @@ mod tests {
 
     fn plain(outcome: &Outcome, width: usize) -> String {
         render(outcome, width, Colour::Off)
+    }
+
+    #[test]
+    fn a_test_that_makes_no_sense_is_counted_apart() {
+        let mut outcome = samples::all_passed();
+        outcome.tests[2].cells[1] =
+            samples::cell(2, Verdict::NotApplicable, Some("on C, commands wait"));
+        insta::assert_snapshot!(plain(&outcome, 80), @"
+        test                1 c           2 c
+        ──────────────────────────────────────────
+        upstream
+          liveupdate        ok (15)       ok (15)
+          luo_kexec_simple  ready 340 ms  ok 1.2 s
+        scenarios
+          memfd             ready         n/a
+
+        n/a scenarios/memfd: on C, commands wait
+
+        PASS: 3 tests, 2 passed, 1 n/a, 0 failed;
+            c → c, release, tcg, Linux 7.3.4, 42.1 s
+        ");
+        assert!(outcome.passed());
+        outcome.tests = vec![outcome.tests.remove(2)];
+        assert!(!outcome.passed(), "a run must check something");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! KTAP, line by line: <https://docs.kernel.org/dev-tools/ktap.html>.
 
 use selftests::event::Event;
+use selftests::plan::NOT_APPLICABLE;
 
 /// A line of the top level, or of the program that runs below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct TestResult<'a> {
     pub(crate) name: &'a str,
     /// Whether it was skipped or is not expected to pass: then `ok` means nothing.
     pub(crate) excused: bool,
+    /// Why the step makes no sense here, if PID 1 says so.
+    pub(crate) not_applicable: Option<&'a str>,
 }
 
 /// How far a nested line is indented at least.
@@ -75,9 +78,12 @@ fn parse_result(line: &str) -> Option<TestResult<'_>> {
     let number = number.parse().ok()?;
     let rest = rest.trim_start().strip_prefix("- ").unwrap_or(rest);
     let (name, directive) = rest.split_once('#').unwrap_or((rest, ""));
-    let directive = directive.trim_start().to_ascii_uppercase();
+    let directive = directive.trim_start();
+    let not_applicable = directive.strip_prefix("SKIP ");
+    let not_applicable = not_applicable.and_then(|why| why.strip_prefix(NOT_APPLICABLE));
+    let directive = directive.to_ascii_uppercase();
     let excused = ["SKIP", "TODO", "XFAIL"].iter().any(|word| directive.starts_with(word));
-    Some(TestResult { ok, number, name: name.trim(), excused })
+    Some(TestResult { ok, number, name: name.trim(), excused, not_applicable })
 }
 
 /// The results of a test program, as far as it speaks TAP itself.
@@ -133,7 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn result(ok: bool, number: usize, name: &str, excused: bool) -> Line<'_> {
-        Line::Result(TestResult { ok, number, name, excused })
+        Line::Result(TestResult { ok, number, name, excused, not_applicable: None })
     }
 
     #[test]

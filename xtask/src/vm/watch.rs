@@ -64,6 +64,8 @@ pub(crate) struct Said {
     pub(crate) name: String,
     pub(crate) ok: bool,
     pub(crate) excused: bool,
+    /// Why the step makes no sense in this hop, if PID 1 says so.
+    pub(crate) not_applicable: Option<String>,
     pub(crate) at: Duration,
 }
 
@@ -207,6 +209,7 @@ impl Watch {
                 name: result.name.into(),
                 ok: result.ok,
                 excused: result.excused,
+                not_applicable: result.not_applicable.map(str::to_owned),
                 at,
             }),
             (Line::Nested(text), Some(hop)) => {

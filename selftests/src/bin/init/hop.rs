@@ -9,7 +9,8 @@ use liblu::kexec;
 use rustix::system::uname;
 use selftests::event::Event;
 use selftests::measure;
-use selftests::plan::{Action, LEAVING, Step};
+use selftests::plan::{Action, LEAVING, NOT_APPLICABLE, Step};
+use selftests::scenario::NotApplicable;
 
 use crate::system::{self, Guest};
 use crate::{carry, misbehave, program, scenario};
@@ -71,6 +72,9 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
 fn say(guest: &Guest, number: usize, step: &Step, verdict: &Verdict) {
     match verdict {
         Ok(()) => guest.control.line(&format!("ok {number} {}", step.name)),
+        Err(why) if why.is::<NotApplicable>() => {
+            guest.control.line(&format!("ok {number} {} # SKIP {NOT_APPLICABLE}{why}", step.name));
+        }
         Err(why) => {
             for line in format!("{why:#}").lines() {
                 guest.control.line(&format!("# {line}"));

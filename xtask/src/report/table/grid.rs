@@ -72,7 +72,13 @@ fn table(outcome: &Outcome, times: Times) -> Table {
 
 /// The text of the cell for the first `summed` hops: `48 ok`, `47 ok 1 FAIL`.
 fn sum_text(test: &Test, summed: usize) -> String {
-    let verdicts = [Verdict::Prepared, Verdict::Passed, Verdict::Failed, Verdict::Missing];
+    let verdicts = [
+        Verdict::Prepared,
+        Verdict::Passed,
+        Verdict::NotApplicable,
+        Verdict::Failed,
+        Verdict::Missing,
+    ];
     let counts = verdicts.map(|verdict| {
         let cells = test.cells.iter().filter(|cell| cell.hop <= summed);
         (cells.filter(|cell| cell.verdict == verdict).count(), word(verdict))
