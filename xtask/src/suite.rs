@@ -153,6 +153,28 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     Ok(tests)
 }
 
+/// How many of the boot scenarios are played. Each costs two boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Boots {
+    /// All.
+    #[default]
+    All,
+    /// As many as one machine plays.
+    Few,
+}
+
+impl Boots {
+    /// Leaves out the tests that are not wanted.
+    pub(crate) fn choose(self, tests: &mut Vec<Test>) {
+        let mut boots = 0;
+        tests.retain(|test| {
+            let is_boot = matches!(test.kind, Kind::Boot(_));
+            boots += usize::from(is_boot);
+            self == Self::All || !is_boot || boots <= BOOTS
+        });
+    }
+}
+
 /// The purpose of a virtual machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -53,7 +53,8 @@ pub(crate) fn run() -> Result<()> {
         // It fails if anything grows out of proportion.
         let bench = ["bench", "--hops", "rust,rust"];
         results.push(part(&bench.join(" "), || bench::run(&typed(&bench)?))?);
-        let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust"];
+        // All of its tests take a quarter of an hour.
+        let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "few"];
         results.push(part(&debug.join(" "), || vm_test::run(&typed(&debug)?))?);
     }
 

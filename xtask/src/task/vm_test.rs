@@ -17,7 +17,7 @@ use crate::prepare::{Ready, Wish};
 use crate::project::Project;
 use crate::rack::Rack;
 use crate::report::{self, Colour};
-use crate::suite::{self, Queue, Role, Suite, Test};
+use crate::suite::{self, Boots, Queue, Role, Suite, Test};
 use crate::vm::{Choice, Limits};
 use crate::{runs, say};
 
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Only this test
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// How many of the scenarios that need boots of their own
+    #[arg(long, value_enum, default_value_t)]
+    boots: Boots,
     /// Print the tests there are, and stop
     #[arg(long)]
     list: bool,
@@ -123,7 +126,8 @@ impl MachineOptions {
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let tests = suite::select(options.suite, options.test.as_deref())?;
+    let mut tests = suite::select(options.suite, options.test.as_deref())?;
+    options.boots.choose(&mut tests);
     if options.list {
         let width = tests.iter().map(|test| test.name.len()).max().unwrap_or(0);
         let line = |test: &suite::Test| {
