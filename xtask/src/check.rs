@@ -29,6 +29,7 @@ use std::path::{self, Path};
 
 use anyhow::{Result, bail};
 
+use crate::cache::Key;
 pub(crate) use report::Summary;
 use report::{Failure, Report, run_all};
 
@@ -47,6 +48,13 @@ const ALL: &[&dyn Check] = &[
     &package::PACKAGE,
     &deny::Deny,
 ];
+
+/// A key of all text files of the checkout, also of those that are not committed yet.
+pub(crate) fn checkout(project: &Path) -> Result<String> {
+    let files = files::all(project)?;
+    let with = |key: Key, file: &files::TextFile| key.with(&file.path).with(&file.text);
+    Ok(files.iter().fold(Key::of("checkout", 1), with).finish())
+}
 
 /// Where the checks work.
 struct Place<'a> {

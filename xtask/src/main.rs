@@ -8,6 +8,7 @@
 
 mod api;
 mod cache;
+mod campaign;
 mod check;
 mod clients;
 mod dist;
@@ -59,6 +60,8 @@ enum Task {
     /// Everything that must pass: check, host tests, header-check, self-test, vm-test over all hops
     /// and with debug kernels, bench of the Rust kernel
     Test,
+    /// Tests that take too long for every change, each with a limit; what has passed is not run again
+    Campaign(task::campaign::Options),
     /// See that guests that go wrong on purpose are reported as exactly that
     SelfTest(Box<task::self_test::Options>),
     /// Install liblu for C programs: library, header, pkg-config file, manual pages
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Task::Check { names } => task::test::checks(names),
         Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),
+        Task::Campaign(options) => task::campaign::run(options),
         Task::SelfTest(options) => task::self_test::run(options),
         Task::Dist(options) => task::dist::run(options),
         Task::Api => task::api::run(),

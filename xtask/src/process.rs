@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::failure::{Failure, Interrupted};
 use crate::interrupt;
+use crate::progress::human;
 
 /// How often a wait looks for Ctrl-C.
 pub(crate) const PERIOD: Duration = Duration::from_millis(100);
@@ -120,18 +121,24 @@ pub(crate) struct Job<'a> {
     command: Command,
     log: PathBuf,
     on_line: Option<OnLine<'a>>,
+    limit: Duration,
 }
 
 impl<'a> Job<'a> {
     /// Runs `command` with all that it says appended to `log`.
     pub(crate) fn new(command: Command, log: impl Into<PathBuf>) -> Self {
-        Self { command, log: log.into(), on_line: None }
+        Self { command, log: log.into(), on_line: None, limit: LONGEST_JOB }
     }
 
     /// Calls `on_line` with every line as it comes.
     pub(crate) fn on_line(mut self, on_line: impl FnMut(&str) + 'a) -> Self {
         self.on_line = Some(Box::new(on_line));
         self
+    }
+
+    /// Ends it after this time.
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Runs it; an exit status other than 0 is an error that shows the end of its output.
@@ -172,11 +179,12 @@ impl<'a> Job<'a> {
                 running.end()?;
                 return Err(Interrupted.into());
             }
-            if begin.elapsed() > LONGEST_JOB {
+            if begin.elapsed() > self.limit {
                 running.end()?;
                 // Not a `Failure`: it was killed, and a build must know that.
                 let (program, log) = (shortened(&program), self.log.display());
-                return Err(anyhow!("`{program}` was not done after two hours; see the log {log}"));
+                let limit = human(self.limit);
+                return Err(anyhow!("`{program}` was not done after {limit}; see the log {log}"));
             }
         }
         loop {

@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 pub(crate) mod bench;
+pub(crate) mod campaign;
 pub(crate) mod clean;
 pub(crate) mod dist;
 pub(crate) mod doctor;

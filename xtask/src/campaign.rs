@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Campaigns: tests that take too long for every change.
+//!
+//! A campaign is a list of parts, each a command with a limit of time. A part that has passed is not
+//! run again while the checkout stays as it is, so a campaign that was stopped goes on where it was.
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::cache::{Cache, Key};
+use crate::interrupt;
+use crate::process::{Job, bound};
+use crate::progress::{Step, say};
+use crate::project::Project;
+
+pub(crate) use report::{render, write};
+
+/// A campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Campaign {
+    /// Many live updates in a row
+    Soak,
+    /// All tests on debug kernels, over all mixed hops
+    Debug,
+    /// The pure crates and liblu under Miri
+    Miri,
+    /// Arbitrary input for all that reads the data of others
+    Fuzz,
+    /// Each patch of the series builds
+    Series,
+}
+
+/// The size of a campaign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Kernels that `soak` boots one after the other.
+    pub(crate) hops: u32,
+    /// How long `fuzz` runs each target.
+    pub(crate) fuzz: Duration,
+}
+
+/// A command that must succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The campaign, and what sets the part apart.
+    pub(crate) name: String,
+    program: PathBuf,
+    /// The program as a person types it.
+    typed: &'static str,
+    arguments: Vec<String>,
+    /// Where it runs, below the top folder of the checkout.
+    folder: &'static str,
+    environment: Vec<(&'static str, &'static str)>,
+    limit: Duration,
+}
+
+/// How a part went.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// It has passed, now or in an earlier run on the same checkout.
+    Passed { earlier: bool },
+    /// It has failed, and this is why.
+    Failed(String),
+}
+
+/// A part that was run.
+#[derive(Clone, Debug)]
+pub(crate) struct Ran {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) elapsed: Duration,
+    pub(crate) log: PathBuf,
+}
+
+/// Hops of `debug`: a live update from and to each implementation.
+const MIXED: &[&str] = &["rust,rust", "c,rust", "rust,c", "rust,c,rust"];
+
+/// Fuzz targets of liblu.
+const TARGETS: &[&str] = &["manifest", "passing"];
+
+/// The record of parts that have passed.
+const RECORD: &str = "campaigns.json";
+
+/// Parts that the record remembers.
+const REMEMBERED: usize = 500;
+
+impl Campaign {
+    /// The name, as it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Soak => "soak",
+            Self::Debug => "debug",
+            Self::Miri => "miri",
+            Self::Fuzz => "fuzz",
+            Self::Series => "series",
+        }
+    }
+
+    /// Its parts, in the order in which they run.
+    pub(crate) fn parts(self, size: Size) -> Result<Vec<Part>> {
+        let xtask = std::env::current_exe().context("find this program")?;
+        let task = |what: &str, arguments: &[&str], minutes| Part {
+            typed: "cargo xtask",
+            ..Part::new(self, what, &xtask, arguments, Duration::from_mins(minutes))
+        };
+        let nightly = |what: &str, arguments: &[&str], limit| {
+            let arguments: Vec<_> = ["+nightly"].iter().chain(arguments).copied().collect();
+            Part::new(self, what, Path::new("cargo"), &arguments, limit)
+        };
+        Ok(match self {
+            Self::Soak => {
+                let hops = format!("rust*{}", size.hops);
+                let test = "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel";
+                let minutes = u64::from(size.hops.div_ceil(4)) + 20;
+                vec![task(&hops, &["vm-test", "--hops", &hops, "--test", test], minutes)]
+            }
+            Self::Debug => {
+                let of = |hops: &&str| {
+                    task(hops, &["vm-test", "--profile", "debug", "--hops", hops], 90)
+                };
+                MIXED.iter().map(of).collect()
+            }
+            Self::Miri => {
+                let under_miri = |what: &str, arguments: &[&str]| Part {
+                    environment: vec![
+                        ("MIRIFLAGS", "-Zmiri-disable-isolation"),
+                        ("PROPTEST_CASES", "4"),
+                    ],
+                    ..nightly(
+                        what,
+                        &[&["miri", "test"], arguments].concat(),
+                        Duration::from_hours(1),
+                    )
+                };
+                vec![
+                    under_miri("luo_core", &["-p", "luo_core"]),
+                    under_miri("liblu", &["-p", "liblu", "-p", "liblu-capi", "--lib"]),
+                ]
+            }
+            Self::Fuzz => {
+                let time = format!("-max_total_time={}", size.fuzz.as_secs());
+                let of = |target: &&str| Part {
+                    folder: "liblu",
+                    ..nightly(
+                        target,
+                        &["fuzz", "run", "--features", "run", target, "--", &time],
+                        size.fuzz + Duration::from_mins(20),
+                    )
+                };
+                TARGETS.iter().map(of).collect()
+            }
+            Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
+        })
+    }
+}
+
+impl Part {
+    fn new(
+        campaign: Campaign,
+        what: &str,
+        program: &Path,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Self {
+        Self {
+            name: format!("{} {what}", campaign.name()),
+            program: program.into(),
+            typed: "cargo",
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            folder: "",
+            environment: Vec::new(),
+            limit,
+        }
+    }
+
+    /// The command as a person would type it in the checkout.
+    pub(crate) fn command(&self) -> String {
+        let words = [self.typed.to_owned()].into_iter().chain(self.arguments.iter().cloned());
+        let set = self.environment.iter().map(|(name, value)| format!("{name}={value}"));
+        let command = set.chain(words).collect::<Vec<_>>().join(" ");
+        if self.folder.is_empty() { command } else { format!("cd {} && {command}", self.folder) }
+    }
+
+    /// A key of the checkout and of all that the part is.
+    fn key(&self, checkout: &str) -> String {
+        Key::of("campaign", 1).with(checkout).with(&self.name).with(self.command()).finish()
+    }
+}
+
+/// Runs parts one after the other, also after failures; those that have passed on this checkout only
+/// if `again` says so.
+pub(crate) fn run(
+    cache: &Cache,
+    project: &Project,
+    parts: &[Part],
+    again: bool,
+    folder: &Path,
+) -> Result<Vec<Ran>> {
+    let checkout = crate::check::checkout(&project.folder)?;
+    let mut all = Vec::new();
+    for part in parts {
+        let mut passed: BTreeMap<String, u64> = cache.read_record(RECORD).unwrap_or_default();
+        let key = part.key(&checkout);
+        let log = folder.join(format!("{}.log", part.name.replace([' ', ',', '*'], "-")));
+        let begin = Instant::now();
+        let verdict = if !again && passed.contains_key(&key) {
+            say(&format!("done {} (passed before on this checkout)", part.name));
+            Verdict::Passed { earlier: true }
+        } else {
+            match run_one(cache, project, part, &log) {
+                Ok(()) => {
+                    passed.insert(key, crate::runs::now());
+                    forget_oldest(&mut passed);
+                    cache.write_record(RECORD, &passed)?;
+                    Verdict::Passed { earlier: false }
+                }
+                Err(error) => {
+                    interrupt::check()?;
+                    say(&format!("FAIL {}: {error}", part.name));
+                    Verdict::Failed(format!("{error:#}"))
+                }
+            }
+        };
+        let (name, command) = (part.name.clone(), part.command());
+        all.push(Ran { name, command, verdict, elapsed: begin.elapsed(), log });
+    }
+    Ok(all)
+}
+
+fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<()> {
+    let mut step = Step::begin(cache, format!("campaign {}", part.name));
+    let mut command = bound(&part.program);
+    command.args(&part.arguments).current_dir(project.folder.join(part.folder));
+    command.envs(part.environment.iter().copied());
+    Job::new(command, log).within(part.limit).on_line(|line| step.now(line)).run()?;
+    step.done();
+    Ok(())
+}
+
+fn forget_oldest(passed: &mut BTreeMap<String, u64>) {
+    while passed.len() > REMEMBERED {
+        let oldest = passed.iter().min_by_key(|(_, time)| **time).map(|(key, _)| key.clone());
+        oldest.map(|key| passed.remove(&key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { hops: 200, fuzz: Duration::from_mins(1) };
+
+    fn part(name: &str, script: &str) -> Part {
+        let (program, arguments) = (PathBuf::from("sh"), vec!["-c".into(), script.into()]);
+        let limit = Duration::from_secs(1);
+        let (typed, environment) = ("sh", vec![]);
+        Part { name: name.into(), program, typed, arguments, folder: "", environment, limit }
+    }
+
+    #[test]
+    fn commands_are_those_of_a_person() {
+        let fuzz = Campaign::Fuzz.parts(SIZE).unwrap();
+        assert_eq!(
+            fuzz[0].command(),
+            "cd liblu && cargo +nightly fuzz run --features run manifest -- -max_total_time=60"
+        );
+        for campaign in Campaign::value_variants() {
+            assert!(!campaign.parts(SIZE).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_has_passed_is_not_run_again_and_what_failed_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, project) = (Cache::at(folder.path()).unwrap(), Project::open().unwrap());
+        let mark = folder.path().join("mark");
+        let script = format!("echo x >> {0}; test $(wc -l < {0}) -ge 2", mark.display());
+        let parts = [part("good", "true"), part("second time", &script), part("slow", "sleep 9")];
+        let verdicts = || -> Vec<Verdict> {
+            let ran = run(&cache, &project, &parts, false, folder.path()).unwrap();
+            ran.into_iter().map(|ran| ran.verdict).collect()
+        };
+        let first = verdicts();
+        assert!(matches!(
+            &first[..],
+            [Verdict::Passed { earlier: false }, Verdict::Failed(_), Verdict::Failed(why)]
+                if why.contains("not done after 1.0 s")
+        ));
+        assert!(matches!(
+            &verdicts()[..2],
+            [Verdict::Passed { earlier: true }, Verdict::Passed { earlier: false }]
+        ));
+    }
+}
