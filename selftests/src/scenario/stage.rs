@@ -294,22 +294,26 @@ pub(super) fn wait_for_slow(device: &File, number: u64, is_done: impl Fn() -> bo
 const DROP: &str = "drop ";
 
 /// The kernel's log, from a moment on.
-pub(super) struct Log(File);
+pub(super) struct Log {
+    file: File,
+    /// Whether the next record must be the first one since boot.
+    is_whole: bool,
+}
 
 impl Log {
     /// The log from now on.
     pub(super) fn begin() -> Result<Self> {
-        let Self(mut log) = Self::from_the_beginning()?;
-        log.seek(SeekFrom::End(0)).context("seek in kmsg")?;
-        Ok(Self(log))
+        let Self { mut file, .. } = Self::from_the_beginning()?;
+        file.seek(SeekFrom::End(0)).context("seek in kmsg")?;
+        Ok(Self { file, is_whole: false })
     }
 
-    /// The whole log that the kernel still has.
+    /// The whole log since boot.
     pub(super) fn from_the_beginning() -> Result<Self> {
         let mut options = OpenOptions::new();
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("flags")?;
-        let log = options.read(true).custom_flags(flags).open("/dev/kmsg").context("kmsg")?;
-        Ok(Self(log))
+        let file = options.read(true).custom_flags(flags).open("/dev/kmsg").context("kmsg")?;
+        Ok(Self { file, is_whole: true })
     }
 
     /// The callbacks of handlers and FLBs for tests.
@@ -324,19 +328,24 @@ impl Log {
         Ok(self.lines("luo_test: ")?.iter().filter(|line| **line == dropped).count())
     }
 
-    /// The texts behind `mark`.
+    /// The texts behind `mark`. It is an error if records were lost.
     pub(super) fn lines(&mut self, mark: &str) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut record = [0; 8192];
         loop {
-            match self.0.read(&mut record) {
+            match self.file.read(&mut record) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default());
+                    if std::mem::take(&mut self.is_whole) {
+                        let number = text.split(',').nth(1);
+                        ensure!(number == Some("0"), "the first records of the log are lost");
+                    }
                     let line = text.lines().next().unwrap_or_default();
                     lines.extend(line.split_once(mark).map(|(_, said)| said.to_owned()));
                 }
-                // Some records were lost before they were read; the next ones can be read.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    bail!("records of the log were lost: log_buf_len is too small");
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
                 Err(error) => return Err(error).context("read kmsg"),
             }
