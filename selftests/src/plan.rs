@@ -19,8 +19,9 @@ pub const HOP_PARAMETER: &str = "vmtest.hop";
 /// Block device that holds the payload: a newc archive, read without a file system.
 pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 
-/// Serial port of the guest that carries nothing but KTAP.
-pub const CONTROL_DEVICE: &str = "/dev/ttyS1";
+/// Kernel parameter that names the serial port which carries nothing but KTAP:
+/// `vmtest.control=/dev/ttyS1`.
+pub const CONTROL_PARAMETER: &str = "vmtest.control";
 
 /// The beginning of the reason of a step that makes no sense in its hop, behind `# SKIP`.
 pub const NOT_APPLICABLE: &str = "n/a: ";

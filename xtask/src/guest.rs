@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use selftests::plan::{INITRAMFS_FILE, PLAN_FILE, Plan};
 
+use crate::arch::ARCH;
 use crate::cache::Cache;
 use crate::failure::NextStep;
 use crate::guest::archive::Archive;
@@ -20,7 +21,7 @@ use crate::process::{Job, bound};
 use crate::project::Project;
 
 /// The target is named so that flags for the guest do not touch what runs on the host.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = ARCH.target;
 
 /// Multiple of which the size of a disk must be.
 const SECTOR: u64 = 512;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod arch;
 mod cache;
 mod campaign;
 mod check;

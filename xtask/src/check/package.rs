@@ -7,9 +7,10 @@ use anyhow::Result;
 use super::invocation::{Invocation, said};
 use super::{Check, Failure, Place, Report};
 use crate::api::LIBRARIES;
+use crate::arch::ARCH;
 
 /// The one that everything here is for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = ARCH.target;
 
 /// `cargo package` of these crates together.
 pub(super) struct Package(pub(super) &'static [&'static str]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
 
+use crate::arch::ARCH;
 use crate::cache::{Cache, Key, remove, write_if_different};
 use crate::failure::{Failure, NextStep};
 use crate::kernel::interrupted::Mark;
@@ -20,20 +21,20 @@ use crate::toolchain::Root;
 /// Raise it when the way of building changes.
 const VERSION: u32 = 1;
 
-/// Where kbuild leaves the image, and its name in the cache.
-const IMAGE: &str = "arch/x86/boot/bzImage";
+/// Name of the image in the cache.
+const IMAGE: &str = ARCH.make;
 
 /// A finished kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
-    /// Folder with `bzImage`, `config` and `System.map`.
+    /// Folder with the image, `config` and `System.map`.
     folder: PathBuf,
 }
 
 impl Image {
     /// The image to boot.
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.join("bzImage")
+        self.folder.join(IMAGE)
     }
 
     /// Whether it is there.
@@ -98,7 +99,7 @@ impl Builder<'_> {
         step.now("configuration");
         let made = kbuild.configuration(&fragments)?;
         fragments.check(&made)?;
-        kbuild.make(&made, "bzImage", jobs, &mut step)?;
+        kbuild.make(&made, ARCH.make, jobs, &mut step)?;
         step.done();
         Ok(())
     }
@@ -122,7 +123,7 @@ impl Builder<'_> {
 
     fn publish(&self, build: &Path, image: &Image) -> Result<()> {
         let scratch = self.cache.scratch("image")?;
-        for (from, to) in [(IMAGE, "bzImage"), (".config", "config"), ("System.map", "System.map")]
+        for (from, to) in [(ARCH.image, IMAGE), (".config", "config"), ("System.map", "System.map")]
         {
             let from = build.join(from);
             fs::copy(&from, scratch.join(to))

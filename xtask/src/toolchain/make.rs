@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::arch::ARCH;
 use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::{Failure, NextStep};
 use crate::process::{Job, bound};
@@ -81,7 +82,8 @@ fn mmdebstrap(
     let mut command = enter::isolated(Ids::All);
     // In a user namespace with a range of IDs, every user has enough rights.
     command.args(["--mount-proc", "--", "mmdebstrap", "--mode=root"]);
-    command.args(["--variant=minbase", "--format=tar", "--architectures=amd64"]);
+    let architectures = format!("--architectures={}", ARCH.debian);
+    command.args(["--variant=minbase", "--format=tar", &architectures]);
     command.arg(format!("--include={}", settings.packages.join(",")));
     // No need to wait for the disk: unfinished work is thrown away.
     command.arg("--dpkgopt=force-unsafe-io");

@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
+use selftests::plan::CONTROL_PARAMETER;
+
+use crate::arch::ARCH;
 use crate::kernel::Profile;
 use crate::toolchain::Root;
 use crate::vm::Accel;
@@ -55,7 +58,8 @@ impl Profile {
     /// Command line of the kernels of this profile.
     pub(crate) fn cmdline(self) -> String {
         let common = [
-            "console=ttyS0 earlyprintk=ttyS0,115200 printk.devkmsg=on liveupdate=on panic=-1",
+            &format!("{} {CONTROL_PARAMETER}={}", ARCH.console, ARCH.control),
+            "printk.devkmsg=on liveupdate=on panic=-1",
             // An NMI is sent to a guest that has fallen silent: it shows what each processor does.
             "unknown_nmi_panic panic_sys_info=all_bt",
             // The watchdog of clocksources waits with interrupts off for an answer of the other
@@ -101,7 +105,7 @@ impl Machine {
         control: BorrowedFd<'_>,
         monitor: BorrowedFd<'_>,
     ) -> Command {
-        let mut command = root.command("qemu-system-x86_64", &self.folder, &[]);
+        let mut command = root.command(ARCH.qemu, &self.folder, &[]);
         let file = |name: &str| self.folder.join(name);
         command.args(["-accel", self.accel.name(), "-cpu", self.profile.cpu(self.accel)]);
         command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory)]);

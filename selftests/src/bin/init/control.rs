@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use rustix::termios::{self, OptionalActions};
 use selftests::event::Event;
-use selftests::plan::CONTROL_DEVICE;
+use selftests::plan::CONTROL_PARAMETER;
+
+use crate::system::parameter;
 
 /// The port to which PID 1 writes; clones share the port, and lines never mix.
 #[derive(Clone)]
@@ -18,11 +20,9 @@ pub(crate) struct Control(Arc<Mutex<File>>);
 impl Control {
     /// Opens the port, without the echo and the newline translation of a terminal.
     pub(crate) fn open() -> Result<Self> {
-        let port = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(CONTROL_DEVICE)
-            .with_context(|| format!("open {CONTROL_DEVICE}"))?;
+        let device = parameter(CONTROL_PARAMETER)?;
+        let port = OpenOptions::new().read(true).write(true).open(&device);
+        let port = port.with_context(|| format!("open {device}"))?;
         let mut settings = termios::tcgetattr(&port).context("read the port's settings")?;
         settings.make_raw();
         termios::tcsetattr(&port, OptionalActions::Now, &settings).context("set the port raw")?;

@@ -82,11 +82,12 @@ pub(crate) fn set_up() -> Result<Guest> {
     let mut json = Vec::new();
     payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
     let plan = serde_json::from_slice(&json).context("understand the plan")?;
-    let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
+    let number = parameter(HOP_PARAMETER)?;
+    let is_no_number = || format!("{HOP_PARAMETER}={number} is no number");
     Ok(Guest {
         control,
         plan,
-        number: hop_number(&cmdline)?,
+        number: number.parse().with_context(is_no_number)?,
         kept: Vec::new(),
         leaving: Vec::new(),
     })
@@ -158,25 +159,29 @@ fn disk() -> Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 18, disk))
 }
 
-/// Reads the number of the hop from a kernel command line.
-fn hop_number(cmdline: &str) -> Result<usize> {
-    let value = cmdline
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(HOP_PARAMETER)?.strip_prefix('='))
-        .next_back()
-        .with_context(|| format!("no {HOP_PARAMETER}= in /proc/cmdline: {cmdline}"))?;
-    value.parse().with_context(|| format!("{HOP_PARAMETER}={value} is no number"))
+/// The value of a parameter on the kernel's command line.
+pub(crate) fn parameter(name: &str) -> Result<String> {
+    let cmdline = fs::read_to_string("/proc/cmdline").context("read /proc/cmdline")?;
+    let value = value_of(name, &cmdline);
+    value.map(str::to_owned).with_context(|| format!("no {name}= in /proc/cmdline: {cmdline}"))
+}
+
+/// The last one counts.
+fn value_of<'c>(name: &str, cmdline: &'c str) -> Option<&'c str> {
+    let words = cmdline.split_ascii_whitespace();
+    words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hop_number;
+    use super::value_of;
 
     #[test]
-    fn the_hop_is_read_from_the_command_line() {
-        assert_eq!(hop_number("console=ttyS0 vmtest.hop=12 panic=-1\n").unwrap(), 12);
-        assert!(hop_number("vmtest.hop=x").is_err());
-        assert!(hop_number("vmtest.hopping=1").is_err());
-        assert!(hop_number("").is_err());
+    fn a_parameter_is_read_from_the_command_line() {
+        let cmdline = "console=ttyS0 vmtest.hop=1 vmtest.hop=12 panic=-1\n";
+        assert_eq!(value_of("vmtest.hop", cmdline), Some("12"));
+        assert_eq!(value_of("vmtest.ho", cmdline), None);
+        assert_eq!(value_of("hop", cmdline), None);
+        assert_eq!(value_of("vmtest.hop", ""), None);
     }
 }
