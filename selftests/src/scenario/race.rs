@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Two threads that run the same command at once: one succeeds, the other gets the right error.
+//! Two threads that run commands at once: each gets the right answer, in either order.
 //!
-//! The commands are raw ones: nothing stands between the threads and the kernel.
+//! The commands are raw ones: nothing stands between the threads and the kernel. The threads meet at
+//! a barrier. In the first rounds they go on together, then one of them, in turns, is late. At the
+//! end, each order must have happened.
 
+use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
-use super::stage::{Stage, create, device, joined, memfd, retrieve};
+use super::stage::{Stage, create, device, joined, memfd, not_applicable, retrieve};
 use super::{Kernel, Scenario};
 use crate::abi;
 
@@ -19,51 +23,106 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("one_of_two_threads_retrieves_a_session", before, retrieve_session),
     Scenario::across("one_of_two_threads_finishes_a_session", finish_before, finish),
     Scenario::across("finish_and_retrieve_do_not_mix", mix_before, mix),
+    Scenario::here("a_file_is_free_as_soon_as_its_session_is_closed", preserve_beside_close),
+    Scenario::across(
+        "a_session_is_retrieved_once_it_is_closed",
+        close_before,
+        retrieve_beside_close,
+    ),
 ];
 
 /// The number of tries; most pairs of commands do not run at the same time.
 const ROUNDS: usize = 20;
 
-/// Runs two functions at once.
-fn both<T: Send>(
-    one: impl FnOnce() -> rustix::io::Result<T> + Send,
-    two: impl FnOnce() -> rustix::io::Result<T> + Send,
-) -> Result<[rustix::io::Result<T>; 2]> {
+/// A thread that is late by this time more with each round is later than any command takes at the
+/// end.
+const LATER: Duration = Duration::from_micros(100);
+
+/// Runs two functions at once, in round `round`.
+fn both<A: Send, B: Send>(
+    round: usize,
+    one: impl FnOnce() -> A + Send,
+    two: impl FnOnce() -> B + Send,
+) -> Result<(A, B)> {
+    let barrier = Barrier::new(2);
+    let late = LATER * u32::try_from(round / 2).context("too many rounds")?;
+    let meet = |is_late: bool| {
+        barrier.wait();
+        let begin = Instant::now();
+        while is_late && begin.elapsed() < late {
+            std::hint::spin_loop();
+        }
+    };
     thread::scope(|scope| {
-        let one = scope.spawn(one);
+        let one = scope.spawn(|| {
+            meet(round.is_multiple_of(2));
+            one()
+        });
+        meet(!round.is_multiple_of(2));
         let two = two();
-        let one = joined(one.join())?;
-        Ok([one, two])
+        Ok((joined(one.join())?, two))
     })
 }
 
-/// Checks that one has succeeded and the other has failed with this error.
-fn check_one<T: std::fmt::Debug>(results: &[rustix::io::Result<T>; 2], errno: Errno) -> Result<()> {
-    let is_fair = matches!(results, [Ok(_), Err(error)] | [Err(error), Ok(_)] if *error == errno);
-    ensure!(is_fair, "{results:?}, not success and {errno:?}");
-    Ok(())
+/// How often each of two threads was the first.
+#[derive(Debug, Default)]
+struct Orders {
+    one: usize,
+    two: usize,
+}
+
+impl Orders {
+    fn count(&mut self, one_was_first: bool) {
+        if one_was_first {
+            self.one += 1;
+        } else {
+            self.two += 1;
+        }
+    }
+
+    /// Exactly one of the two has succeeded, and the other has failed with this error.
+    fn check_one<T: std::fmt::Debug>(
+        &mut self,
+        results: &(rustix::io::Result<T>, rustix::io::Result<T>),
+        errno: Errno,
+    ) -> Result<()> {
+        match results {
+            (Ok(_), Err(error)) if *error == errno => self.count(true),
+            (Err(error), Ok(_)) if *error == errno => self.count(false),
+            _ => bail!("{results:?}, not success and {errno:?}"),
+        }
+        Ok(())
+    }
+
+    /// Both orders have happened.
+    fn check(self) -> Result<()> {
+        ensure!(self.one > 0 && self.two > 0, "only one order has happened: {self:?}");
+        Ok(())
+    }
 }
 
 fn preserve(_: &mut Stage<'_>) -> Result<()> {
     let sessions = [create("race-one")?, create("race-two")?];
-    for token in (0..).take(ROUNDS) {
+    let mut orders = Orders::default();
+    for (token, round) in (0..).zip(0..ROUNDS) {
         let file = memfd("x")?;
         let [one, two] = sessions.each_ref();
-        let results =
-            both(|| abi::preserve_fd(one, &file, token), || abi::preserve_fd(two, &file, token))?;
-        check_one(&results, Errno::BUSY)?;
+        let preserve = |session| abi::preserve_fd(session, &file, token);
+        let results = both(round, || preserve(one), || preserve(two))?;
+        orders.check_one(&results, Errno::BUSY)?;
     }
-    Ok(())
+    orders.check()
 }
 
 fn create_session(_: &mut Stage<'_>) -> Result<()> {
     let device = device()?;
-    for _ in 0..ROUNDS {
-        let results =
-            both(|| abi::create(&device, "race-name"), || abi::create(&device, "race-name"))?;
-        check_one(&results, Errno::EXIST)?;
+    let mut orders = Orders::default();
+    for round in 0..ROUNDS {
+        let create = || abi::create(&device, "race-name");
+        let results = both(round, create, create)?;
+        orders.check_one(&results, Errno::EXIST)?;
     }
-    Ok(())
+    orders.check()
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
@@ -77,15 +136,17 @@ fn make(stage: &mut Stage<'_>, name: &str) -> Result<()> {
 
 fn retrieve_session(_: &mut Stage<'_>) -> Result<()> {
     let device = device()?;
+    let mut orders = Orders::default();
     for round in 0..ROUNDS {
         let name = format!("race-session-{round}");
-        let results = both(|| abi::retrieve(&device, &name), || abi::retrieve(&device, &name))?;
-        check_one(&results, Errno::INVAL)?;
-        for session in results.into_iter().flatten() {
+        let retrieve = || abi::retrieve(&device, &name);
+        let results = both(round, retrieve, retrieve)?;
+        orders.check_one(&results, Errno::INVAL)?;
+        for session in results.0.into_iter().chain(results.1) {
             abi::finish(&session).context("FINISH")?;
         }
     }
-    Ok(())
+    orders.check()
 }
 
 fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -93,16 +154,21 @@ fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn finish(stage: &mut Stage<'_>) -> Result<()> {
+    let mut orders = Orders::default();
     for round in 0..ROUNDS {
         let session = retrieve(format!("race-finish-{round}"))?.into_custody();
-        let results = both(|| abi::finish(&session), || abi::finish(&session))?;
+        let finish = || abi::finish(&session);
+        let results = both(round, finish, finish)?;
         match stage.kernel {
             // On C, a finished session can be finished again.
-            Kernel::C => ensure!(results == [Ok(()), Ok(())], "{results:?}"),
-            Kernel::Rust => check_one(&results, Errno::INVAL)?,
+            Kernel::C => ensure!(results == (Ok(()), Ok(())), "{results:?}"),
+            Kernel::Rust => orders.check_one(&results, Errno::INVAL)?,
         }
     }
-    Ok(())
+    if stage.kernel == Kernel::C {
+        return not_applicable("on C, FINISH of a finished session succeeds");
+    }
+    orders.check()
 }
 
 fn mix_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -111,15 +177,66 @@ fn mix_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn mix(stage: &mut Stage<'_>) -> Result<()> {
     let too_late = stage.kernel.pick(Errno::NOENT, Errno::INVAL);
+    let mut orders = Orders::default();
     for round in 0..ROUNDS {
         let session = retrieve(format!("race-mix-{round}"))?.into_custody();
-        let [finish, retrieve] =
-            both(|| abi::finish(&session), || abi::retrieve_fd(&session, 1).map(drop))?;
+        let (finish, retrieve) =
+            both(round, || abi::finish(&session), || abi::retrieve_fd(&session, 1).map(drop))?;
         finish.context("FINISH")?;
         ensure!(
             matches!(retrieve, Ok(())) || retrieve == Err(too_late),
             "RETRIEVE_FD beside FINISH: {retrieve:?}"
         );
+        orders.count(retrieve.is_err());
     }
-    Ok(())
+    orders.check()
+}
+
+fn preserve_beside_close(_: &mut Stage<'_>) -> Result<()> {
+    let other = create("race-other")?;
+    let mut orders = Orders::default();
+    for (token, round) in (0..).zip(0..ROUNDS) {
+        let file = memfd("x")?;
+        let session = create("race-closed")?;
+        abi::preserve_fd(&session, &file, 1).context("PRESERVE_FD")?;
+        let ((), preserved) =
+            both(round, || drop(session), || abi::preserve_fd(&other, &file, token))?;
+        if preserved.is_err() {
+            ensure!(preserved == Err(Errno::BUSY), "PRESERVE_FD beside close: {preserved:?}");
+            abi::preserve_fd(&other, &file, token).context("PRESERVE_FD after close")?;
+        }
+        orders.count(preserved.is_ok());
+        create("race-closed").context("the name of the closed session")?;
+    }
+    orders.check()
+}
+
+fn close_before(stage: &mut Stage<'_>) -> Result<()> {
+    make(stage, "race-close")
+}
+
+fn retrieve_beside_close(stage: &mut Stage<'_>) -> Result<()> {
+    let device = device()?;
+    let mut orders = Orders::default();
+    for round in 0..ROUNDS {
+        let name = format!("race-close-{round}");
+        let session = abi::retrieve(&device, &name).context("RETRIEVE_SESSION")?;
+        let ((), retrieved) = both(round, || drop(session), || abi::retrieve(&device, &name))?;
+        let closed_first = match (retrieved, stage.kernel) {
+            (Err(Errno::INVAL), _) => false,
+            // On C, closing a session finishes it.
+            (Err(Errno::NOENT), Kernel::C) => true,
+            (Ok(session), Kernel::Rust) => {
+                abi::finish(session).context("FINISH")?;
+                true
+            }
+            (other, _) => bail!("RETRIEVE_SESSION beside close: {other:?}"),
+        };
+        orders.count(closed_first);
+        if !closed_first && stage.kernel == Kernel::Rust {
+            let session = abi::retrieve(&device, &name).context("RETRIEVE_SESSION after close")?;
+            abi::finish(session).context("FINISH")?;
+        }
+    }
+    orders.check()
 }
