@@ -67,8 +67,9 @@ impl Profile {
             // if the other one waits in stop_machine(), both do for ever. Without HPET it has
             // nothing to compare the TSC with until the kernel has a better clock than jiffies.
             "hpet=disable",
-            // Scenarios read the whole log, also in debug and after thousands of callbacks.
-            "log_buf_len=4M",
+            // Scenarios read the whole log, also in debug. More would cost much: for each MiB, KHO makes
+            // its scratch areas 40 MiB larger.
+            "log_buf_len=512K",
             // On a busy host, the timer of the machine may not tick within the few milliseconds that
             // the kernel gives it while it boots; it panics then.
             "no_timer_check",
