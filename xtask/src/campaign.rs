@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::api::{LIBRARIES, Library};
 use crate::cache::{Cache, Key};
+use crate::check::invocation::Invocation;
 use crate::interrupt;
 use crate::process::{Job, bound};
 use crate::progress::{Step, say};
@@ -35,6 +37,8 @@ pub(crate) enum Campaign {
     Fuzz,
     /// Each patch of the series builds
     Series,
+    /// The libraries may have their versions after the newest release
+    Semver,
 }
 
 /// The size of a campaign.
@@ -101,11 +105,12 @@ impl Campaign {
             Self::Miri => "miri",
             Self::Fuzz => "fuzz",
             Self::Series => "series",
+            Self::Semver => "semver",
         }
     }
 
-    /// Its parts, in the order in which they run.
-    pub(crate) fn parts(self, size: Size) -> Result<Vec<Part>> {
+    /// Its parts, in the order in which they run. `semver` has none before the first release.
+    pub(crate) fn parts(self, size: Size, project: &Path) -> Result<Vec<Part>> {
         let xtask = std::env::current_exe().context("find this program")?;
         let task = |what: &str, arguments: &[&str], minutes| Part {
             typed: "cargo xtask",
@@ -158,8 +163,26 @@ impl Campaign {
                 TARGETS.iter().map(of).collect()
             }
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
+            Self::Semver => {
+                let Some(tag) = newest_release(project)? else { return Ok(Vec::new()) };
+                let of = |library: &Library| {
+                    let package = ["semver-checks", "--package", library.name];
+                    let arguments = [&package[..], &["--baseline-rev", &tag]].concat();
+                    let limit = Duration::from_mins(20);
+                    Part::new(self, library.name, Path::new("cargo"), &arguments, limit)
+                };
+                LIBRARIES.iter().map(of).collect()
+            }
         })
     }
+}
+
+/// The tag of the newest release before this checkout.
+fn newest_release(project: &Path) -> Result<Option<String>> {
+    let git = Invocation::new(["git", "describe", "--tags", "--abbrev=0", "--match", "v*"]);
+    let output = git.output(project)?;
+    let tag = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(output.status.success().then_some(tag))
 }
 
 impl Part {
@@ -267,13 +290,15 @@ mod tests {
 
     #[test]
     fn commands_are_those_of_a_person() {
-        let fuzz = Campaign::Fuzz.parts(SIZE).unwrap();
+        let project = &Project::open().unwrap().folder;
+        let fuzz = Campaign::Fuzz.parts(SIZE, project).unwrap();
         assert_eq!(
             fuzz[0].command(),
             "cd liblu && cargo +nightly fuzz run --features run manifest -- -max_total_time=60"
         );
         for campaign in Campaign::value_variants() {
-            assert!(!campaign.parts(SIZE).unwrap().is_empty());
+            let has_none = campaign.parts(SIZE, project).unwrap().is_empty();
+            assert!(!has_none || *campaign == Campaign::Semver);
         }
     }
 

@@ -2,7 +2,7 @@
 
 //! `cargo xtask campaign`: tests that take too long for every change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -53,21 +53,29 @@ fn parse_name(text: &str) -> Result<Name, String> {
     })
 }
 
+/// Said about `semver` before the first release.
+const NOTHING: &str = "nothing to do: nothing is released (no tag `v*`)\n";
+
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let size = Size { hops: options.hops, fuzz: Duration::from_secs(options.seconds) };
+    let project = Project::open()?;
     if options.list {
-        return say(&list(size)?);
+        return say(&list(size, &project.folder)?);
     }
     let is_wanted = |campaign: &&Campaign| {
         options.names.iter().any(|name| *name == Name::All || *name == Name::One(**campaign))
     };
     let wanted = Campaign::value_variants().iter().filter(is_wanted);
-    let parts = wanted.map(|campaign| campaign.parts(size)).collect::<Result<Vec<_>>>()?.concat();
+    let parts = wanted.map(|campaign| campaign.parts(size, &project.folder));
+    let parts = parts.collect::<Result<Vec<_>>>()?.concat();
+    if parts.is_empty() {
+        return say(NOTHING);
+    }
     if let Some(folder) = &options.report {
         runs::clear(folder)?;
     }
-    let (cache, project) = (Cache::of_user()?, Project::open()?);
+    let cache = Cache::of_user()?;
     let folder = runs::create(&cache, options.report.as_deref())?;
     let all = campaign::run(&cache, &project, &parts, options.again, &folder)?;
     campaign::write(&all, &folder)?;
@@ -75,14 +83,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if all.iter().all(Ran::passed) { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
-fn list(size: Size) -> Result<String> {
+fn list(size: Size, project: &Path) -> Result<String> {
     let mut text = String::new();
     for campaign in Campaign::value_variants() {
         let about = campaign.to_possible_value();
         let about = about.as_ref().and_then(clap::builder::PossibleValue::get_help);
         let about = about.map(ToString::to_string).unwrap_or_default();
         text += &format!("{:<8} {about}\n", campaign.name());
-        for part in campaign.parts(size)? {
+        let parts = campaign.parts(size, project)?;
+        if parts.is_empty() {
+            text += &format!("         {NOTHING}");
+        }
+        for part in parts {
             text += &format!("         {}\n", part.command());
         }
     }
@@ -99,6 +111,7 @@ mod tests {
         assert_eq!(parse_name("soak"), Ok(Name::One(Campaign::Soak)));
         assert!(parse_name("soaking").unwrap_err().contains("soak, debug"));
         let size = Size { hops: 3, fuzz: Duration::from_secs(1) };
-        assert!(list(size).unwrap().contains("cargo xtask vm-test --hops rust*3"));
+        let list = list(size, &Project::open().unwrap().folder).unwrap();
+        assert!(list.contains("cargo xtask vm-test --hops rust*3"));
     }
 }
