@@ -21,6 +21,17 @@ const HOPS_C: &[&str] = &["c,c", "c,c,c"];
 const HOPS_RUST: &[&str] =
     &["rust,rust", "c,c", "c,rust", "rust,c", "rust,c,rust", "rust,rust,rust"];
 
+const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
+
+/// All of the boot scenarios would take a quarter of an hour.
+const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "few"];
+
+/// The words of `vm-test` over these lists of hops.
+fn over<'h>(hops: &[&'h str]) -> Vec<&'h str> {
+    let lists = hops.iter().flat_map(|hops| ["--hops", hops]);
+    ["vm-test"].into_iter().chain(lists).collect()
+}
+
 /// Options of a task, as if typed.
 #[derive(Parser)]
 struct Typed<T: Args> {
@@ -43,19 +54,15 @@ pub(crate) fn run() -> Result<()> {
         part("header-check", || header_check::run(&header_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
-    let words = hops.iter().flat_map(|hops| ["--hops", hops]);
-    let words: Vec<_> = ["vm-test"].into_iter().chain(words).collect();
-    results.push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&words)?))?);
+    results
+        .push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&over(hops))?))?);
 
     if project.has_rust() {
         let check = ["kernel series", "--check"];
         results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
         // It fails if anything grows out of proportion.
-        let bench = ["bench", "--hops", "rust,rust"];
-        results.push(part(&bench.join(" "), || bench::run(&typed(&bench)?))?);
-        // All of its tests take a quarter of an hour.
-        let debug = ["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "few"];
-        results.push(part(&debug.join(" "), || vm_test::run(&typed(&debug)?))?);
+        results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
+        results.push(part(&DEBUG.join(" "), || vm_test::run(&typed(DEBUG)?))?);
     }
 
     println!();
@@ -97,4 +104,17 @@ fn host_tests(project: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--locked", "--quiet"]).current_dir(project);
     if command.status()?.success() { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_each_part_are_understood() {
+        typed::<vm_test::Options>(&over(HOPS_C)).unwrap();
+        typed::<vm_test::Options>(&over(HOPS_RUST)).unwrap();
+        typed::<vm_test::Options>(DEBUG).unwrap();
+        typed::<bench::Options>(BENCH).unwrap();
+    }
 }
