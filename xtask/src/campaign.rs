@@ -19,7 +19,7 @@ use crate::cache::{Cache, Key};
 use crate::check::invocation::Invocation;
 use crate::interrupt;
 use crate::process::{Job, bound};
-use crate::progress::{Step, say};
+use crate::progress::{Progress, say};
 use crate::project::Project;
 
 pub(crate) use report::{render, write};
@@ -240,7 +240,7 @@ pub(crate) fn run(
         } else {
             match run_one(cache, project, part, &log) {
                 Ok(()) => {
-                    passed.insert(key, crate::runs::now());
+                    passed.insert(key, crate::run_folder::now());
                     forget_oldest(&mut passed);
                     cache.write_record(RECORD, &passed)?;
                     Verdict::Passed { earlier: false }
@@ -259,7 +259,7 @@ pub(crate) fn run(
 }
 
 fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<()> {
-    let mut step = Step::begin(cache, format!("campaign {}", part.name));
+    let mut step = Progress::begin(cache, format!("campaign {}", part.name));
     let mut command = bound(&part.program);
     command.args(&part.arguments).current_dir(project.folder.join(part.folder));
     command.envs(part.environment.iter().copied());

@@ -5,6 +5,7 @@
 //! All checks run, also after failures, so that one run reports all findings.
 
 mod api;
+mod c_header;
 mod clippy;
 mod deny;
 mod difference;
@@ -12,7 +13,6 @@ mod docs;
 mod files;
 mod floors;
 mod fmt;
-mod header;
 mod inventory;
 pub(crate) mod invocation;
 mod package;
@@ -41,7 +41,7 @@ const ALL: &[&dyn Check] = &[
     &style::Style,
     &inventory::Inventory,
     &floors::Floors,
-    &header::Header,
+    &c_header::Header,
     &clippy::Clippy,
     &docs::Docs,
     &api::PublicApi,

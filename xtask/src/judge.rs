@@ -15,7 +15,7 @@ use selftests::scenario::boot::Boot;
 use selftests::test_device::BESIDE_FREEZE;
 
 use crate::judge::in_log::Kexec;
-use crate::outcome::{Cell, Mark, Test as Shown, Trouble, Update, Verdict};
+use crate::outcome::{Cell, Mark, TestOutcome, Trouble, Update, Verdict};
 use crate::suite::{CARRY, Kind, Role, Test, Vm, part_name, stage_name};
 use crate::vm::{HopRecord, Record};
 
@@ -42,10 +42,10 @@ impl Ran {
 }
 
 /// Judges `test` in all its hops; the first machine runs the whole chain.
-pub(crate) fn test(test: &Test, machines: &[&Ran]) -> Shown {
+pub(crate) fn test(test: &Test, machines: &[&Ran]) -> TestOutcome {
     let count = machines.first().map_or(0, |chain| chain.vm.plan.hops.len());
     let cells = (1..=count).filter_map(|hop| cell(test, machines, hop, count));
-    Shown { suite: test.suite.to_string(), name: test.name.clone(), cells: cells.collect() }
+    TestOutcome { suite: test.suite.to_string(), name: test.name.clone(), cells: cells.collect() }
 }
 
 fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell> {

@@ -8,6 +8,7 @@
 
 mod api;
 mod arch;
+mod c_header;
 mod cache;
 mod campaign;
 mod check;
@@ -15,7 +16,6 @@ mod clients;
 mod dist;
 mod failure;
 mod guest;
-mod header;
 mod interrupt;
 mod judge;
 mod kernel;
@@ -24,9 +24,9 @@ mod prepare;
 mod process;
 mod progress;
 mod project;
-mod rack;
 mod report;
-mod runs;
+mod run_folder;
+mod runner;
 mod series;
 mod source;
 mod suite;
@@ -72,7 +72,7 @@ enum Task {
     /// Write the C header of liblu
     Header,
     /// See that the crate of the user-space ABI and the kernel's header say the same
-    HeaderCheck(task::header_check::Options),
+    HeaderCheck(task::uapi_check::Options),
     /// What is there, what is missing, what would be done
     Doctor,
     /// Remove what was built
@@ -99,8 +99,8 @@ fn main() -> ExitCode {
         Task::SelfTest(options) => task::self_test::run(options),
         Task::Dist(options) => task::dist::run(options),
         Task::Api => task::api::run(),
-        Task::Header => task::header::run(),
-        Task::HeaderCheck(options) => task::header_check::run(options),
+        Task::Header => task::c_header::run(),
+        Task::HeaderCheck(options) => task::uapi_check::run(options),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),
     });

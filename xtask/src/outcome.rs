@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
     #[serde(rename = "elapsed_ms", serialize_with = "millis")]
     pub(crate) elapsed: Duration,
     /// Tests, in the order in which they are shown.
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Vec<TestOutcome>,
     /// Live updates, in order.
     pub(crate) updates: Vec<Update>,
     /// The troubles outside any single test.
@@ -35,7 +35,7 @@ pub(crate) struct Outcome {
 
 /// One test in all hops in which it ran.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Test {
+pub(crate) struct TestOutcome {
     /// `upstream` or `scenarios`.
     pub(crate) suite: String,
     /// Its name.
@@ -124,11 +124,11 @@ impl Outcome {
     pub(crate) fn passed(&self) -> bool {
         self.troubles.is_empty()
             && self.tests.iter().all(|test| test.passed() || test.is_not_applicable())
-            && self.tests.iter().any(Test::passed)
+            && self.tests.iter().any(TestOutcome::passed)
     }
 }
 
-impl Test {
+impl TestOutcome {
     /// Whether it passed in every hop, with at least one verdict.
     pub(crate) fn passed(&self) -> bool {
         self.cells.iter().any(|cell| cell.verdict == Verdict::Passed)

@@ -20,7 +20,7 @@ use crate::upstream::Programs;
 
 /// The options of a user for the source and its build.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct BuildRequest {
     /// A kernel tree of the user's.
     pub(crate) linux: Option<PathBuf>,
     /// How kernels are built.
@@ -30,7 +30,7 @@ pub(crate) struct Wish {
 }
 
 /// The cache in use, and the parts that kernels are built from.
-pub(crate) struct Workshop {
+pub(crate) struct BuildSetup {
     pub(crate) project: Project,
     pub(crate) cache: Cache,
     pub(crate) root: Root,
@@ -64,8 +64,8 @@ impl Toolchain {
 }
 
 /// All that virtual machines need.
-pub(crate) struct Ready {
-    pub(crate) workshop: Workshop,
+pub(crate) struct Prepared {
+    pub(crate) setup: BuildSetup,
     /// Image of each implementation that was asked for.
     pub(crate) images: BTreeMap<Implementation, Image>,
     /// Upstream's programs.
@@ -76,7 +76,7 @@ pub(crate) struct Ready {
     pub(crate) clients: Clients,
 }
 
-impl Workshop {
+impl BuildSetup {
     /// Only what is there already; `None` if toolchain or source are not.
     pub(crate) fn peek(
         linux: Option<&Path>,
@@ -154,26 +154,26 @@ fn check_present(project: &Project, implementations: &[Implementation]) -> Resul
     Ok(())
 }
 
-impl Ready {
+impl Prepared {
     /// Makes what is missing for kernels of these implementations.
-    pub(crate) fn make(implementations: &[Implementation], wish: &Wish) -> Result<Self> {
-        let (workshop, lock) = Workshop::open(wish.linux.as_deref(), implementations)?;
-        let init = guest::build_init(&workshop.cache, &workshop.project)?;
+    pub(crate) fn make(implementations: &[Implementation], request: &BuildRequest) -> Result<Self> {
+        let (setup, lock) = BuildSetup::open(request.linux.as_deref(), implementations)?;
+        let init = guest::build_init(&setup.cache, &setup.project)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
             let implementation = *implementation;
-            let kind = Kind { implementation, profile: wish.profile, flavour: Flavour::Test };
+            let kind = Kind { implementation, profile: request.profile, flavour: Flavour::Test };
             let recipe = Recipe { kind, fragments: Vec::new() };
             if let Entry::Vacant(missing) = images.entry(implementation) {
-                missing.insert(workshop.image(&recipe, wish.jobs, &lock)?);
+                missing.insert(setup.image(&recipe, request.jobs, &lock)?);
             }
         }
-        let (cache, root) = (&workshop.cache, &workshop.root);
-        let programs = Programs::of(cache, root, &workshop.source, &workshop.overlay);
+        let (cache, root) = (&setup.cache, &setup.root);
+        let programs = Programs::of(cache, root, &setup.source, &setup.overlay);
         if !programs.exist() {
-            programs.prepare(cache, root, &workshop.tree(&lock)?, &lock)?;
+            programs.prepare(cache, root, &setup.tree(&lock)?, &lock)?;
         }
-        let clients = Clients::build(cache, &workshop.project, root)?;
-        Ok(Self { workshop, images, programs, init, clients })
+        let clients = Clients::build(cache, &setup.project, root)?;
+        Ok(Self { setup, images, programs, init, clients })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn say(line: &str) {
 }
 
 /// A step of work, shown while it lasts.
-pub(crate) struct Step<'a> {
+pub(crate) struct Progress<'a> {
     cache: &'a Cache,
     name: String,
     begin: Instant,
@@ -38,7 +38,7 @@ pub(crate) struct Step<'a> {
     said: Instant,
 }
 
-impl<'a> Step<'a> {
+impl<'a> Progress<'a> {
     /// Begins the step `name`, for example `build the C kernel (release)`.
     pub(crate) fn begin(cache: &'a Cache, name: impl Into<String>) -> Self {
         let name = name.into();
@@ -93,7 +93,7 @@ impl<'a> Step<'a> {
     }
 }
 
-impl Drop for Step<'_> {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -131,9 +131,9 @@ mod tests {
     fn a_step_remembers_how_long_it_took() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path()).unwrap();
-        Step::begin(&cache, "work").done();
+        Progress::begin(&cache, "work").done();
         assert!(last_times(&cache).contains_key("work"));
-        drop(Step::begin(&cache, "given up"));
+        drop(Progress::begin(&cache, "given up"));
         assert!(!last_times(&cache).contains_key("given up"));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use self::text::Colour;
 use self::text::{hanging, readable};
 use crate::cache::write_by_rename;
 use crate::kernel::path;
-use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
+use crate::outcome::{Cell, Outcome, TestOutcome, Trouble, Verdict};
 
 /// Names of the reports in a folder.
 pub(crate) const FILES: [&str; 3] = ["report.txt", "junit.xml", "report.json"];
@@ -60,8 +60,8 @@ fn write_file(folder: &Path, name: &str, text: anyhow::Result<String>) -> anyhow
 }
 
 /// The tests by suite, both in the order in which they first appear.
-fn suites(outcome: &Outcome) -> Vec<(&str, Vec<&Test>)> {
-    let mut suites: Vec<(&str, Vec<&Test>)> = Vec::new();
+fn suites(outcome: &Outcome) -> Vec<(&str, Vec<&TestOutcome>)> {
+    let mut suites: Vec<(&str, Vec<&TestOutcome>)> = Vec::new();
     for test in &outcome.tests {
         match suites.iter_mut().find(|(name, _)| *name == test.suite) {
             Some((_, tests)) => tests.push(test),
@@ -96,7 +96,7 @@ fn reason(cell: &Cell) -> Option<&str> {
 /// Why a test has not passed although none of its cells is bad; `None` in any other case.
 ///
 /// Without it, such a test would fail the run and no report would say so.
-fn unfinished(test: &Test) -> Option<&'static str> {
+fn unfinished(test: &TestOutcome) -> Option<&'static str> {
     if test.passed()
         || test.is_not_applicable()
         || test.cells.iter().any(|cell| !cell.verdict.is_good())

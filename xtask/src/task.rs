@@ -4,14 +4,14 @@
 
 pub(crate) mod api;
 pub(crate) mod bench;
+pub(crate) mod c_header;
 pub(crate) mod campaign;
 pub(crate) mod clean;
 pub(crate) mod dist;
 pub(crate) mod doctor;
-pub(crate) mod header;
-pub(crate) mod header_check;
 pub(crate) mod kernel;
 pub(crate) mod self_test;
 pub(crate) mod series;
 pub(crate) mod test;
+pub(crate) mod uapi_check;
 pub(crate) mod vm_test;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::NextStep;
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
@@ -69,7 +69,7 @@ impl Programs {
         if self.exist() {
             return Ok(());
         }
-        let step = Step::begin(cache, "build upstream's selftests");
+        let step = Progress::begin(cache, "build upstream's selftests");
         let scratch = cache.scratch("upstream")?;
         let mut command = root.command("sh", &scratch, &[&tree.folder]);
         command.args(["-ec", BUILD, "build"]).arg(&tree.folder).arg(&scratch);

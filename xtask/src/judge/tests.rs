@@ -6,7 +6,7 @@ use crate::suite::{Suite, machines, select};
 use crate::vm::{Port, Watch};
 
 /// Runs the one test `name` over two hops with a guest that says `lines`.
-fn judged(name: &str, lines: &[&str]) -> (Shown, Vec<Trouble>) {
+fn judged(name: &str, lines: &[&str]) -> (TestOutcome, Vec<Trouble>) {
     let tests = select(Suite::All, Some(name)).unwrap();
     let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
     let mut watch = Watch::default();
@@ -32,7 +32,7 @@ fn step_lines(name: &str, verdicts: &[&str]) -> Vec<String> {
     std::iter::once(begin).chain(said).collect()
 }
 
-fn staged_run(first: &[&str], second: &[&str]) -> (Shown, Vec<Trouble>) {
+fn staged_run(first: &[&str], second: &[&str]) -> (TestOutcome, Vec<Trouble>) {
     let name = "luo_kexec_simple";
     let mut lines = boot(1);
     lines.extend(step_lines(&format!("{name}/1"), first));
@@ -42,7 +42,7 @@ fn staged_run(first: &[&str], second: &[&str]) -> (Shown, Vec<Trouble>) {
     judged(name, &lines.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn verdicts(shown: &Shown) -> Vec<Verdict> {
+fn verdicts(shown: &TestOutcome) -> Vec<Verdict> {
     shown.cells.iter().map(|cell| cell.verdict).collect()
 }
 

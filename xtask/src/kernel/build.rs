@@ -13,7 +13,7 @@ use crate::failure::{Failure, NextStep};
 use crate::kernel::interrupted::Mark;
 use crate::kernel::{Fragments, Kind, Recipe, seed};
 use crate::process::{Exited, Job};
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
@@ -77,7 +77,7 @@ impl Builder<'_> {
         if !folder.exists() {
             seed::plant(self.cache, &folder, seed::of(kind).map(|kind| self.folder_of(kind)))?;
         }
-        let step = Step::begin(self.cache, format!("build the kernel {kind}"));
+        let step = Progress::begin(self.cache, format!("build the kernel {kind}"));
         let log = self.cache.path("logs", format!("kernel-{kind}.log"));
         let kbuild = Kbuild { root: self.root, tree: &tree.folder, folder: &folder, log };
         kbuild.marked(|| self.make(recipe, &kbuild, step, jobs)).or_advise(|| {
@@ -92,7 +92,7 @@ impl Builder<'_> {
         &self,
         recipe: &Recipe,
         kbuild: &Kbuild<'_>,
-        mut step: Step<'_>,
+        mut step: Progress<'_>,
         jobs: usize,
     ) -> Result<()> {
         let fragments = Fragments::of(recipe, self.project)?;
@@ -187,7 +187,7 @@ impl Kbuild<'_> {
         configuration: &str,
         target: &str,
         jobs: usize,
-        step: &mut Step<'_>,
+        step: &mut Progress<'_>,
     ) -> Result<()> {
         // make looks at its time.
         write_if_different(&self.folder.join(".config"), configuration.as_bytes())?;

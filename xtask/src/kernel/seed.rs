@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::cache::Cache;
 use crate::kernel::{Kind, interrupted};
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
 ///
@@ -35,7 +35,7 @@ pub(crate) fn plant(
     let Some(seed) = { seeds }.find(is_finished) else {
         return Ok(());
     };
-    let step = Step::begin(cache, "copy the build folder of a kernel much like it");
+    let step = Progress::begin(cache, "copy the build folder of a kernel much like it");
     let scratch = cache.scratch("seed")?;
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&seed, &scratch]);

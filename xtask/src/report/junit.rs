@@ -11,7 +11,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::{
     NO_TEST, hop_name, readable, reason, setting, suites, trouble_lines, unfinished, word,
 };
-use crate::outcome::{Cell, Outcome, Test, Trouble, Verdict};
+use crate::outcome::{Cell, Outcome, TestOutcome, Trouble, Verdict};
 
 /// Suite of what went wrong outside any single test.
 const VM: &str = "vm";
@@ -42,7 +42,7 @@ fn suite(name: &str, cases: impl IntoIterator<Item = TestCase>) -> TestSuite {
     suite
 }
 
-fn test_cases(outcome: &Outcome, test: &Test) -> Vec<TestCase> {
+fn test_cases(outcome: &Outcome, test: &TestOutcome) -> Vec<TestCase> {
     let name = readable(&test.name);
     let mut cases: Vec<_> = test.cells.iter().map(|cell| cell_case(outcome, &name, cell)).collect();
     if let Some(why) = unfinished(test) {

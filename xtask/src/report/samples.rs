@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::outcome::{Cell, Mark, Outcome, Test, Trouble, Update, Verdict};
+use crate::outcome::{Cell, Mark, Outcome, TestOutcome, Trouble, Update, Verdict};
 
 /// A chain of two C kernels in which everything passed.
 pub(super) fn all_passed() -> Outcome {
@@ -81,9 +81,9 @@ pub(super) fn long_chain() -> Outcome {
 }
 
 /// A test with these verdicts in hop 1, 2, and so on.
-pub(super) fn test(suite: &str, name: &str, verdicts: &[Verdict]) -> Test {
+pub(super) fn test(suite: &str, name: &str, verdicts: &[Verdict]) -> TestOutcome {
     let cells = (1..).zip(verdicts).map(|(hop, verdict)| cell(hop, *verdict, None)).collect();
-    Test { suite: suite.into(), name: name.into(), cells }
+    TestOutcome { suite: suite.into(), name: name.into(), cells }
 }
 
 /// A cell of which nothing else is known.

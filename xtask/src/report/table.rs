@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::text::{Colour, Mood, hanging, painted, readable, span};
 use super::{hop_name, reason, setting, trouble_lines, unfinished, whole_log, word};
-use crate::outcome::{Cell, Outcome, Test, Verdict};
+use crate::outcome::{Cell, Outcome, TestOutcome, Verdict};
 
 /// Renders the table, each failure, each trouble and a summary, separated by blank lines.
 ///
@@ -30,7 +30,7 @@ pub(crate) fn render(outcome: &Outcome, width: usize, colour: Colour) -> String 
 }
 
 /// A paragraph for each reason for which the test did not pass.
-fn failures(outcome: &Outcome, test: &Test, colour: Colour) -> Vec<String> {
+fn failures(outcome: &Outcome, test: &TestOutcome, colour: Colour) -> Vec<String> {
     // A guest that died is silent in all further hops: that is one paragraph, not one each.
     let silent = |cell: &Cell| cell.verdict == Verdict::Missing;
     let groups = test.cells.chunk_by(|a, b| silent(a) && silent(b) && a.detail == b.detail);
@@ -64,7 +64,7 @@ fn inapplicable(outcome: &Outcome) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-fn failure(test: &Test, verdict: Verdict, place: &str, why: &str, colour: Colour) -> String {
+fn failure(test: &TestOutcome, verdict: Verdict, place: &str, why: &str, colour: Colour) -> String {
     let name = readable(&format!("{}/{}", test.suite, test.name));
     let word = painted(word(verdict), Mood::Bad, colour);
     hanging([format!("{word} {name}{place}: {}", readable(why))]).join("\n")

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::cache::{Cache, Key};
 use crate::failure::NextStep;
 use crate::kernel::{Flavour, Fragments, Implementation, Kbuild, Kind, Profile, Recipe};
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::series::Pristine;
 use crate::source::Source;
@@ -57,7 +57,7 @@ impl Steps<'_> {
             }
             let subject = self.pristine.subject(commit)?;
             let name = format!("build step {number} of {}: {subject}", commits.len());
-            let mut step = Step::begin(self.cache, name);
+            let mut step = Progress::begin(self.cache, name);
             self.pristine.checkout(commit)?;
             let work = || {
                 let made = kbuild.configuration(&fragments)?;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::cache::{Cache, Key};
 use crate::failure::{Failure, NextStep};
 use crate::process::{Job, bound};
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::series::place::Place;
 
 /// The list, in the project.
@@ -132,7 +132,7 @@ pub(crate) fn check(
     mails: &[(&str, &Path)],
     allowed: &Allowed,
 ) -> Result<usize> {
-    let mut step = Step::begin(cache, "run checkpatch.pl over the series");
+    let mut step = Progress::begin(cache, "run checkpatch.pl over the series");
     let log = cache.path("logs", "checkpatch.log");
     let program = std::fs::read(tree.join(PROGRAM)).with_context(|| format!("read {PROGRAM}"))?;
     let known: BTreeMap<String, String> = cache.read_record(RECORD).unwrap_or_default();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::cache::{Cache, Lock, remove};
 use crate::failure::{Failure, NextStep};
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::series::Identity;
 use crate::series::git::Repository;
 use crate::source::{HISTORY, Source};
@@ -48,7 +48,7 @@ impl Pristine {
         if fs::read_to_string(&key).is_ok_and(|there| there == source.key) {
             return Ok(Self { repository: of(&folder) });
         }
-        let step = Step::begin(cache, format!("put Linux {} into git", source.version));
+        let step = Progress::begin(cache, format!("put Linux {} into git", source.version));
         let scratch = cache.scratch("series-source")?;
         let unfinished = scratch.join("linux");
         fs::create_dir_all(&unfinished).context("make a folder for the tree")?;

@@ -16,7 +16,7 @@ use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::{Failure, NextStep};
 use crate::interrupt;
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::project::{Project, SourceSettings};
 use crate::source::Source;
 use crate::toolchain::{MIRROR, Root, host_settings};
@@ -70,7 +70,7 @@ pub(crate) fn prepare(
 /// Asks the archive for the newest version, fetches and remembers it.
 pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) -> Result<Source> {
     let settings = &project.settings.source;
-    let step = Step::begin(cache, "look for the newest kernel source");
+    let step = Progress::begin(cache, "look for the newest kernel source");
     let apt = Apt { cache, root };
     apt.configure(settings)?;
     let fetched = apt.update();
@@ -110,7 +110,7 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
 
 fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Source) -> Result<()> {
     let apt = Apt { cache, root };
-    let step = Step::begin(cache, format!("download Linux {}", source.version));
+    let step = Progress::begin(cache, format!("download Linux {}", source.version));
     apt.configure(settings)?;
     let folder = cache.path("downloads", &source.key);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
@@ -122,7 +122,7 @@ fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Sour
     })?;
     step.done();
 
-    let step = Step::begin(cache, format!("unpack Linux {}", source.version));
+    let step = Progress::begin(cache, format!("unpack Linux {}", source.version));
     let scratch = cache.scratch("source")?;
     let mut command = root.command("sh", &scratch, &[&folder]);
     command.args(["-ec", UNPACK, "unpack"]).arg(&folder);

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::{Cache, Lock, remove, write_if_different};
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::source::given::HISTORY;
 use crate::source::{Overlay, Source};
 use crate::toolchain::Root;
@@ -71,7 +71,7 @@ fn copy(
     folder: &Path,
     overlaid: &BTreeSet<PathBuf>,
 ) -> Result<()> {
-    let step = Step::begin(cache, format!("copy Linux {}", source.version));
+    let step = Progress::begin(cache, format!("copy Linux {}", source.version));
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let mut command = root.command("rsync", folder, &[&source.folder]);
     // Only files with another content are touched, and get the time of now: make rebuilds what

@@ -17,12 +17,12 @@ use selftests::plan::{Action, Hop, LEAVING, Plan, Step};
 use selftests::scenario::Side;
 
 use crate::kernel::{Hops, Implementation, Profile};
-use crate::prepare::Ready;
-use crate::rack::Rack;
+use crate::prepare::Prepared;
+use crate::runner::Runner;
 use crate::suite::{Role, Vm, kernel_name};
 use crate::task::vm_test::{BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
-use crate::{judge, runs, say};
+use crate::{judge, run_folder, say};
 
 mod table;
 
@@ -116,20 +116,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     ensure!(lists.iter().all(|hops| hops.0.len() == 2), "each list has two hops, as in `c,rust`");
     if let Some(folder) = &options.report {
-        runs::clear(folder)?;
+        run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let ready = Ready::make(&all, &options.build.wish())?;
-    let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
+    let prepared = Prepared::make(&all, &options.build.request())?;
+    let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
     let machine = MachineOptions::of_memory(MEMORY.max(profile.memory()));
-    let rack = Rack::new(&ready, profile, machine, &folder)?.counting();
+    let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let runs = lists.iter().flat_map(|hops| LOADS.iter().map(move |load| (hops, *load)));
     let runs: Vec<(&Hops, (Load, usize))> = runs.collect();
     let vms = runs.iter().map(|(hops, load)| (vm(hops, profile, *load), LIMITS));
     // Machines that count instructions do not mind neighbours.
-    let machines = rack.run_all(vms.collect()).all()?;
+    let machines = runner.run_all(vms.collect()).all()?;
     let mut columns: Vec<Column> = Vec::new();
     for ((hops, load), ran) in runs.iter().zip(&machines) {
         let (hops, figures) = (hops.to_string(), figures(ran, *load)?);
@@ -140,7 +140,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     columns.iter_mut().for_each(Column::subtract_shutdown);
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
-    let path = folder.join(runs::BENCH);
+    let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
     let ours = lists.iter().zip(&columns).filter(|(hops, _)| hops.is_all(Implementation::Rust));

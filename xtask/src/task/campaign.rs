@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::campaign::{self, Campaign, Ran, Size};
 use crate::failure::TestsFailed;
 use crate::project::Project;
-use crate::{runs, say};
+use crate::{run_folder, say};
 
 /// The options of `cargo xtask campaign`.
 #[derive(Args, Clone, Debug)]
@@ -73,10 +73,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return say(NOTHING);
     }
     if let Some(folder) = &options.report {
-        runs::clear(folder)?;
+        run_folder::clear(folder)?;
     }
     let cache = Cache::of_user()?;
-    let folder = runs::create(&cache, options.report.as_deref())?;
+    let folder = run_folder::create(&cache, options.report.as_deref())?;
     let all = campaign::run(&cache, &project, &parts, options.again, &folder)?;
     campaign::write(&all, &folder)?;
     say(&format!("\n{}report: {}\n", campaign::render(&all), folder.display()))?;

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 use crate::kernel::{Flavour, Image, Implementation, Kind, Recipe};
-use crate::prepare::{Toolchain, Workshop};
+use crate::prepare::{BuildSetup, Toolchain};
 use crate::task::series;
 use crate::task::vm_test::BuildOptions;
 use crate::{say, source};
@@ -79,16 +79,16 @@ impl BuildArguments {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build(arguments) => {
-            let wish = arguments.build.wish();
-            let (workshop, lock) =
-                Workshop::open(wish.linux.as_deref(), &[arguments.implementation])?;
-            let image = workshop.image(&arguments.recipe(), wish.jobs, &lock)?;
+            let request = arguments.build.request();
+            let (setup, lock) =
+                BuildSetup::open(request.linux.as_deref(), &[arguments.implementation])?;
+            let image = setup.image(&arguments.recipe(), request.jobs, &lock)?;
             say(&format!("{}\n", image.path().display()))?;
         }
         Command::Image(arguments) => {
-            let wish = arguments.build.wish();
-            let workshop = Workshop::peek(wish.linux.as_deref(), &[arguments.implementation])?;
-            let image = workshop.map(|workshop| workshop.builder().image(&arguments.recipe()));
+            let request = arguments.build.request();
+            let setup = BuildSetup::peek(request.linux.as_deref(), &[arguments.implementation])?;
+            let image = setup.map(|setup| setup.builder().image(&arguments.recipe()));
             let image = image.transpose()?.filter(Image::exists).ok_or_else(|| {
                 let what = "this kernel is not built, or not from what the checkout holds now";
                 Failure::new(what, "run `cargo xtask kernel build` with the same options")
@@ -96,17 +96,17 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             say(&format!("{}\n", image.path().display()))?;
         }
         Command::Tree { linux } => {
-            let (workshop, lock) = Workshop::open(linux.as_deref(), &[])?;
-            say(&format!("{}\n", workshop.tree(&lock)?.folder.display()))?;
+            let (setup, lock) = BuildSetup::open(linux.as_deref(), &[])?;
+            say(&format!("{}\n", setup.tree(&lock)?.folder.display()))?;
         }
         Command::Overlay { linux } => {
-            let (workshop, _lock) = Workshop::open(Some(linux), &[])?;
-            let (cache, root) = (&workshop.cache, &workshop.root);
-            let files = workshop.overlay.files(cache, root, &workshop.source)?;
+            let (setup, _lock) = BuildSetup::open(Some(linux), &[])?;
+            let (cache, root) = (&setup.cache, &setup.root);
+            let files = setup.overlay.files(cache, root, &setup.source)?;
             for (path, content) in &files {
-                crate::cache::write_by_rename(&workshop.source.folder.join(path), content)?;
+                crate::cache::write_by_rename(&setup.source.folder.join(path), content)?;
             }
-            eprintln!("{} files put over {}", files.len(), workshop.source.folder.display());
+            eprintln!("{} files put over {}", files.len(), setup.source.folder.display());
         }
         Command::Series(options) => series::run(options)?,
         Command::Update => {

@@ -13,9 +13,9 @@ use crate::failure::TestsFailed;
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Profile};
 use crate::outcome::{Trouble, Verdict};
-use crate::prepare::Ready;
-use crate::rack::Rack;
-use crate::runs;
+use crate::prepare::Prepared;
+use crate::run_folder;
+use crate::runner::Runner;
 use crate::suite::{Kind, Suite, Test, Vm, machines};
 use crate::task::vm_test::{BuildOptions, MachineOptions, default_hops};
 
@@ -117,9 +117,9 @@ const CASES: &[Case] = &[
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
-    let ready = Ready::make(&hops.0, &options.build.wish())?;
-    let folder = runs::create(&ready.workshop.cache, None)?;
-    let rack = Rack::new(&ready, options.build.profile, options.machine.clone(), &folder)?;
+    let prepared = Prepared::make(&hops.0, &options.build.request())?;
+    let folder = run_folder::create(&prepared.setup.cache, None)?;
+    let runner = Runner::new(&prepared, options.build.profile, options.machine.clone(), &folder)?;
     let limits = options.machine.limits(options.build.profile, hops.0.len());
 
     let vms = CASES.iter().map(|case| {
@@ -130,7 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         (case.vm(&hops, options.build.profile), limits)
     });
-    let machines = rack.run_all(vms.collect()).all()?;
+    let machines = runner.run_all(vms.collect()).all()?;
     let mut failed = 0;
     for (case, ran) in CASES.iter().zip(&machines) {
         match case.judge(ran, &folder) {

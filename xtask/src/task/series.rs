@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::cache::{Lock, remove, write_by_rename};
 use crate::failure::{Failure, NextStep};
-use crate::prepare::Workshop;
+use crate::prepare::BuildSetup;
 use crate::series::{
     Allowed, Cover, Identity, Mails, Plan, Pristine, Step, Steps, author, checkpatch, date,
 };
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let wish = options.how.wish();
+    let request = options.how.request();
     if let Some(out) = &options.out {
         check_free(out)?;
     }
@@ -59,10 +59,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cover = cover(&project)?;
     let allowed = Allowed::of(&project)?;
 
-    let (workshop, lock) = Workshop::open(wish.linux.as_deref(), &[])?;
-    let (cache, root, source) = (&workshop.cache, &workshop.root, &workshop.source);
-    let patched = workshop.overlay.patched(cache, root, source)?;
-    let steps = plan.steps(&workshop.overlay, patched);
+    let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[])?;
+    let (cache, root, source) = (&setup.cache, &setup.root, &setup.source);
+    let patched = setup.overlay.patched(cache, root, source)?;
+    let steps = plan.steps(&setup.overlay, patched);
     let scratch = cache.scratch("series")?;
     let mails = Mails {
         cache,
@@ -76,10 +76,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mails = mails.write(&steps, &scratch)?;
     if options.check || options.builds {
         let pristine = Pristine::open(cache, root, source, &author, &date, &lock)?;
-        let commits = check(&workshop, &pristine, &steps, &mails, &allowed)?;
+        let commits = check(&setup, &pristine, &steps, &mails, &allowed)?;
         if options.builds {
-            let (project, profile) = (&workshop.project, wish.profile);
-            let (pristine, jobs) = (&pristine, wish.jobs);
+            let (project, profile) = (&setup.project, request.profile);
+            let (pristine, jobs) = (&pristine, request.jobs);
             let steps = Steps { cache, root, source, project, pristine, profile, jobs };
             let built = steps.build(&commits)?;
             let before = commits.len().saturating_sub(built);
@@ -100,16 +100,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Applies the mails as a maintainer would; returns the commits.
 fn check(
-    workshop: &Workshop,
+    setup: &BuildSetup,
     pristine: &Pristine,
     steps: &[Step],
     mails: &[PathBuf],
     allowed: &Allowed,
 ) -> Result<Vec<String>> {
-    let (cache, root) = (&workshop.cache, &workshop.root);
+    let (cache, root) = (&setup.cache, &setup.root);
     let (_cover, patches) = mails.split_first().context("there is no mail")?;
     let commits = pristine.apply(patches)?;
-    pristine.compare(&workshop.overlay.files(cache, root, &workshop.source)?)?;
+    pristine.compare(&setup.overlay.files(cache, root, &setup.source)?)?;
     let names = steps.iter().map(|step| step.name.as_str());
     let mails: Vec<_> = names.zip(patches.iter().map(PathBuf::as_path)).collect();
     let warnings = checkpatch(cache, pristine.folder(), &mails, allowed)?;
@@ -117,7 +117,7 @@ fn check(
         "{} mails apply to Linux {}, and end in the tree that is tested; checkpatch.pl: no error, \
          {warnings} warnings, all listed",
         commits.len(),
-        workshop.source.version,
+        setup.source.version,
     );
     Ok(commits)
 }

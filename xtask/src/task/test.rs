@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::progress::human;
 use crate::project::Project;
-use crate::task::{bench, header_check, self_test, series, vm_test};
+use crate::task::{bench, self_test, series, uapi_check, vm_test};
 use crate::{check, interrupt};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<()> {
     let mut results = vec![
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
-        part("header-check", || header_check::run(&header_check::Options::default()))?,
+        part("header-check", || uapi_check::run(&uapi_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
     results

@@ -13,13 +13,13 @@ use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
-use crate::prepare::{Ready, Wish};
+use crate::prepare::{BuildRequest, Prepared};
 use crate::project::Project;
-use crate::rack::Rack;
 use crate::report::{self, Colour};
+use crate::runner::Runner;
 use crate::suite::{self, Boots, Queue, Role, Suite, Test};
 use crate::vm::{Choice, Limits};
-use crate::{runs, say};
+use crate::{run_folder, say};
 
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
@@ -90,10 +90,10 @@ pub(crate) struct MachineOptions {
 }
 
 impl BuildOptions {
-    /// The wish for the workshop.
-    pub(crate) fn wish(&self) -> Wish {
+    /// The request for the setup.
+    pub(crate) fn request(&self) -> BuildRequest {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Wish {
+        BuildRequest {
             linux: self.linux.clone(),
             profile: self.profile,
             jobs: self.jobs.map_or(processors + 1, usize::from),
@@ -136,10 +136,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return say(&tests.iter().map(line).collect::<String>());
     }
     let begin = Instant::now();
-    let started = runs::now();
+    let started = run_folder::now();
     if let Some(folder) = &options.report {
         // An old verdict must never be taken for this run's.
-        runs::clear(folder)?;
+        run_folder::clear(folder)?;
     }
     let lists = match &options.hops[..] {
         [] => vec![default_hops(&Project::open()?)],
@@ -148,9 +148,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runs = lists.into_iter().map(|hops| Run::of(hops, &tests)).collect::<Result<Vec<_>>>()?;
     let kernels: Vec<_> = runs.iter().flat_map(|run| run.hops.0.iter().copied()).collect();
     let profile = options.build.profile;
-    let ready = Ready::make(&kernels, &options.build.wish())?;
-    let folder = runs::create(&ready.workshop.cache, options.report.as_deref())?;
-    let rack = Rack::new(&ready, profile, options.machine.clone(), &folder)?
+    let prepared = Prepared::make(&kernels, &options.build.request())?;
+    let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
+    let runner = Runner::new(&prepared, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
 
     let mut queue = Queue::default();
@@ -162,7 +162,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .machines()
         .iter()
         .map(|vm| (vm.clone(), options.machine.limits(profile, vm.plan.hops.len())));
-    let results = rack.run_all(vms.collect());
+    let results = runner.run_all(vms.collect());
 
     let mut passed = true;
     for (run, machines) in runs.iter().zip(queue.sort_out(&results.each)) {
@@ -177,8 +177,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         };
         let outcome = Outcome {
             profile: profile.to_string(),
-            accel: rack.accel.name().into(),
-            linux: ready.workshop.source.version.clone(),
+            accel: runner.accel.name().into(),
+            linux: prepared.setup.source.version.clone(),
             started,
             elapsed: begin.elapsed(),
             ..run.judge(&machines)

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::process::Job;
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::toolchain::enter::{self, Ids};
 
 /// Where users get ranges of user and group IDs.
@@ -75,7 +75,7 @@ pub(crate) fn meet(cache: &Cache) -> Result<()> {
 }
 
 fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
-    let step = Step::begin(cache, format!("install {}", packages.join(" ")));
+    let step = Progress::begin(cache, format!("install {}", packages.join(" ")));
     let log = cache.path("logs", "apt-install.log");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");

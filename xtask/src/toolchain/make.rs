@@ -10,7 +10,7 @@ use crate::arch::ARCH;
 use crate::cache::{Cache, Key, Lock, remove};
 use crate::failure::{Failure, NextStep};
 use crate::process::{Job, bound};
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::project::{Project, RootSettings};
 use crate::toolchain::Root;
 use crate::toolchain::enter::{self, Ids};
@@ -54,7 +54,7 @@ fn make(cache: &Cache, settings: &RootSettings, root: &Root, _: &Lock) -> Result
     host::meet(cache)?;
     check_room(cache.folder())?;
     let mut step =
-        Step::begin(cache, format!("make the toolchain root (Debian {})", settings.suite));
+        Progress::begin(cache, format!("make the toolchain root (Debian {})", settings.suite));
     let scratch = cache.scratch("root")?;
     let archive = scratch.join("root.tar");
     mmdebstrap(cache, settings, &archive, &mut step)?;
@@ -77,7 +77,7 @@ fn mmdebstrap(
     cache: &Cache,
     settings: &RootSettings,
     archive: &Path,
-    step: &mut Step<'_>,
+    step: &mut Progress<'_>,
 ) -> Result<()> {
     let mut command = enter::isolated(Ids::All);
     // In a user namespace with a range of IDs, every user has enough rights.

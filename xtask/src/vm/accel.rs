@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Key};
-use crate::progress::Step;
+use crate::progress::Progress;
 use crate::toolchain::Root;
 
 /// How a guest is executed.
@@ -83,7 +83,7 @@ pub(crate) fn decide(
     if let Some(boots) = known(cache, root) {
         return Ok(accel(boots));
     }
-    let step = Step::begin(cache, "try whether a kernel boots with KVM here");
+    let step = Progress::begin(cache, "try whether a kernel boots with KVM here");
     let answer = probe()?;
     step.done();
     let boots = answer == Answer::Boots;

@@ -59,7 +59,8 @@ pub(crate) fn run(
     let log = Log::create(log)?;
     let begin = Instant::now();
     let Started { mut running, lines, mut monitor } = start(machine, root, cmdline)?;
-    let mut ear = Ear { log, watch: Watch::default(), complaints: Vec::new(), on_line, begin };
+    let mut listener =
+        Listener { log, watch: Watch::default(), complaints: Vec::new(), on_line, begin };
     let mut last_line = begin;
     let mut alarmed: Option<Alarmed> = None;
     let status = loop {
@@ -70,9 +71,9 @@ pub(crate) fn run(
         match lines.recv_timeout(PERIOD) {
             Ok((port, line)) => {
                 last_line = Instant::now();
-                ear.hear(port, line)?;
+                listener.hear(port, line)?;
                 // Draining what is there goes before looking at clocks.
-                if !ear.watch.is_alarmed() && begin.elapsed() < limits.total {
+                if !listener.watch.is_alarmed() && begin.elapsed() < limits.total {
                     continue;
                 }
             }
@@ -82,14 +83,14 @@ pub(crate) fn run(
         if let Some(status) = running.try_wait()? {
             break Some(status);
         }
-        let asked = !ear.watch.is_alarmed() && {
-            check_clocks(&mut ear.watch, limits, last_line, begin);
-            ear.watch.is_alarmed()
+        let asked = !listener.watch.is_alarmed() && {
+            check_clocks(&mut listener.watch, limits, last_line, begin);
+            listener.watch.is_alarmed()
         };
         if asked {
             monitor.ask_what_it_does();
         }
-        if ear.watch.is_alarmed() {
+        if listener.watch.is_alarmed() {
             let alarmed = alarmed.get_or_insert(Alarmed { since: Instant::now(), asked });
             if alarmed.is_over(last_line) {
                 running.end()?;
@@ -99,12 +100,12 @@ pub(crate) fn run(
     };
     // Output that QEMU wrote before it ended may still be on its way.
     while let Ok((port, line)) = lines.recv_timeout(QUIET) {
-        ear.hear(port, line)?;
+        listener.hear(port, line)?;
     }
-    if let Some(status) = status.filter(|_| !ear.watch.record().done) {
-        ear.watch.raise(QEMU_ENDED, obituary(status, &ear.complaints.join("; ")));
+    if let Some(status) = status.filter(|_| !listener.watch.record().done) {
+        listener.watch.raise(QEMU_ENDED, why_it_ended(status, &listener.complaints.join("; ")));
     }
-    Ok(ear.watch.finish())
+    Ok(listener.watch.finish())
 }
 
 /// A machine that will be given up.
@@ -123,7 +124,7 @@ impl Alarmed {
 }
 
 /// Takes in what is said.
-struct Ear<F> {
+struct Listener<F> {
     log: Log,
     watch: Watch,
     /// The messages of QEMU.
@@ -132,7 +133,7 @@ struct Ear<F> {
     begin: Instant,
 }
 
-impl<F: FnMut(&Record, Port, &str)> Ear<F> {
+impl<F: FnMut(&Record, Port, &str)> Listener<F> {
     fn hear(&mut self, port: Port, line: String) -> Result<()> {
         let at = self.begin.elapsed();
         match port {
@@ -156,7 +157,7 @@ impl<F: FnMut(&Record, Port, &str)> Ear<F> {
 }
 
 /// How QEMU ended, and what may help.
-fn obituary(status: ExitStatus, words: &str) -> String {
+fn why_it_ended(status: ExitStatus, words: &str) -> String {
     // `unshare` passes the signal on, and stumbles over one that cannot be blocked.
     let killed = status.signal() == Some(SIGKILL) || words.contains("sigprocmask unblock failed");
     if killed {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, LineStyle, Table, TableStyle};
 
-use crate::outcome::{Outcome, Test, Verdict};
+use crate::outcome::{Outcome, TestOutcome, Verdict};
 use crate::report::text::{Colour, Mood, painted, readable, span};
 use crate::report::{NO_TEST, label, suites, word};
 
@@ -71,7 +71,7 @@ fn table(outcome: &Outcome, times: Times) -> Table {
 }
 
 /// The text of the cell for the first `summed` hops: `48 ok`, `47 ok 1 FAIL`.
-fn sum_text(test: &Test, summed: usize) -> String {
+fn sum_text(test: &TestOutcome, summed: usize) -> String {
     let verdicts = [
         Verdict::Prepared,
         Verdict::Passed,
@@ -96,7 +96,7 @@ fn hops(outcome: &Outcome) -> usize {
 }
 
 /// The text of a cell: `ok (15) 1.2 s`.
-fn cell_text(test: &Test, hop: usize, times: Times) -> String {
+fn cell_text(test: &TestOutcome, hop: usize, times: Times) -> String {
     let Some(cell) = test.cells.iter().find(|cell| cell.hop == hop) else {
         return NO_VERDICT.to_owned();
     };

@@ -11,16 +11,16 @@ use anyhow::{Context, Result};
 
 use crate::cache::{remove, write_by_rename};
 use crate::kernel::{Implementation, Profile, path};
-use crate::prepare::Ready;
-use crate::progress::{self, Step};
+use crate::prepare::Prepared;
+use crate::progress::{self, Progress};
 use crate::suite::{self, Vm, kernel_name};
 use crate::task::vm_test::MachineOptions;
 use crate::vm::{self, Accel, Answer, Clock, Defect, Limits, Machine, Port};
 use crate::{guest, judge};
 
 /// Where virtual machines are run: files in place, accelerator chosen.
-pub(crate) struct Rack<'a> {
-    ready: &'a Ready,
+pub(crate) struct Runner<'a> {
+    prepared: &'a Prepared,
     profile: Profile,
     machine: MachineOptions,
     folder: &'a Path,
@@ -30,7 +30,7 @@ pub(crate) struct Rack<'a> {
     verbose: bool,
 }
 
-impl<'a> Rack<'a> {
+impl<'a> Runner<'a> {
     /// Keeps the files of machines, shows what they say.
     pub(crate) fn showing(self, keep: bool, verbose: bool) -> Self {
         Self { keep, verbose, ..self }
@@ -44,18 +44,18 @@ impl<'a> Rack<'a> {
 
     /// Chooses the accelerator.
     pub(crate) fn new(
-        ready: &'a Ready,
+        prepared: &'a Prepared,
         profile: Profile,
         machine: MachineOptions,
         folder: &'a Path,
     ) -> Result<Self> {
         let (accel, clock, keep, verbose) = (Accel::Tcg, Clock::Time, false, false);
-        let mut rack = Self { ready, profile, machine, folder, accel, clock, keep, verbose };
-        let workshop = &ready.workshop;
-        rack.accel = vm::decide(rack.machine.accel, &workshop.cache, &workshop.root, || {
-            rack.boots_with_kvm()
+        let mut runner = Self { prepared, profile, machine, folder, accel, clock, keep, verbose };
+        let setup = &prepared.setup;
+        runner.accel = vm::decide(runner.machine.accel, &setup.cache, &setup.root, || {
+            runner.boots_with_kvm()
         })?;
-        Ok(rack)
+        Ok(runner)
     }
 
     /// Memory of a guest, in MiB.
@@ -68,7 +68,7 @@ impl<'a> Rack<'a> {
         let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
         let accel = self.accel.name();
         let name = format!("boot {} ({}, {accel}), {}", path(&labels), self.profile, vm.name);
-        let mut step = Step::begin(&self.ready.workshop.cache, name);
+        let mut step = Progress::begin(&self.prepared.setup.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
         let mut on_line = |record: &vm::Record, port, line: &str| {
@@ -123,7 +123,7 @@ impl<'a> Rack<'a> {
             folder: folder.clone(),
         };
         let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
-        let root = &self.ready.workshop.root;
+        let root = &self.prepared.setup.root;
         let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
         if self.keep {
             progress::say(&format!("kept: {}", folder.display()));
@@ -135,9 +135,9 @@ impl<'a> Rack<'a> {
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
         let file = |name: &str| folder.join(name);
-        let programs = self.ready.programs.all().chain(self.ready.clients.all());
-        guest::write_initramfs(&file(vm::INITRAMFS), &self.ready.init, programs)?;
-        let kernels = self.ready.images.iter();
+        let programs = self.prepared.programs.all().chain(self.prepared.clients.all());
+        guest::write_initramfs(&file(vm::INITRAMFS), &self.prepared.init, programs)?;
+        let kernels = self.prepared.images.iter();
         let kernels: Vec<_> =
             kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
         let image = kernels.iter().find(|(name, _)| name == first).context("no such kernel")?;
@@ -149,7 +149,7 @@ impl<'a> Rack<'a> {
 
     /// Tries a plan of one hop and no tests, until PID 1 speaks.
     fn boots_with_kvm(&self) -> Result<Answer> {
-        let kernel = self.ready.images.keys().next().context("no kernel")?;
+        let kernel = self.prepared.images.keys().next().context("no kernel")?;
         let vm = suite::probe(*kernel, self.profile);
         let limits = Limits { silence: Duration::from_secs(15), total: Duration::from_secs(30) };
         let log = judge::log_path(self.folder, &vm);
@@ -161,7 +161,7 @@ impl<'a> Rack<'a> {
         // It may be the kernel's fault, or that of a machine short of memory: then ask again.
         let is_stock = *kernel == Implementation::C
             && self.profile == Profile::Release
-            && !self.ready.workshop.source.is_given;
+            && !self.prepared.setup.source.is_given;
         let starved = record.alarm.is_some_and(|alarm| alarm.detail.contains("memory"));
         Ok(if is_stock && !starved { Answer::BootsNot } else { Answer::Unknown })
     }

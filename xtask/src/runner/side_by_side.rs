@@ -10,14 +10,14 @@ use std::thread;
 use anyhow::{Error, Result};
 
 use crate::judge::Ran;
-use crate::rack::Rack;
+use crate::runner::Runner;
 use crate::suite::Vm;
 use crate::vm::Limits;
 
 /// Memory that QEMU needs for itself, in MiB.
 const OF_QEMU: u64 = 512;
 
-impl Rack<'_> {
+impl Runner<'_> {
     /// Runs machines, as many at once as this host has processors and memory for: a guest has more
     /// than one processor, but boots on one.
     ///

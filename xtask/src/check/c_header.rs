@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::difference::difference;
 use super::{Check, Place, Report};
-use crate::header;
+use crate::c_header;
 
 /// The header that is there, against a new one.
 pub(super) struct Header;
@@ -19,9 +19,9 @@ impl Check for Header {
     }
 
     fn run(&self, place: &Place<'_>) -> Result<Report> {
-        let there = fs::read_to_string(header::path(place.project)).unwrap_or_default();
+        let there = fs::read_to_string(c_header::path(place.project)).unwrap_or_default();
         let heading = "liblu.h is not what the functions make:";
-        let findings = difference(heading, &there, &header::make(place.project)?);
+        let findings = difference(heading, &there, &c_header::make(place.project)?);
         let next = "write it with `cargo xtask header`, and read what changed: C programs see it";
         Ok(Report::of_findings(self.name(), &findings, next))
     }

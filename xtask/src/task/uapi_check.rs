@@ -21,7 +21,7 @@ use liveupdate_uapi::{
 
 use crate::cache::remove;
 use crate::failure::{Failure, NextStep};
-use crate::prepare::Workshop;
+use crate::prepare::BuildSetup;
 use crate::process::Job;
 use crate::say;
 
@@ -100,8 +100,8 @@ fn constants() -> Vec<(&'static str, u64)> {
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (workshop, _lock) = Workshop::open(options.linux.as_deref(), &[])?;
-    let path = workshop.source.folder.join(HEADER);
+    let (setup, _lock) = BuildSetup::open(options.linux.as_deref(), &[])?;
+    let path = setup.source.folder.join(HEADER);
     let header = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let unknown = unknown(&header);
     if !unknown.is_empty() {
@@ -110,20 +110,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 
     let (source, count) = assertions();
-    let scratch = workshop.cache.scratch("header-check")?;
+    let scratch = setup.cache.scratch("header-check")?;
     fs::write(scratch.join("check.c"), source).context("write the assertions")?;
-    let include = workshop.source.folder.join("include/uapi");
-    let mut command = workshop.root.command("gcc", &scratch, &[&workshop.source.folder]);
+    let include = setup.source.folder.join("include/uapi");
+    let mut command = setup.root.command("gcc", &scratch, &[&setup.source.folder]);
     // As if the headers were installed.
     command.args(["-fsyntax-only", "-Wall", "-Werror", "-D__EXPORTED_HEADERS__", "-I"]);
     command.arg(&include).arg("check.c");
-    let log = workshop.cache.path("logs", "header-check.log");
+    let log = setup.cache.path("logs", "header-check.log");
     Job::new(command, &log).run().or_advise(|| {
-        let what = format!("the crate and {} of Linux {} differ", HEADER, workshop.source.version);
+        let what = format!("the crate and {} of Linux {} differ", HEADER, setup.source.version);
         (what, format!("each failed assertion is in {}: correct `uapi/`", log.display()))
     })?;
     remove(&scratch)?;
-    let version = &workshop.source.version;
+    let version = &setup.source.version;
     say(&format!("{count} facts of liveupdate_uapi hold in {HEADER} of Linux {version}\n"))
 }
 
