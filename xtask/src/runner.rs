@@ -71,35 +71,39 @@ impl<'a> Runner<'a> {
         let mut step = Progress::begin(&self.prepared.setup.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
+        let first = vm.first;
         let mut on_line = |record: &vm::Record, port, line: &str| {
             if verbose {
                 let mark = if port == Port::Console { '|' } else { '#' };
                 progress::say(&format!("{mark} {line}"));
             }
-            let hop = vm.first + record.hops.len().saturating_sub(1);
+            let hop = first + record.hops.len().saturating_sub(1);
             let doing = record.hops.last().and_then(|hop| hop.steps.last());
             let doing = doing.map_or("boot", |step| step.name.as_str());
             step.now(&format!("hop {hop}: {doing}"));
         };
-        let mut record = self.execute(&vm, limits, &log, &mut on_line)?;
-        // Once: what comes again is no chance.
-        if let Some(Defect { what, report, .. }) = Defect::of(&record) {
+        let record = self.execute(&vm, limits, &log, &mut on_line)?;
+        let mut ran = judge::Ran { vm, record, log };
+        // Once: what comes again is no chance. A machine that has shown a failure of its own keeps it.
+        let defect = Defect::of(&ran.record).filter(|_| judge::has_only_ended(&ran));
+        if let Some(Defect { what, report, .. }) = defect {
+            let (vm, log) = (&ran.vm, &ran.log);
             let kept = log.with_extension("qemu-defect.log");
-            std::fs::rename(&log, &kept).with_context(|| format!("rename {}", log.display()))?;
+            std::fs::rename(log, &kept).with_context(|| format!("rename {}", log.display()))?;
             progress::say(&format!("again {}: a defect of QEMU ended it: {what}", vm.name));
             progress::say(&format!("      {report}; its log: {}", kept.display()));
-            record = self.execute(&vm, limits, &log, &mut on_line)?;
+            ran.record = self.execute(vm, limits, log, &mut on_line)?;
         }
-        match &record.alarm {
+        match &ran.record.alarm {
             None => step.done(),
             Some(alarm) => {
                 drop(step);
-                let (name, hop) = (&vm.name, alarm.hop);
+                let (name, hop) = (&ran.vm.name, alarm.hop);
                 let what = format!("stop {} in hop {hop} of {name}: {}", alarm.kind, alarm.detail);
                 progress::say(&what);
             }
         }
-        Ok(judge::Ran { vm, record, log })
+        Ok(ran)
     }
 
     fn execute(

@@ -154,3 +154,27 @@ fn a_callback_beside_freeze_is_a_trouble() {
     assert!(trouble.what.contains("beside or after freeze in hop 1 (c)"), "{}", trouble.what);
     assert_eq!(trouble.excerpt.len(), 1);
 }
+
+#[test]
+fn a_machine_that_has_shown_a_failure_of_its_own_has_not_only_ended() {
+    let name = "luo_kexec_simple";
+    let ended = |said: &[&str], beside: Option<&str>| {
+        let tests = select(Suite::All, Some(name)).unwrap();
+        let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
+        let mut lines = boot(1);
+        lines.extend(step_lines(&format!("{name}/1"), said));
+        lines.extend(beside.map(|line| format!("C [ 1.0] {line}")));
+        let mut watch = Watch::default();
+        for (second, line) in (0..).zip(&lines) {
+            let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
+            watch.line(port, &line[2..], Duration::from_secs(second));
+        }
+        watch.raise("QEMU ended", "iotlb_to_section: Assertion".into());
+        has_only_ended(&Ran { vm, record: watch.finish(), log: "vm.log".into() })
+    };
+    assert!(ended(&["ok"], None));
+    assert!(ended(&[], None));
+    assert!(!ended(&["not ok"], None));
+    assert!(!ended(&["ok", "ok"], None));
+    assert!(!ended(&["ok"], Some(BESIDE_FREEZE)));
+}

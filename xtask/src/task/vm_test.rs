@@ -137,14 +137,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let begin = Instant::now();
     let started = run_folder::now();
-    if let Some(folder) = &options.report {
-        // An old verdict must never be taken for this run's.
-        run_folder::clear(folder)?;
-    }
     let lists = match &options.hops[..] {
         [] => vec![default_hops(&Project::open()?)],
         given => given.to_vec(),
     };
+    if let Some(folder) = &options.report {
+        // An old verdict must never be taken for this run's.
+        run_folder::clear(folder)?;
+        lists.iter().try_for_each(|hops| run_folder::clear(&folder.join(hops.file_name())))?;
+    }
     let runs = lists.into_iter().map(|hops| Run::of(hops, &tests)).collect::<Result<Vec<_>>>()?;
     let kernels: Vec<_> = runs.iter().flat_map(|run| run.hops.0.iter().copied()).collect();
     let profile = options.build.profile;
