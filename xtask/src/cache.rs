@@ -9,6 +9,7 @@
 
 mod key;
 mod lock;
+mod passed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use key::{Key, files};
 pub(crate) use lock::Lock;
+pub(crate) use passed::Passed;
 
 use crate::failure::{Failure, NextStep as _};
 

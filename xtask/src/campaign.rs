@@ -7,7 +7,6 @@
 
 mod report;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::api::{LIBRARIES, Library};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Passed};
 use crate::check::invocation::Invocation;
 use crate::interrupt;
 use crate::process::{Job, bound};
@@ -92,9 +91,6 @@ const TARGETS: &[&str] = &["manifest", "passing"];
 
 /// The record of parts that have passed.
 const RECORD: &str = "campaigns.json";
-
-/// Parts that the record remembers.
-const REMEMBERED: usize = 500;
 
 impl Campaign {
     /// The name, as it is typed.
@@ -228,21 +224,19 @@ pub(crate) fn run(
     folder: &Path,
 ) -> Result<Vec<Ran>> {
     let checkout = crate::check::checkout(&project.folder)?;
+    let mut passed = Passed::open(cache, RECORD);
     let mut all = Vec::new();
     for part in parts {
-        let mut passed: BTreeMap<String, u64> = cache.read_record(RECORD).unwrap_or_default();
         let key = part.key(&checkout);
         let log = folder.join(format!("{}.log", part.name.replace([' ', ',', '*'], "-")));
         let begin = Instant::now();
-        let verdict = if !again && passed.contains_key(&key) {
+        let verdict = if !again && passed.has(&key) {
             say(&format!("done {} (passed before on this checkout)", part.name));
             Verdict::Passed { earlier: true }
         } else {
             match run_one(cache, project, part, &log) {
                 Ok(()) => {
-                    passed.insert(key, crate::run_folder::now());
-                    forget_oldest(&mut passed);
-                    cache.write_record(RECORD, &passed)?;
+                    passed.add(key)?;
                     Verdict::Passed { earlier: false }
                 }
                 Err(error) => {
@@ -266,13 +260,6 @@ fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<
     Job::new(command, log).within(part.limit).on_line(|line| step.now(line)).run()?;
     step.done();
     Ok(())
-}
-
-fn forget_oldest(passed: &mut BTreeMap<String, u64>) {
-    while passed.len() > REMEMBERED {
-        let oldest = passed.iter().min_by_key(|(_, time)| **time).map(|(key, _)| key.clone());
-        oldest.map(|key| passed.remove(&key));
-    }
 }
 
 #[cfg(test)]

@@ -20,9 +20,6 @@ use crate::kernel::Image;
 use crate::process::{Job, bound};
 use crate::project::Project;
 
-/// The target is named so that flags for the guest do not touch what runs on the host.
-const TARGET: &str = ARCH.target;
-
 /// Multiple of which the size of a disk must be.
 const SECTOR: u64 = 512;
 
@@ -38,11 +35,12 @@ pub(crate) fn build_static(cache: &Cache, project: &Project, what: &[&str]) -> R
     let target = project.folder.join("target/guest");
     let mut command = bound("cargo");
     command.args(["build", "--quiet", "--locked", "--release"]).args(what);
-    command.args(["--target", TARGET, "--target-dir"]).arg(&target);
+    // The target is named so that flags for the guest do not touch what runs on the host.
+    command.args(["--target", ARCH.target, "--target-dir"]).arg(&target);
     command.current_dir(&project.folder);
     command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     build(command, cache)?;
-    Ok(target.join(TARGET).join("release"))
+    Ok(target.join(ARCH.target).join("release"))
 }
 
 fn build(command: Command, cache: &Cache) -> Result<()> {

@@ -17,7 +17,7 @@ use selftests::test_device::BESIDE_FREEZE;
 use crate::judge::in_log::Kexec;
 use crate::outcome::{Cell, Mark, TestOutcome, Trouble, Update, Verdict};
 use crate::suite::{CARRY, Kind, Role, Test, Vm, part_name, stage_name};
-use crate::vm::{HopRecord, Record, StepRecord};
+use crate::vm::{HopRecord, Record};
 
 /// Lines of a step's output that a failure shows.
 const SHOWN: usize = 30;
@@ -205,24 +205,13 @@ fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
     Cell { hop, verdict: Verdict::Failed, detail: Some(detail), elapsed: None, subtests: 0 }
 }
 
-/// Whether nothing is wrong with what the machine said before its alarm, which has ended it.
+/// Whether nothing is wrong with the machine but the alarm that has ended it.
 pub(crate) fn has_only_ended(ran: &Ran) -> bool {
-    let said = ran.record.hops.iter().flat_map(|hop| &hop.verdicts);
-    let is_whole = |hop: &HopRecord| {
-        let mut names: Vec<_> = hop.verdicts.iter().map(|said| &said.name).collect();
-        names.sort_unstable();
-        names.windows(2).all(|two| two.first() != two.last())
-            && hop.steps.iter().all(|step| step.subtests.verdict().is_ok() || !has_ended(hop, step))
-    };
-    ran.record.alarm.is_some()
-        && troubles(ran).len() == 1
-        && said.into_iter().all(|said| said.ok && (!said.excused || said.not_applicable.is_some()))
-        && ran.record.hops.iter().all(is_whole)
-}
-
-/// Whether the step has a verdict.
-fn has_ended(hop: &HopRecord, step: &StepRecord) -> bool {
-    hop.verdicts.iter().any(|said| said.name == step.name)
+    let mut hops = (ran.vm.first..).zip(&ran.vm.plan.hops);
+    let has_failed = |number, name: &str| step(ran, number, name).verdict == Verdict::Failed;
+    let failed =
+        hops.any(|(number, hop)| hop.steps.iter().any(|step| has_failed(number, &step.name)));
+    !failed && troubles(ran).len() == 1
 }
 
 /// The troubles of a machine outside any single test.

@@ -36,7 +36,7 @@ impl fmt::Display for Implementation {
 }
 
 /// How a kernel is built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
     /// Optimised as users have it, with what tests need: test devices, an open `/dev/mem`.
     #[default]
@@ -75,27 +75,11 @@ impl fmt::Display for Flavour {
 }
 
 /// A kernel: what it is, how it is built, what it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) implementation: Implementation,
     pub(crate) profile: Profile,
     pub(crate) flavour: Flavour,
-}
-
-impl Kind {
-    /// All kinds.
-    fn all() -> impl Iterator<Item = Self> {
-        let implementations = Implementation::value_variants().iter();
-        implementations.flat_map(|implementation| {
-            Profile::value_variants().iter().flat_map(|profile| {
-                Flavour::value_variants().iter().map(|flavour| Self {
-                    implementation: *implementation,
-                    profile: *profile,
-                    flavour: *flavour,
-                })
-            })
-        })
-    }
 }
 
 /// As part of a file name: `rust-release`, `c-debug-host`.
@@ -119,14 +103,11 @@ pub(crate) struct Hops(pub(crate) Vec<Implementation>);
 impl Hops {
     /// As a file name: `c-rust`, `rustx50`.
     pub(crate) fn file_name(&self) -> String {
-        let runs = self.0.chunk_by(|one, other| one == other).map(|run| {
-            let name = run.first().map(ToString::to_string).unwrap_or_default();
-            match run.len() {
-                count @ 3.. => format!("{name}x{count}"),
-                count => vec![name; count].join("-"),
-            }
-        });
-        runs.collect::<Vec<_>>().join("-")
+        join(&self.names(), "x", "-")
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
     }
 
     /// Whether all kernels are of this implementation.
@@ -165,21 +146,25 @@ impl FromStr for Hops {
 
 impl fmt::Display for Hops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&path(&names))
+        f.write_str(&path(&self.names()))
     }
 }
 
 /// Kernels with arrows between them, three and more of the same as `rust × 3`.
 pub(crate) fn path<S: AsRef<str> + PartialEq>(labels: &[S]) -> String {
+    join(labels, " × ", " → ")
+}
+
+/// Labels with `between` them; three and more of the same are one with `times` and their number.
+fn join<S: AsRef<str> + PartialEq>(labels: &[S], times: &str, between: &str) -> String {
     let runs = labels.chunk_by(|one, other| one == other).map(|run| {
         let name = run.first().map_or("", AsRef::as_ref);
         match run.len() {
-            count @ 3.. => format!("{name} × {count}"),
-            count => vec![name; count].join(" → "),
+            count @ 3.. => format!("{name}{times}{count}"),
+            count => vec![name; count].join(between),
         }
     });
-    runs.collect::<Vec<_>>().join(" → ")
+    runs.collect::<Vec<_>>().join(between)
 }
 
 /// The choices for a kernel.

@@ -17,4 +17,4 @@ pub(crate) use qemu::{Clock, INITRAMFS, KERNEL, Machine, PAYLOAD};
 pub(crate) use run::{Limits, run};
 #[cfg(test)]
 pub(crate) use watch::Watch;
-pub(crate) use watch::{HopRecord, Port, Record, StepRecord};
+pub(crate) use watch::{HopRecord, Port, Record};

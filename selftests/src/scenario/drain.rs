@@ -137,6 +137,11 @@ fn preserve_after(_: &mut Stage<'_>) -> Result<()> {
 /// Why a part is not for the first hop, and the next part not for the second.
 const NOTHING_CAME: &str = "the first kernel of a chain has no session that came";
 
+/// Checks that `reboot(2)` of the previous kernel has waited for a command on a session that came.
+fn check_waited(stage: &Stage<'_>, name: &str) -> Result<()> {
+    if stage.hop > 2 { check_left(name) } else { not_applicable(NOTHING_CAME) }
+}
+
 /// Why a part is not for C.
 const COMMANDS_WAIT: &str = "on C, commands wait for reboot(2), and for ever if it succeeds";
 
@@ -294,13 +299,10 @@ fn retrieve_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn retrieve_after(stage: &mut Stage<'_>) -> Result<()> {
-    if stage.hop > 2 {
-        check_left("drain-retrieve")?;
-    }
     if stage.hop == stage.hops {
         finish(retrieve("drain-retrieve")?)?;
     }
-    if stage.hop > 2 { Ok(()) } else { not_applicable(NOTHING_CAME) }
+    check_waited(stage, "drain-retrieve")
 }
 
 fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
@@ -329,13 +331,10 @@ fn slow_finish(name: &str) -> Result<Slow<rustix::io::Result<()>>> {
 }
 
 fn finish_after(stage: &mut Stage<'_>) -> Result<()> {
-    if stage.hop > 2 {
-        check_left("drain-finish")?;
-    }
     if stage.hop == stage.hops {
         slow_finish("drain-finish")?.end()?.context("the slow FINISH")?;
     }
-    if stage.hop > 2 { Ok(()) } else { not_applicable(NOTHING_CAME) }
+    check_waited(stage, "drain-finish")
 }
 
 /// Bytes of the large memfd.

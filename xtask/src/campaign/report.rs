@@ -5,13 +5,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{Report, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
 
 use crate::cache::write_by_rename;
 use crate::campaign::{Ran, Verdict};
 use crate::progress::human;
 use crate::report::FILES;
+use crate::report::junit::failure;
 
 /// Version of the JSON format.
 const FORMAT: u32 = 1;
@@ -94,12 +95,7 @@ fn junit_of(all: &[Ran]) -> Report {
     for ran in all {
         let status = match &ran.verdict {
             Verdict::Passed { .. } => TestCaseStatus::success(),
-            Verdict::Failed(why) => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                status.set_message(why.lines().next().unwrap_or_default());
-                status.set_description(why.as_str());
-                status
-            }
+            Verdict::Failed(why) => failure("FAIL", why),
         };
         let mut case = TestCase::new(ran.name.as_str(), status);
         case.set_time(ran.elapsed);

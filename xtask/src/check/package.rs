@@ -9,9 +9,6 @@ use super::{Check, Failure, Place, Report};
 use crate::api::LIBRARIES;
 use crate::arch::ARCH;
 
-/// The one that everything here is for.
-const TARGET: &str = ARCH.target;
-
 /// `cargo package` of these crates together.
 pub(super) struct Package(pub(super) &'static [&'static str]);
 
@@ -29,7 +26,7 @@ impl Check for Package {
     fn run(&self, place: &Place<'_>) -> Result<Report> {
         // Packaging looks for newer crates unless it may not use the network, but then it has to
         // find what the lock file names. If this fails, it says what it did not find.
-        let fetch = Invocation::new(["cargo", "fetch", "--locked", "--target", TARGET]);
+        let fetch = Invocation::new(["cargo", "fetch", "--locked", "--target", ARCH.target]);
         fetch.output(place.project)?;
 
         let command = Invocation::new(["cargo", "package", "--locked", "--offline"])

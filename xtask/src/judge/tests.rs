@@ -6,7 +6,8 @@ use crate::suite::{Suite, machines, select};
 use crate::vm::{Port, Watch};
 
 /// Runs the one test `name` over two hops with a guest that says `lines`.
-fn judged(name: &str, lines: &[&str]) -> (TestOutcome, Vec<Trouble>) {
+/// A machine for one test of which so much was heard; then QEMU ended, if `end` says how.
+fn heard(name: &str, lines: &[&str], end: Option<&str>) -> (Vec<Test>, Ran) {
     let tests = select(Suite::All, Some(name)).unwrap();
     let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
     let mut watch = Watch::default();
@@ -14,9 +15,15 @@ fn judged(name: &str, lines: &[&str]) -> (TestOutcome, Vec<Trouble>) {
         let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));
     }
-    let ran = Ran { vm, record: watch.finish(), log: "vm.log".into() };
-    let ran = [ran];
-    (test(&tests[0], &[&ran[0]]), troubles(&ran[0]))
+    if let Some(end) = end {
+        watch.raise("QEMU ended", end.into());
+    }
+    (tests, Ran { vm, record: watch.finish(), log: "vm.log".into() })
+}
+
+fn judged(name: &str, lines: &[&str]) -> (TestOutcome, Vec<Trouble>) {
+    let (tests, ran) = heard(name, lines, None);
+    (test(&tests[0], &[&ran]), troubles(&ran))
 }
 
 fn boot(hop: usize) -> Vec<String> {
@@ -159,18 +166,11 @@ fn a_callback_beside_freeze_is_a_trouble() {
 fn a_machine_that_has_shown_a_failure_of_its_own_has_not_only_ended() {
     let name = "luo_kexec_simple";
     let ended = |said: &[&str], beside: Option<&str>| {
-        let tests = select(Suite::All, Some(name)).unwrap();
-        let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
         let mut lines = boot(1);
         lines.extend(step_lines(&format!("{name}/1"), said));
         lines.extend(beside.map(|line| format!("C [ 1.0] {line}")));
-        let mut watch = Watch::default();
-        for (second, line) in (0..).zip(&lines) {
-            let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
-            watch.line(port, &line[2..], Duration::from_secs(second));
-        }
-        watch.raise("QEMU ended", "iotlb_to_section: Assertion".into());
-        has_only_ended(&Ran { vm, record: watch.finish(), log: "vm.log".into() })
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        has_only_ended(&heard(name, &lines, Some("iotlb_to_section: Assertion")).1)
     };
     assert!(ended(&["ok"], None));
     assert!(ended(&[], None));

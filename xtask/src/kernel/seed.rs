@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::cache::Cache;
-use crate::kernel::{Kind, interrupted};
+use crate::kernel::{Flavour, Implementation, Kind, interrupted};
 use crate::process::Job;
 use crate::progress::Progress;
 
@@ -19,8 +20,13 @@ use crate::progress::Progress;
 ///
 /// The debugging aids of a profile change every object, so it must be the same.
 pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Kind> {
-    let mut others: Vec<_> = Kind::all().filter(|other| *other != kind).collect();
-    others.retain(|other| other.profile == kind.profile);
+    let mut others = Vec::new();
+    for flavour in Flavour::value_variants() {
+        for implementation in Implementation::value_variants() {
+            others.push(Kind { implementation: *implementation, flavour: *flavour, ..kind });
+        }
+    }
+    others.retain(|other| *other != kind);
     others.sort_by_key(|other| other.flavour != kind.flavour);
     others.into_iter()
 }
@@ -29,10 +35,10 @@ pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Kind> {
 pub(crate) fn plant(
     cache: &Cache,
     folder: &Path,
-    seeds: impl Iterator<Item = PathBuf>,
+    mut seeds: impl Iterator<Item = PathBuf>,
 ) -> Result<()> {
     let is_finished = |seed: &PathBuf| seed.join("vmlinux").exists() && !interrupted::is(seed);
-    let Some(seed) = { seeds }.find(is_finished) else {
+    let Some(seed) = seeds.find(is_finished) else {
         return Ok(());
     };
     let step = Progress::begin(cache, "copy the build folder of a kernel much like it");
@@ -48,7 +54,7 @@ pub(crate) fn plant(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Flavour, Implementation, Profile};
+    use crate::kernel::Profile;
 
     fn kind(implementation: Implementation, flavour: Flavour) -> Kind {
         Kind { implementation, profile: Profile::Release, flavour }

@@ -85,7 +85,7 @@ fn trouble_case(outcome: &Outcome, number: usize, trouble: &Trouble) -> TestCase
 }
 
 /// A failure whose message is the first line, and whose text is all.
-fn failure(kind: &str, text: &str) -> TestCaseStatus {
+pub(crate) fn failure(kind: &str, text: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type(kind);
     status.set_message(text.lines().next().unwrap_or_default());

@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Passed};
 use crate::failure::NextStep;
 use crate::kernel::{Flavour, Fragments, Implementation, Kbuild, Kind, Profile, Recipe};
 use crate::progress::Progress;
@@ -17,11 +17,8 @@ use crate::series::Pristine;
 use crate::source::Source;
 use crate::toolchain::Root;
 
-/// Steps that were built, newest last.
+/// Steps that were built.
 const RECORD: &str = "series-built.json";
-
-/// How many of them are remembered.
-const REMEMBERED: usize = 500;
 
 /// Builds the steps of an applied series.
 pub(crate) struct Steps<'a> {
@@ -45,14 +42,14 @@ impl Steps<'_> {
         let folder = self.cache.path("builds", name);
         let log = self.cache.path("logs", "series-build.log");
         let kbuild = Kbuild { root: self.root, tree: self.pristine.folder(), folder: &folder, log };
-        let mut known: Vec<String> = self.cache.read_record(RECORD).unwrap_or_default();
+        let mut known = Passed::open(self.cache, RECORD);
         let mut built = 0;
         for (number, commit) in (1..).zip(commits) {
             let is_last = number == commits.len();
             let content = self.pristine.built_from(commit)?;
             let key = Key::of("series-step", 2).with(&self.root.key).with(content);
             let key = key.with(fragments.text()).finish();
-            if known.contains(&key) {
+            if known.has(&key) {
                 continue;
             }
             let subject = self.pristine.subject(commit)?;
@@ -73,9 +70,7 @@ impl Steps<'_> {
             })?;
             step.done();
             built += 1;
-            known.push(key);
-            known.drain(..known.len().saturating_sub(REMEMBERED));
-            self.cache.write_record(RECORD, &known)?;
+            known.add(key)?;
         }
         Ok(built)
     }

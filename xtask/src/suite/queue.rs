@@ -17,14 +17,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Adds the machines of a list of hops. Those that are new get names below `folder`, which may
-    /// be empty.
-    pub(crate) fn add(&mut self, folder: &str, machines: Vec<Vm>) {
+    /// Adds the machines of a list of hops. Those that are new get names below `folder`, if there is
+    /// one.
+    pub(crate) fn add(&mut self, folder: Option<&str>, machines: Vec<Vm>) {
         let places = machines.into_iter().map(|vm| {
             let known = self.machines.iter().position(|known| known.is_the_same_as(&vm));
             known.unwrap_or_else(|| {
-                let name =
-                    if folder.is_empty() { vm.name } else { format!("{folder}/{}", vm.name) };
+                let name = match folder {
+                    Some(folder) => format!("{folder}/{}", vm.name),
+                    None => vm.name,
+                };
                 self.machines.push(Vm { name, ..vm });
                 self.machines.len() - 1
             })
@@ -63,8 +65,8 @@ mod tests {
     fn a_machine_that_two_lists_have_in_common_runs_once() {
         let (two, three) = (of("rust,rust"), of("rust,rust,rust"));
         let mut queue = Queue::default();
-        queue.add("two", two.clone());
-        queue.add("three", three.clone());
+        queue.add(Some("two"), two.clone());
+        queue.add(Some("three"), three.clone());
         let own: Vec<_> =
             queue.machines().iter().filter(|vm| vm.name.starts_with("three/")).collect();
         assert!(own.iter().all(|vm| vm.role == Role::Chain), "{own:?}");
@@ -75,8 +77,8 @@ mod tests {
     #[test]
     fn lists_without_a_common_kernel_share_nothing() {
         let mut queue = Queue::default();
-        queue.add("", of("c,c"));
-        queue.add("rust", of("rust,rust"));
+        queue.add(None, of("c,c"));
+        queue.add(Some("rust"), of("rust,rust"));
         assert_eq!(queue.machines().len(), of("c,c").len() + of("rust,rust").len());
         assert!(queue.machines().iter().any(|vm| vm.name == "chain"));
     }
@@ -84,7 +86,7 @@ mod tests {
     #[test]
     fn machines_that_did_not_run_are_left_out() {
         let mut queue = Queue::default();
-        queue.add("", of("c,c"));
+        queue.add(None, of("c,c"));
         let results: Vec<Option<Ran>> = queue.machines().iter().map(|_| None).collect();
         assert!(queue.sort_out(&results).concat().is_empty());
     }

@@ -19,7 +19,7 @@ use selftests::scenario::Side;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::prepare::Prepared;
 use crate::runner::Runner;
-use crate::suite::{Role, Vm, kernel_name};
+use crate::suite::{Queue, Role, Vm, kernel_name};
 use crate::task::vm_test::{BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, run_folder, say};
@@ -87,6 +87,16 @@ pub(crate) struct Column {
 }
 
 impl Column {
+    /// The figures of the machines that ran [`LOADS`] over these hops.
+    fn of(hops: &Hops, machines: &[&judge::Ran]) -> Result<Self> {
+        let mut column = Self { hops: hops.to_string(), figures: Vec::new() };
+        for (load, ran) in LOADS.iter().zip(machines) {
+            column.figures.extend(figures(ran, *load)?);
+        }
+        column.subtract_shutdown();
+        Ok(column)
+    }
+
     /// Subtracts the cost of `reboot(2)` with next to no load from its cost with a load.
     ///
     /// The kernel's log has microseconds, so figures of `reboot(2)` are exact to a thousand
@@ -125,20 +135,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = MachineOptions::of_memory(MEMORY.max(profile.memory()));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
-    let runs = lists.iter().flat_map(|hops| LOADS.iter().map(move |load| (hops, *load)));
-    let runs: Vec<(&Hops, (Load, usize))> = runs.collect();
-    let vms = runs.iter().map(|(hops, load)| (vm(hops, profile, *load), LIMITS));
-    // Machines that count instructions do not mind neighbours.
-    let machines = runner.run_all(vms.collect()).all()?;
-    let mut columns: Vec<Column> = Vec::new();
-    for ((hops, load), ran) in runs.iter().zip(&machines) {
-        let (hops, figures) = (hops.to_string(), figures(ran, *load)?);
-        match columns.last_mut().filter(|column| column.hops == hops) {
-            Some(column) => column.figures.extend(figures),
-            None => columns.push(Column { hops, figures }),
-        }
+    let mut queue = Queue::default();
+    for hops in &lists {
+        queue.add(None, LOADS.iter().map(|load| vm(hops, profile, *load)).collect());
     }
-    columns.iter_mut().for_each(Column::subtract_shutdown);
+    let vms = queue.machines().iter().map(|vm| (vm.clone(), LIMITS));
+    // Machines that count instructions do not mind neighbours.
+    let results = runner.run_all(vms.collect());
+    results.error.map_or(Ok(()), Err)?;
+    let columns = lists.iter().zip(queue.sort_out(&results.each));
+    let columns = columns.map(|(hops, machines)| Column::of(hops, &machines));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;

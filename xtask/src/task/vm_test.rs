@@ -154,10 +154,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runner = Runner::new(&prepared, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
 
+    // Several lists have a folder each.
+    let below = |run: &Run| (runs.len() > 1).then(|| run.hops.file_name());
     let mut queue = Queue::default();
     for run in &runs {
-        let below = if runs.len() == 1 { String::new() } else { run.hops.file_name() };
-        queue.add(&below, suite::machines(&run.tests, &run.hops, profile));
+        queue.add(below(run).as_deref(), suite::machines(&run.tests, &run.hops, profile));
     }
     let vms = queue
         .machines()
@@ -172,10 +173,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if !machines.first().is_some_and(has_chain) {
             continue;
         }
-        let folder = match runs.len() {
-            1 => folder.clone(),
-            _ => folder.join(run.hops.file_name()),
-        };
+        let folder = below(run).map_or_else(|| folder.clone(), |below| folder.join(below));
         let outcome = Outcome {
             profile: profile.to_string(),
             accel: runner.accel.name().into(),
