@@ -30,10 +30,54 @@ pub const NOT_APPLICABLE: &str = "n/a: ";
 pub const LEAVING: &str = "leaving";
 
 /// A chain of kernels, each booted by kexec from the one before, and the steps in each.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+///
+/// The hops in the middle of a long chain are equal, and stand here once.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Plan {
-    /// The kernels in order; at least one.
-    pub hops: Vec<Hop>,
+    /// The hops, each once.
+    distinct: Vec<Hop>,
+    /// The chain, as places in `distinct`.
+    chain: Vec<usize>,
+}
+
+impl Plan {
+    /// The number of hops in the chain.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.chain.len()
+    }
+
+    /// The hop with this number, from 1.
+    #[must_use]
+    pub fn hop(&self, number: usize) -> Option<&Hop> {
+        let place = self.chain.get(number.checked_sub(1)?)?;
+        self.distinct.get(*place)
+    }
+
+    /// The hops of the chain in order.
+    pub fn hops(&self) -> impl DoubleEndedIterator<Item = &Hop> + Clone {
+        self.chain.iter().filter_map(|place| self.distinct.get(*place))
+    }
+}
+
+impl Extend<Hop> for Plan {
+    fn extend<T: IntoIterator<Item = Hop>>(&mut self, hops: T) {
+        for hop in hops {
+            let place = self.distinct.iter().position(|known| *known == hop);
+            self.chain.push(place.unwrap_or_else(|| {
+                self.distinct.push(hop);
+                self.distinct.len() - 1
+            }));
+        }
+    }
+}
+
+impl FromIterator<Hop> for Plan {
+    fn from_iter<T: IntoIterator<Item = Hop>>(hops: T) -> Self {
+        let mut plan = Self::default();
+        plan.extend(hops);
+        plan
+    }
 }
 
 /// One kernel of the chain.
@@ -68,10 +112,17 @@ pub struct Step {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Run a program of the initramfs: passed if it exits with 0.
+    /// Run a program of the guest: passed if it exits with 0.
     Run {
         /// Program and arguments.
         argv: Vec<String>,
+    },
+    /// Start a unit of systemd: passed if it starts, and ends well if it is a oneshot.
+    Start {
+        /// The unit.
+        unit: String,
+        /// Before or after the kexec.
+        side: Side,
     },
     /// Retrieve and check the file that the hop before preserved; there is none in the first hop.
     Carry,
@@ -115,4 +166,33 @@ pub enum Misbehaviour {
     Warn,
     /// End PID 1's work early: switch off without the other hops.
     LeaveEarly,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(label: &str) -> Hop {
+        let (kernel, cmdline) = (format!("kernel-{label}"), "quiet".into());
+        let (carries, is_debug, steps) = (true, false, Vec::new());
+        Hop { label: label.into(), kernel, cmdline, carries, is_debug, steps }
+    }
+
+    #[test]
+    fn a_long_plan_is_no_larger_for_its_steps() {
+        let of = |count| (0..count).map(|_| hop("rust")).collect::<Plan>();
+        let size = |plan: &Plan| serde_json::to_vec(plan).map_or(0, |json| json.len());
+        let (short, long) = (of(1), of(1000));
+        assert_eq!(long.count(), 1000);
+        assert_eq!(long.hop(1000), Some(&hop("rust")));
+        assert!(size(&long) < size(&short) + 2 * 1000);
+    }
+
+    #[test]
+    fn hops_have_numbers_from_one() {
+        let plan: Plan = ["c", "rust", "c"].map(hop).into_iter().collect();
+        let labels: Vec<_> = plan.hops().map(|hop| hop.label.as_str()).collect();
+        assert_eq!(labels, ["c", "rust", "c"]);
+        assert_eq!((plan.hop(0), plan.hop(2), plan.hop(4)), (None, Some(&hop("rust")), None));
+    }
 }

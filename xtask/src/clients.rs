@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use crate::cache::Cache;
 use crate::dist::{self, Place};
 use crate::failure::NextStep;
-use crate::guest;
 use crate::process::Job;
 use crate::project::Project;
+use crate::static_build;
 use crate::toolchain::Root;
 
 /// Those in Rust: examples of the crate `liblu`.
@@ -43,7 +43,7 @@ pub(crate) struct Clients(Vec<(&'static str, PathBuf)>);
 impl Clients {
     /// Builds what has changed.
     pub(crate) fn build(cache: &Cache, project: &Project, root: &Root) -> Result<Self> {
-        let folder = guest::build_static(cache, project, &["--package", "liblu", "--examples"])?;
+        let folder = static_build::build(cache, project, &["--package", "liblu", "--examples"])?;
         let mut all: Vec<_> =
             IN_RUST.iter().map(|name| (*name, folder.join("examples").join(name))).collect();
         all.extend(in_c(cache, project, root)?);

@@ -1,105 +1,83 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The content that the virtual machine boots with: PID 1, the initramfs, and the payload disk.
+//! Guests: systems that play a plan in a virtual machine.
+//!
+//! Each says its verdicts in the same way: KTAP with events on the second serial port, so one judge
+//! is enough for all.
 
 mod archive;
+mod debian;
+mod payload;
+mod pid1;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use selftests::plan::{INITRAMFS_FILE, PLAN_FILE, Plan};
+use anyhow::Result;
 
-use crate::arch::ARCH;
-use crate::cache::Cache;
-use crate::failure::NextStep;
-use crate::guest::archive::Archive;
-use crate::kernel::Image;
-use crate::process::{Job, bound};
-use crate::project::Project;
+use crate::cache::Lock;
+use crate::kernel::{Flavour, Profile};
+use crate::setup::BuildSetup;
 
-/// Multiple of which the size of a disk must be.
-const SECTOR: u64 = 512;
+pub(crate) use debian::Debian;
+pub(crate) use payload::write_payload;
+pub(crate) use pid1::Pid1;
 
-/// Builds PID 1 of the guest, static, with the host's cargo.
-pub(crate) fn build_init(cache: &Cache, project: &Project) -> Result<PathBuf> {
-    let folder = build_static(cache, project, &["--package", "selftests", "--bin", "init"])?;
-    Ok(folder.join("init"))
+/// A kind of guest.
+pub(crate) trait Guest: fmt::Debug + Sync {
+    /// Its name, for people.
+    fn name(&self) -> &'static str;
+
+    /// The flavour of its kernels.
+    fn flavour(&self) -> Flavour;
+
+    /// Parameters of all its kernels, behind those of the profile.
+    fn parameters(&self) -> &'static str;
+
+    /// Whether it hands a file of its own from hop to hop, as a step.
+    fn carries(&self) -> bool;
+
+    /// Memory that a machine gets if the user does not say, in MiB.
+    fn memory(&self, profile: Profile) -> u32;
+
+    /// How long a machine may take.
+    fn pace(&self, profile: Profile) -> Pace;
+
+    /// Makes what its machines need and the cache does not have. `packages` are files of Debian
+    /// packages that it has to have.
+    fn prepare(
+        &self,
+        setup: &BuildSetup,
+        packages: &[PathBuf],
+        lock: &Lock,
+    ) -> Result<Box<dyn Files>>;
 }
 
-/// Builds programs for the guest, static, with the host's cargo, and returns the folder where they
-/// are.
-pub(crate) fn build_static(cache: &Cache, project: &Project, what: &[&str]) -> Result<PathBuf> {
-    let target = project.folder.join("target/guest");
-    let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release"]).args(what);
-    // The target is named so that flags for the guest do not touch what runs on the host.
-    command.args(["--target", ARCH.target, "--target-dir"]).arg(&target);
-    command.current_dir(&project.folder);
-    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    build(command, cache)?;
-    Ok(target.join(ARCH.target).join("release"))
-}
-
-fn build(command: Command, cache: &Cache) -> Result<()> {
-    Job::new(command, cache.path("logs", "guest.log")).run().or_advise(|| {
-        let next =
-            "mend the error above; if the linker finds no static C library, install libc6-dev";
-        ("the guest's programs do not build", next)
-    })
-}
-
-/// Writes the initramfs: PID 1 and programs in `/bin`.
-pub(crate) fn write_initramfs(
-    to: &Path,
-    init: &Path,
-    programs: impl Iterator<Item = (&'static str, PathBuf)>,
-) -> Result<()> {
-    let mut archive = Archive::new(create(to)?);
-    for folder in ["bin", "debugfs", "dev", "proc", "run", "sys", "tmp"] {
-        archive.folder(folder)?;
+impl dyn Guest {
+    /// Command line of its kernels, without the number of the hop.
+    pub(crate) fn cmdline(&self, profile: Profile) -> String {
+        let all = [profile.cmdline(), self.parameters().to_owned()];
+        all.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
-    // Before devtmpfs is mounted, PID 1 needs something to be born with.
-    archive.device("dev/console", 5, 1)?;
-    archive.device("dev/null", 1, 3)?;
-    archive.program("init", &read(init)?)?;
-    for (name, path) in programs {
-        archive.program(&format!("bin/{name}"), &read(&path)?)?;
-    }
-    finish(archive, to)
 }
 
-/// Writes the payload disk: plan, initramfs, and the kernels of all hops by name.
-pub(crate) fn write_payload(
-    to: &Path,
-    plan: &Plan,
-    initramfs: &Path,
-    kernels: &[(String, Image)],
-) -> Result<()> {
-    let mut archive = Archive::new(create(to)?);
-    archive.file(PLAN_FILE, &serde_json::to_vec_pretty(plan)?)?;
-    for (name, image) in kernels {
-        archive.file(name, &read(&image.path())?)?;
-    }
-    archive.file(INITRAMFS_FILE, &read(initramfs)?)?;
-    finish(archive, to)?;
-    let disk = File::options().write(true).open(to).context("open the payload")?;
-    let size = disk.metadata().context("look at the payload")?.len();
-    disk.set_len(size.next_multiple_of(SECTOR)).with_context(|| format!("write {}", to.display()))
+/// The files of a guest, all that machines have in common.
+pub(crate) trait Files: Sync {
+    /// Writes the initramfs of all kernels of a machine.
+    fn write_initramfs(&self, to: &Path) -> Result<()>;
+
+    /// Disks, which are read only, in the order of the guest. The payload comes before them.
+    fn disks(&self) -> Vec<PathBuf>;
 }
 
-fn create(path: &Path) -> Result<BufWriter<File>> {
-    let file = File::create(path).with_context(|| format!("write {}", path.display()))?;
-    Ok(BufWriter::new(file))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("read {}", path.display()))
-}
-
-fn finish(archive: Archive<BufWriter<File>>, path: &Path) -> Result<()> {
-    let written = archive.finish().and_then(|mut file| file.flush().context("flush"));
-    written.with_context(|| format!("write {}", path.display()))
+/// How long a machine may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Without a word.
+    pub(crate) silence: Duration,
+    /// In all, for a few kernels.
+    pub(crate) base: Duration,
+    /// More for each further kernel.
+    pub(crate) kernel: Duration,
 }

@@ -22,6 +22,11 @@ use crate::vm::{HopRecord, Record};
 /// Lines of a step's output that a failure shows.
 const SHOWN: usize = 30;
 
+/// Whether a line of the kernel's log has a part in a verdict.
+pub(crate) fn is_evidence(line: &str) -> bool {
+    in_log::is_evidence(line) || line.contains(BESIDE_FREEZE)
+}
+
 /// A machine that was run.
 pub(crate) struct Ran {
     pub(crate) vm: Vm,
@@ -37,13 +42,13 @@ impl Ran {
 
     /// Whether hop `number` of the whole run is in the plan of this machine.
     fn plans(&self, number: usize) -> bool {
-        (self.vm.first..self.vm.first + self.vm.plan.hops.len()).contains(&number)
+        (self.vm.first..self.vm.first + self.vm.plan.count()).contains(&number)
     }
 }
 
 /// Judges `test` in all its hops; the first machine runs the whole chain.
 pub(crate) fn test(test: &Test, machines: &[&Ran]) -> TestOutcome {
-    let count = machines.first().map_or(0, |chain| chain.vm.plan.hops.len());
+    let count = machines.first().map_or(0, |chain| chain.vm.plan.count());
     let cells = (1..=count).filter_map(|hop| cell(test, machines, hop, count));
     TestOutcome { suite: test.suite.to_string(), name: test.name.clone(), cells: cells.collect() }
 }
@@ -54,7 +59,7 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
         Kind::Carry => Some(step(chain, hop, CARRY)),
         Kind::EveryHop => Some(step(chain, hop, &test.name)),
         Kind::Misbehave(_, at) => (at == hop).then(|| step(chain, hop, &test.name)),
-        Kind::Staged => Some(in_parts(
+        Kind::Staged | Kind::Service(_) => Some(in_parts(
             hop,
             (hop > 1).then(|| step(chain, hop, &stage_name(&test.name, 2))),
             None,
@@ -73,14 +78,14 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
             ))
         }
         Kind::FlbLog => {
-            let steps = chain.vm.plan.hops.get(hop - 1).map_or(&[][..], |hop| &hop.steps);
+            let steps = chain.vm.plan.hop(hop).map_or(&[][..], |hop| &hop.steps);
             Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count, steps)))
         }
         Kind::Boot(boot) => (hop == 2).then(|| booted(machines, boot, hop)),
         Kind::Panics(boot) => (hop == 2).then(|| panicked(machines, boot, hop)),
         Kind::KUnit => {
             let ran = machines.iter().find(|ran| ran.vm.role == Role::KUnit)?;
-            let first = chain.vm.plan.hops.iter().position(|hop| hop.label == "rust")?;
+            let first = chain.vm.plan.hops().position(|hop| hop.label == "rust")?;
             (first + 1 == hop).then(|| in_log::kunit(hop, ran.hop(1)))
         }
         // The kernel saves in the first hop of a machine and restores in the second.
@@ -136,7 +141,7 @@ fn panicked(machines: &[&Ran], boot: &Boot, hop: usize) -> Cell {
 }
 
 fn has_refused(ran: &Ran) -> bool {
-    ran.vm.plan.hops.get(1).zip(ran.record.alarm.as_ref()).is_some_and(|(planned, alarm)| {
+    ran.vm.plan.hop(2).zip(ran.record.alarm.as_ref()).is_some_and(|(planned, alarm)| {
         alarm.hop == 2 && alarm.detail.contains(refusal(&planned.label))
     })
 }
@@ -146,7 +151,7 @@ fn booted(machines: &[&Ran], boot: &Boot, hop: usize) -> Cell {
     let half = |side| {
         let name = part_name(boot.scenario.name, side);
         machines.iter().filter(|ran| ran.vm.role == Role::Boot).find_map(|ran| {
-            let mut hops = ran.vm.plan.hops.iter();
+            let mut hops = ran.vm.plan.hops();
             let at = hops.position(|hop| hop.steps.iter().any(|step| step.name == name));
             at.map(|at| step(ran, at + 1, &name))
         })
@@ -207,7 +212,7 @@ fn failed(hop: usize, what: &str, output: &[String]) -> Cell {
 
 /// Whether nothing is wrong with the machine but the alarm that has ended it.
 pub(crate) fn has_only_ended(ran: &Ran) -> bool {
-    let mut hops = (ran.vm.first..).zip(&ran.vm.plan.hops);
+    let mut hops = (ran.vm.first..).zip(ran.vm.plan.hops());
     let has_failed = |number, name: &str| step(ran, number, name).verdict == Verdict::Failed;
     let failed =
         hops.any(|(number, hop)| hop.steps.iter().any(|step| has_failed(number, &step.name)));
@@ -230,14 +235,14 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let is_meant = ran.vm.role == Role::Panics && has_refused(ran);
     if let Some(alarm) = ran.record.alarm.as_ref().filter(|_| !is_meant) {
         let hop = if alarm.hop == 0 { 0 } else { ran.vm.first + alarm.hop - 1 };
-        let place = match alarm.hop.checked_sub(1).and_then(|index| ran.vm.plan.hops.get(index)) {
+        let place = match ran.vm.plan.hop(alarm.hop) {
             Some(kernel) => format!("in hop {hop} ({})", kernel.label),
             None => "before the first kernel spoke".into(),
         };
         let what = format!("{} {place}: {}", alarm.kind, alarm.detail);
         troubles.push(trouble(hop, what, ran.record.excerpt()));
     }
-    for (index, (record, planned)) in ran.record.hops.iter().zip(&ran.vm.plan.hops).enumerate() {
+    for (index, (record, planned)) in ran.record.hops.iter().zip(ran.vm.plan.hops()).enumerate() {
         let hop = ran.vm.first + index;
         // Each fragment of `xtask/configs` gives its kernel a name.
         if !record.release.ends_with(&format!("-{}", planned.label)) {
@@ -265,7 +270,7 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
             troubles.push(trouble(hop, what, Vec::new()));
         }
     }
-    let (came, planned) = (ran.record.hops.len(), ran.vm.plan.hops.len());
+    let (came, planned) = (ran.record.hops.len(), ran.vm.plan.count());
     if came > planned {
         let what = format!("{came} kernels booted where {planned} were planned");
         troubles.push(trouble(planned, what, Vec::new()));
@@ -279,7 +284,7 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
 
 /// Steps that the plan of a machine has without any test asking for them: PID 1's own.
 pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
-    let hops = (ran.vm.first..).zip(&ran.vm.plan.hops);
+    let hops = (ran.vm.first..).zip(ran.vm.plan.hops());
     let carry = hops.filter(|(_, hop)| hop.steps.iter().any(|step| step.name == CARRY));
     let cells = carry.map(|(hop, _)| step(ran, hop, CARRY)).filter(|cell| !cell.verdict.is_good());
     let trouble = |cell: Cell| Trouble {
@@ -293,9 +298,10 @@ pub(crate) fn side_troubles(ran: &Ran) -> Vec<Trouble> {
 
 /// The timeline of each update of the chain.
 pub(crate) fn updates(chain: &Ran) -> Vec<Update> {
-    let pairs = chain.record.hops.windows(2).zip(chain.vm.plan.hops.windows(2));
+    let pairs = chain.record.hops.windows(2);
+    let pairs = pairs.zip(chain.vm.plan.hops().zip(chain.vm.plan.hops().skip(1)));
     let updates = pairs.enumerate().filter_map(|(index, (records, hops))| {
-        let ([old, new], [from, to]) = (records, hops) else {
+        let ([old, new], (from, to)) = (records, hops) else {
             return None;
         };
         let reboot = old.time_of(&Event::Reboot)?;

@@ -4,176 +4,44 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::cache::{Cache, Lock};
-use crate::clients::Clients;
-use crate::failure::Failure;
-use crate::guest;
-use crate::kernel::{Builder, Flavour, Image, Implementation, Kind, Profile, Recipe};
-use crate::project::Project;
-use crate::source::{self, Overlay, Source, Tree};
-use crate::toolchain::{self, Root};
-use crate::upstream::Programs;
-
-/// The options of a user for the source and its build.
-#[derive(Clone, Debug)]
-pub(crate) struct BuildRequest {
-    /// A kernel tree of the user's.
-    pub(crate) linux: Option<PathBuf>,
-    /// How kernels are built.
-    pub(crate) profile: Profile,
-    /// Jobs of make.
-    pub(crate) jobs: usize,
-}
-
-/// The cache in use, and the parts that kernels are built from.
-pub(crate) struct BuildSetup {
-    pub(crate) project: Project,
-    pub(crate) cache: Cache,
-    pub(crate) root: Root,
-    pub(crate) source: Source,
-    pub(crate) overlay: Overlay,
-    /// Keeps others from cleaning while this is used.
-    _use: Lock,
-}
-
-/// The cache in use, and the toolchain root.
-pub(crate) struct Toolchain {
-    pub(crate) project: Project,
-    pub(crate) cache: Cache,
-    pub(crate) root: Root,
-    /// Keeps others from cleaning while this is used.
-    pub(crate) shared: Lock,
-}
-
-impl Toolchain {
-    /// Sees to it that the toolchain root is there.
-    pub(crate) fn open() -> Result<(Self, Lock)> {
-        let project = Project::open()?;
-        let cache = Cache::of_user()?;
-        // In this order everywhere, or a run and a clean-up could wait for each other.
-        let lock = cache.prepare()?;
-        let shared = cache.share()?;
-        toolchain::sweep(&cache, &lock)?;
-        let root = toolchain::prepare(&cache, &project, &lock)?;
-        Ok((Self { project, cache, root, shared }, lock))
-    }
-}
+use crate::guest::{Files, Guest};
+use crate::kernel::{Image, Implementation, Kind, Recipe};
+use crate::setup::{BuildRequest, BuildSetup};
 
 /// All that virtual machines need.
 pub(crate) struct Prepared {
     pub(crate) setup: BuildSetup,
+    /// The kind of guest that they run.
+    pub(crate) guest: &'static dyn Guest,
+    /// Its files.
+    pub(crate) files: Box<dyn Files>,
     /// Image of each implementation that was asked for.
     pub(crate) images: BTreeMap<Implementation, Image>,
-    /// Upstream's programs.
-    pub(crate) programs: Programs,
-    /// PID 1 of the guest.
-    pub(crate) init: PathBuf,
-    /// Examples of liblu.
-    pub(crate) clients: Clients,
-}
-
-impl BuildSetup {
-    /// Only what is there already; `None` if toolchain or source are not.
-    pub(crate) fn peek(
-        linux: Option<&Path>,
-        implementations: &[Implementation],
-    ) -> Result<Option<Self>> {
-        let project = Project::open()?;
-        check_present(&project, implementations)?;
-        let cache = Cache::of_user()?;
-        let shared = cache.share()?;
-        let root = toolchain::existing(&cache, &project);
-        let settings = &project.settings.source;
-        let source = match linux {
-            Some(folder) => Some(source::open_given(folder, settings)?),
-            None => source::chosen(&cache, settings),
-        };
-        let Some(source) = source.filter(|_| root.exists()) else {
-            return Ok(None);
-        };
-        let overlay = Overlay::of(&project.folder)?;
-        Ok(Some(Self { project, cache, root, source, overlay, _use: shared }))
-    }
-
-    /// Sees to it that toolchain and source are there, for building these implementations.
-    pub(crate) fn open(
-        linux: Option<&Path>,
-        implementations: &[Implementation],
-    ) -> Result<(Self, Lock)> {
-        // Errors should be reported before any long work begins.
-        let project = Project::open()?;
-        check_present(&project, implementations)?;
-        let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
-        let given = given.transpose()?;
-        let overlay = Overlay::of(&project.folder)?;
-
-        let (Toolchain { project, cache, root, shared }, lock) = Toolchain::open()?;
-        let source = match given {
-            Some(source) => source,
-            None => source::prepare_debian(&cache, &project, &root, &lock)?,
-        };
-        Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
-    }
-
-    /// The overlaid tree, brought up to date.
-    pub(crate) fn tree(&self, lock: &Lock) -> Result<Tree> {
-        source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
-    }
-
-    /// The builder of kernels.
-    pub(crate) fn builder(&self) -> Builder<'_> {
-        Builder {
-            cache: &self.cache,
-            root: &self.root,
-            source: &self.source,
-            overlay: &self.overlay,
-            project: &self.project,
-        }
-    }
-
-    /// The image for a recipe, built if it is not there.
-    pub(crate) fn image(&self, recipe: &Recipe, jobs: usize, lock: &Lock) -> Result<Image> {
-        let image = self.builder().image(recipe)?;
-        if image.exists() {
-            return Ok(image);
-        }
-        self.builder().build(recipe, &self.tree(lock)?, jobs)
-    }
-}
-
-/// Refuses implementations that this checkout does not have.
-fn check_present(project: &Project, implementations: &[Implementation]) -> Result<(), Failure> {
-    if implementations.contains(&Implementation::Rust) && !project.has_rust() {
-        let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
-        return Err(Failure::new(what, "use the implementation `c`"));
-    }
-    Ok(())
 }
 
 impl Prepared {
-    /// Makes what is missing for kernels of these implementations.
-    pub(crate) fn make(implementations: &[Implementation], request: &BuildRequest) -> Result<Self> {
+    /// Makes what is missing for guests of this kind, with kernels of these implementations.
+    pub(crate) fn make(
+        guest: &'static dyn Guest,
+        packages: &[PathBuf],
+        implementations: &[Implementation],
+        request: &BuildRequest,
+    ) -> Result<Self> {
         let (setup, lock) = BuildSetup::open(request.linux.as_deref(), implementations)?;
-        let init = guest::build_init(&setup.cache, &setup.project)?;
+        let files = guest.prepare(&setup, packages, &lock)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
             let implementation = *implementation;
-            let kind = Kind { implementation, profile: request.profile, flavour: Flavour::Test };
+            let kind = Kind { implementation, profile: request.profile, flavour: guest.flavour() };
             let recipe = Recipe { kind, fragments: Vec::new() };
             if let Entry::Vacant(missing) = images.entry(implementation) {
                 missing.insert(setup.image(&recipe, request.jobs, &lock)?);
             }
         }
-        let (cache, root) = (&setup.cache, &setup.root);
-        let programs = Programs::of(cache, root, &setup.source, &setup.overlay);
-        if !programs.exist() {
-            programs.prepare(cache, root, &setup.tree(&lock)?, &lock)?;
-        }
-        let clients = Clients::build(cache, &setup.project, root)?;
-        Ok(Self { setup, images, programs, init, clients })
+        Ok(Self { setup, guest, files, images })
     }
 }

@@ -25,6 +25,7 @@ pub(crate) struct Project {
 pub(crate) struct Settings {
     pub(crate) root: RootSettings,
     pub(crate) source: SourceSettings,
+    pub(crate) guests: GuestSettings,
     /// Configuration fragments of each flavour of kernels, by their names in `xtask/configs`.
     pub(crate) flavours: BTreeMap<Flavour, Vec<String>>,
 }
@@ -35,6 +36,25 @@ pub(crate) struct Settings {
 pub(crate) struct RootSettings {
     /// Debian suite.
     pub(crate) suite: String,
+    /// Packages beyond the minimal ones.
+    pub(crate) packages: Vec<String>,
+}
+
+/// Guests that have a distribution.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuestSettings {
+    pub(crate) debian: DebianSettings,
+}
+
+/// The guest with Debian and systemd.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DebianSettings {
+    /// Debian suite.
+    pub(crate) suite: String,
+    /// The least version of systemd.
+    pub(crate) systemd: String,
     /// Packages beyond the minimal ones.
     pub(crate) packages: Vec<String>,
 }

@@ -13,7 +13,7 @@ use crate::cache::{remove, write_by_rename};
 use crate::kernel::{Implementation, Profile, path};
 use crate::prepare::Prepared;
 use crate::progress::{self, Progress};
-use crate::suite::{self, Vm, kernel_name};
+use crate::suite::{self, Platform, Vm, kernel_name};
 use crate::task::vm_test::MachineOptions;
 use crate::vm::{self, Accel, Answer, Clock, Defect, Limits, Machine, Port};
 use crate::{guest, judge};
@@ -58,16 +58,21 @@ impl<'a> Runner<'a> {
         Ok(runner)
     }
 
+    fn platform(&self) -> Platform {
+        Platform { guest: self.prepared.guest, profile: self.profile }
+    }
+
     /// Memory of a guest, in MiB.
     fn memory(&self) -> u32 {
-        self.machine.memory.unwrap_or(self.profile.memory())
+        self.machine.memory.unwrap_or_else(|| self.prepared.guest.memory(self.profile))
     }
 
     /// Runs one virtual machine.
     pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
-        let labels: Vec<&str> = vm.plan.hops.iter().map(|hop| hop.label.as_str()).collect();
+        let labels: Vec<&str> = vm.plan.hops().map(|hop| hop.label.as_str()).collect();
         let accel = self.accel.name();
-        let name = format!("boot {} ({}, {accel}), {}", path(&labels), self.profile, vm.name);
+        let (guest, profile) = (self.prepared.guest.name(), self.profile);
+        let name = format!("boot {} ({guest}, {profile}, {accel}), {}", path(&labels), vm.name);
         let mut step = Progress::begin(&self.prepared.setup.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);
@@ -116,7 +121,7 @@ impl<'a> Runner<'a> {
         let folder = self.folder.join(format!("{}.vm", vm.name));
         // QEMU works in the toolchain root, and sees this folder there.
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let first = vm.plan.hops.first().context("a plan without hops")?;
+        let first = vm.plan.hop(1).context("a plan without hops")?;
         self.write_files(vm, &first.kernel, &folder)?;
         let machine = Machine {
             accel: self.accel,
@@ -125,10 +130,11 @@ impl<'a> Runner<'a> {
             cpus: self.machine.cpus,
             clock: self.clock,
             folder: folder.clone(),
+            disks: self.prepared.files.disks(),
         };
         let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
         let root = &self.prepared.setup.root;
-        let record = vm::run(&machine, root, &cmdline, limits, log, on_line);
+        let record = vm::run(&machine, root, &cmdline, limits, log, judge::is_evidence, on_line);
         if self.keep {
             progress::say(&format!("kept: {}", folder.display()));
         } else {
@@ -139,8 +145,7 @@ impl<'a> Runner<'a> {
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
         let file = |name: &str| folder.join(name);
-        let programs = self.prepared.programs.all().chain(self.prepared.clients.all());
-        guest::write_initramfs(&file(vm::INITRAMFS), &self.prepared.init, programs)?;
+        self.prepared.files.write_initramfs(&file(vm::INITRAMFS))?;
         let kernels = self.prepared.images.iter();
         let kernels: Vec<_> =
             kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
@@ -154,7 +159,7 @@ impl<'a> Runner<'a> {
     /// Tries a plan of one hop and no tests, until PID 1 speaks.
     fn boots_with_kvm(&self) -> Result<Answer> {
         let kernel = self.prepared.images.keys().next().context("no kernel")?;
-        let vm = suite::probe(*kernel, self.profile);
+        let vm = suite::probe(*kernel, self.platform());
         let limits = Limits { silence: Duration::from_secs(15), total: Duration::from_secs(30) };
         let log = judge::log_path(self.folder, &vm);
         let usual = Self { accel: Accel::Kvm, machine: MachineOptions::usual(), ..*self };

@@ -11,12 +11,16 @@ use clap::ValueEnum;
 use selftests::plan::Misbehaviour;
 use selftests::scenario::boot::{self, Boot};
 use selftests::scenario::{self, Scenario};
+use selftests::systemd;
 
 use crate::failure::Failure;
+use crate::guest::{Debian, Guest, Pid1};
 use crate::kernel::{Hops, Implementation};
 use crate::upstream;
 
-pub(crate) use machines::{Role, Vm, kernel_name, machines, part_name, probe, stage_name};
+pub(crate) use machines::{
+    Platform, Role, Vm, kernel_name, machines, part_name, probe, stage_name,
+};
 pub(crate) use queue::Queue;
 
 /// Which tests to run.
@@ -26,9 +30,26 @@ pub(crate) enum Suite {
     Upstream,
     /// This project's, run over a kexec.
     Scenarios,
-    /// All.
+    /// The services of a real systemd, on a guest with Debian.
+    Systemd,
+    /// All that need no distribution: upstream's and the scenarios.
     #[default]
     All,
+}
+
+impl Suite {
+    /// The kind of guest that its tests run on.
+    fn guest(self) -> &'static dyn Guest {
+        match self {
+            Self::Upstream | Self::Scenarios | Self::All => &Pid1,
+            Self::Systemd => &Debian,
+        }
+    }
+}
+
+/// The guest of tests that were selected together.
+pub(crate) fn guest(tests: &[Test]) -> &'static dyn Guest {
+    tests.first().map_or(Suite::All, |test| test.suite).guest()
 }
 
 /// A test.
@@ -61,6 +82,8 @@ pub(crate) enum Kind {
     EveryHop,
     /// A program that is run before each kexec with `-s 1` and after it with `-s 2`.
     Staged,
+    /// A unit of systemd that is started before and after each kexec.
+    Service(&'static systemd::Rule),
     /// Messages of `lib/tests/liveupdate.c` in the log of every hop.
     FlbLog,
     /// Messages of `lib/test_kho.c` after each kexec.
@@ -74,6 +97,7 @@ impl fmt::Display for Suite {
         f.pad(match self {
             Self::Upstream => "upstream",
             Self::Scenarios => "scenarios",
+            Self::Systemd => "systemd",
             Self::All => "all",
         })
     }
@@ -122,6 +146,9 @@ pub(crate) fn all() -> Vec<Test> {
         let name = "a_damaged_handover_is_a_panic_otherwise";
         test(Suite::Scenarios, name, Kind::Panics(boot), about)
     }));
+    tests.extend(systemd::RULES.iter().map(|rule| {
+        test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
+    }));
     tests.push(test(
         Suite::Scenarios,
         "kunit",
@@ -153,7 +180,12 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
             return Err(Failure::new(what, format!("choose one of: {}", known.join(", "))));
         }
     }
-    tests.retain(|test| suite == Suite::All || test.suite == suite);
+    let is_wanted = |test: &Test| match suite {
+        // A test that is named is meant, whatever its guest.
+        Suite::All => name.is_some() || test.suite != Suite::Systemd,
+        suite => test.suite == suite,
+    };
+    tests.retain(is_wanted);
     if tests.is_empty() {
         let next = "see what there is with `cargo xtask vm-test --list`";
         return Err(Failure::new(format!("no such test in suite `{suite}`"), next));

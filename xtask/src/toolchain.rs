@@ -2,10 +2,12 @@
 
 //! The toolchain root: a Debian folder that holds every tool that kernels and guests need.
 
+mod bootstrap;
 mod enter;
 mod host;
 mod make;
 
-pub(crate) use enter::Root;
+pub(crate) use bootstrap::{Bootstrap, MIRROR, host_settings};
+pub(crate) use enter::{Ids, Root};
 pub(crate) use host::needs;
-pub(crate) use make::{MIRROR, existing, host_settings, prepare, room, sweep};
+pub(crate) use make::{existing, prepare, room, sweep};

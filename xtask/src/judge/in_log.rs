@@ -18,6 +18,9 @@ const FLBS: usize = 3;
 /// The beginning of its messages.
 const FLB_PREFIX: &str = "liveupdate test: ";
 
+/// The beginning of the verdicts of `lib/test_kho.c`.
+const KHO_PREFIX: &str = "KHO restore ";
+
 /// On which sides of a hop there is a kexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kexec {
@@ -44,6 +47,11 @@ impl Kexec {
             _ => Self::Both,
         }
     }
+}
+
+/// Whether tests of chains look for this line. KUnit is none: its machine has one hop.
+pub(super) fn is_evidence(line: &str) -> bool {
+    line.contains(FLB_PREFIX) || line.contains(KHO_PREFIX)
 }
 
 /// Judges the FLB test in one hop.
@@ -98,8 +106,11 @@ pub(super) fn kho(hop: usize, record: Option<&HopRecord>) -> Cell {
     let Some(record) = record else {
         return missing(hop);
     };
-    let count = |what| record.log.iter().filter(|line| line.contains(what)).count();
-    match (count("KHO restore succeeded"), count("KHO restore failed")) {
+    let count = |what| {
+        let what = format!("{KHO_PREFIX}{what}");
+        record.log.iter().filter(|line| line.contains(&what)).count()
+    };
+    match (count("succeeded"), count("failed")) {
         (1, 0) => Cell { hop, verdict: Verdict::Passed, detail: None, elapsed: None, subtests: 0 },
         (0, 0) => missing(hop),
         (good, bad) => {

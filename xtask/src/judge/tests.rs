@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
+use crate::guest::Pid1;
 use crate::kernel::Profile;
-use crate::suite::{Suite, machines, select};
+use crate::suite::{Platform, Suite, machines, select};
 use crate::vm::{Port, Watch};
 
-/// Runs the one test `name` over two hops with a guest that says `lines`.
+const PLATFORM: Platform = Platform { guest: &Pid1, profile: Profile::Release };
+
 /// A machine for one test of which so much was heard; then QEMU ended, if `end` says how.
 fn heard(name: &str, lines: &[&str], end: Option<&str>) -> (Vec<Test>, Ran) {
     let tests = select(Suite::All, Some(name)).unwrap();
-    let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
-    let mut watch = Watch::default();
+    let vm = machines(&tests, &"c,c".parse().unwrap(), PLATFORM).remove(0);
+    let mut watch = Watch::new(is_evidence);
     for (second, line) in (0..).zip(lines) {
         let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));
@@ -138,8 +140,8 @@ fn the_timeline_counts_from_the_reboot_call() {
     lines.extend(boot(2));
     lines.push(r#"K # event {"event":"device-opened"}"#.into());
     let tests = select(Suite::All, Some("liveupdate")).unwrap();
-    let vm = machines(&tests, &"c,c".parse().unwrap(), Profile::Release).remove(0);
-    let mut watch = Watch::default();
+    let vm = machines(&tests, &"c,c".parse().unwrap(), PLATFORM).remove(0);
+    let mut watch = Watch::new(is_evidence);
     for (second, line) in (0..).zip(&lines) {
         let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));

@@ -5,7 +5,9 @@
 use selftests::plan::{Action, Hop, Plan, Step};
 use selftests::scenario::Side;
 use selftests::scenario::boot::{Boot, Parameters};
+use selftests::systemd;
 
+use crate::guest::Guest;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::suite::{BOOTS, CARRY, Kind, Test};
 
@@ -20,6 +22,13 @@ pub(crate) enum Role {
     Panics,
     /// Its only kernel runs KUnit.
     KUnit,
+}
+
+/// What a plan runs on: a guest, with kernels of a profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Platform {
+    pub(crate) guest: &'static dyn Guest,
+    pub(crate) profile: Profile,
 }
 
 /// A virtual machine to be run: a chain of hops, and where they stand in the whole run.
@@ -46,25 +55,32 @@ impl Vm {
 /// The machines that run `tests` over `hops`.
 ///
 /// One machine runs the whole chain. The kernel's KHO test saves in one kernel and restores in the
-/// next, in turns, so a chain checks every other update; a machine for each of the others is added.
-pub(crate) fn machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
-    let chain = plan(tests, &hops.0, profile);
+/// next, in turns, so a chain checks every other update. If an update from one implementation to another
+/// is not among those, a machine is added for it.
+pub(crate) fn machines(tests: &[Test], hops: &Hops, platform: Platform) -> Vec<Vm> {
+    let chain = plan(tests, &hops.0, platform);
     let mut machines = vec![Vm { name: "chain".into(), role: Role::Chain, plan: chain, first: 1 }];
     if tests.iter().any(|test| test.kind == Kind::KhoLog) {
-        for (index, pair) in hops.0.windows(2).enumerate().skip(1).step_by(2) {
+        let pairs = || hops.0.windows(2).enumerate();
+        let mut checked: Vec<_> = pairs().step_by(2).map(|(_, pair)| pair).collect();
+        for (index, pair) in pairs().skip(1).step_by(2) {
+            if checked.contains(&pair) {
+                continue;
+            }
+            checked.push(pair);
             let (name, first) = (format!("kho-{}", index + 1), index + 1);
-            machines.push(Vm { name, role: Role::Chain, plan: plan(&[], pair, profile), first });
+            machines.push(Vm { name, role: Role::Chain, plan: plan(&[], pair, platform), first });
         }
     }
-    machines.extend(boot_machines(tests, hops, profile));
-    machines.extend(panics_machine(tests, hops, profile));
-    machines.extend(kunit_machine(tests, hops, profile));
+    machines.extend(boot_machines(tests, hops, platform));
+    machines.extend(panics_machine(tests, hops, platform));
+    machines.extend(kunit_machine(tests, hops, platform));
     machines
 }
 
 /// Machines that play boot scenarios: for each one the first kernel, as always, and then the second
 /// with other parameters.
-fn boot_machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
+fn boot_machines(tests: &[Test], hops: &Hops, platform: Platform) -> Vec<Vm> {
     let [first, second, ..] = hops.0[..] else {
         return Vec::new();
     };
@@ -72,12 +88,12 @@ fn boot_machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
     for test in tests {
         let Kind::Boot(boot) = test.kind else { continue };
         let pair = [
-            boot_hop(first, profile, boot, Side::Before, Parameters::With("")),
-            boot_hop(second, profile, boot, Side::After, boot.parameters),
+            boot_hop(first, platform, boot, Side::Before, Parameters::With("")),
+            boot_hop(second, platform, boot, Side::After, boot.parameters),
         ];
         match plans.last_mut() {
-            Some(plan) if plan.hops.len() < 2 * BOOTS && !boot.is_first => plan.hops.extend(pair),
-            _ => plans.push(Plan { hops: pair.into() }),
+            Some(plan) if plan.count() < 2 * BOOTS && !boot.is_first => plan.extend(pair),
+            _ => plans.push(pair.into_iter().collect()),
         }
     }
     let name = |number: usize| format!("boot-{number}");
@@ -86,7 +102,7 @@ fn boot_machines(tests: &[Test], hops: &Hops, profile: Profile) -> Vec<Vm> {
 }
 
 /// A machine whose first kernel damages what the second gets.
-fn panics_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+fn panics_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
     let [first, second, ..] = hops.0[..] else {
         return None;
     };
@@ -94,69 +110,69 @@ fn panics_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
         Kind::Panics(boot) => Some(boot),
         _ => None,
     })?;
-    let first = boot_hop(first, profile, boot, Side::Before, Parameters::With(""));
-    let plan = Plan { hops: vec![first, bare(second, profile)] };
+    let first = boot_hop(first, platform, boot, Side::Before, Parameters::With(""));
+    let plan = [first, bare(second, platform)].into_iter().collect();
     Some(Vm { name: "panics".into(), role: Role::Panics, plan, first: 1 })
 }
 
 /// A hop that plays one half of a boot scenario.
 fn boot_hop(
     kernel: Implementation,
-    profile: Profile,
+    platform: Platform,
     boot: &Boot,
     side: Side,
     parameters: Parameters,
 ) -> Hop {
     let name = boot.scenario.name.to_owned();
     Hop {
-        cmdline: parameters.apply(&profile.cmdline()),
+        cmdline: parameters.apply(&platform.cmdline()),
         carries: false,
         steps: vec![Step {
             name: part_name(&name, side),
             action: Action::Scenario { name, side },
-            limit_ms: profile.step_limit_ms(),
+            limit_ms: platform.step_limit_ms(),
         }],
-        ..bare(kernel, profile)
+        ..bare(kernel, platform)
     }
 }
 
 /// A machine whose only kernel runs its own tests while it boots.
-fn kunit_machine(tests: &[Test], hops: &Hops, profile: Profile) -> Option<Vm> {
+fn kunit_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
     let wanted = tests.iter().any(|test| test.kind == Kind::KUnit);
     let kernel = hops.0.iter().find(|kernel| **kernel == Implementation::Rust)?;
     let hop = Hop {
-        cmdline: format!("{} kunit.enable=1 kunit.autorun=1", profile.cmdline()),
+        cmdline: format!("{} kunit.enable=1 kunit.autorun=1", platform.cmdline()),
         carries: false,
-        ..bare(*kernel, profile)
+        ..bare(*kernel, platform)
     };
-    let plan = Plan { hops: vec![hop] };
+    let plan = [hop].into_iter().collect();
     wanted.then(|| Vm { name: "kunit".into(), role: Role::KUnit, plan, first: 1 })
 }
 
 /// A hop in which nothing is done.
-fn bare(kernel: Implementation, profile: Profile) -> Hop {
+fn bare(kernel: Implementation, platform: Platform) -> Hop {
     Hop {
         label: kernel.to_string(),
         kernel: kernel_name(kernel),
-        cmdline: profile.cmdline(),
-        carries: true,
-        is_debug: profile == Profile::Debug,
+        cmdline: platform.cmdline(),
+        carries: platform.guest.carries(),
+        is_debug: platform.profile == Profile::Debug,
         steps: Vec::new(),
     }
 }
 
 /// A machine with one hop and no tests, to see whether it boots at all.
-pub(crate) fn probe(kernel: Implementation, profile: Profile) -> Vm {
-    let plan = Plan { hops: vec![bare(kernel, profile)] };
+pub(crate) fn probe(kernel: Implementation, platform: Platform) -> Vm {
+    let plan = [bare(kernel, platform)].into_iter().collect();
     Vm { name: "probe".into(), role: Role::Chain, plan, first: 1 }
 }
 
-fn plan(tests: &[Test], hops: &[Implementation], profile: Profile) -> Plan {
+fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
     let hops = hops.iter().enumerate().map(|(index, kernel)| Hop {
-        steps: steps(tests, index + 1, hops.len(), profile),
-        ..bare(*kernel, profile)
+        steps: steps(tests, index + 1, hops.len(), platform),
+        ..bare(*kernel, platform)
     });
-    Plan { hops: hops.collect() }
+    hops.collect()
 }
 
 /// Name of a kernel on the payload disk.
@@ -180,8 +196,8 @@ pub(crate) fn part_name(scenario: &str, side: Side) -> String {
 
 /// The steps of hop `number` of `count`: first those for sessions from the previous kernel, then
 /// those that need no kexec, then those for sessions that go to the next kernel.
-fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<Step> {
-    let limit_ms = profile.step_limit_ms();
+fn steps(tests: &[Test], number: usize, count: usize, platform: Platform) -> Vec<Step> {
+    let limit_ms = platform.step_limit_ms();
     let step = |name: String, action| Step { name, action, limit_ms };
     let run = |name: &str, arguments: &[&str]| {
         let program = format!("/bin/{name}");
@@ -206,9 +222,20 @@ fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<S
         })
     };
 
-    let mut steps = vec![step(CARRY.into(), Action::Carry)];
+    let services = |side, stage| {
+        let rules = tests.iter().filter_map(|test| match test.kind {
+            Kind::Service(rule) => Some(rule),
+            _ => None,
+        });
+        let start = move |rule: &systemd::Rule| Action::Start { unit: rule.unit.into(), side };
+        rules.map(move |rule| step(stage_name(rule.name, stage), start(rule)))
+    };
+
+    let carry = platform.guest.carries().then(|| step(CARRY.into(), Action::Carry));
+    let mut steps = Vec::from_iter(carry);
     if number > 1 {
         steps.extend(staged(2));
+        steps.extend(services(Side::After, 2));
         steps.extend(scenarios(Side::After));
     }
     steps.extend(scenarios(Side::Here));
@@ -223,34 +250,41 @@ fn steps(tests: &[Test], number: usize, count: usize, profile: Profile) -> Vec<S
     }
     if number < count {
         steps.extend(staged(1));
+        steps.extend(services(Side::Before, 1));
         steps.extend(scenarios(Side::Before));
     }
     steps
 }
 
-impl Profile {
+impl Platform {
+    fn cmdline(self) -> String {
+        self.guest.cmdline(self.profile)
+    }
+
     /// How long one step may take in the guest: less than the silence that ends a machine.
     fn step_limit_ms(self) -> u64 {
-        match self {
-            Self::Release => 60_000,
-            Self::Debug => 240_000,
-        }
+        let silence = self.guest.pace(self.profile).silence;
+        u64::try_from(silence.as_millis() / 3 * 2).unwrap_or(u64::MAX)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Pid1;
     use crate::suite::{Suite, all, select};
 
+    const RELEASE: Platform = Platform { guest: &Pid1, profile: Profile::Release };
+    const DEBUG: Platform = Platform { profile: Profile::Debug, ..RELEASE };
+
     fn names(plan: &Plan, hop: usize) -> Vec<&str> {
-        plan.hops[hop - 1].steps.iter().map(|step| step.name.as_str()).collect()
+        plan.hop(hop).unwrap().steps.iter().map(|step| step.name.as_str()).collect()
     }
 
     #[test]
     fn stages_stand_on_both_sides_of_each_kexec() {
         let tests = select(Suite::All, Some("luo_kexec_simple")).unwrap();
-        let machines = machines(&tests, &"c,c,c".parse().unwrap(), Profile::Release);
+        let machines = machines(&tests, &"c,c,c".parse().unwrap(), RELEASE);
         assert_eq!(machines.len(), 1);
         let plan = &machines[0].plan;
         assert_eq!(names(plan, 1), [CARRY, "luo_kexec_simple/1"]);
@@ -259,15 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn every_update_has_its_kho_test() {
+    fn every_kind_of_update_has_its_kho_test() {
         let tests = select(Suite::Upstream, None).unwrap();
         let starts = |hops: &str| {
-            let machines = machines(&tests, &hops.parse().unwrap(), Profile::Release);
-            machines.iter().map(|vm| (vm.first, vm.plan.hops.len())).collect::<Vec<_>>()
+            let machines = machines(&tests, &hops.parse().unwrap(), RELEASE);
+            machines.iter().map(|vm| (vm.first, vm.plan.count())).collect::<Vec<_>>()
         };
         assert_eq!(starts("c,c"), [(1, 2)]);
-        assert_eq!(starts("c,c,c"), [(1, 3), (2, 2)]);
-        assert_eq!(starts("c,rust,c,rust,c"), [(1, 5), (2, 2), (4, 2)]);
+        assert_eq!(starts("c,c,c"), [(1, 3)]);
+        assert_eq!(starts("c,rust,c,rust,c"), [(1, 5), (2, 2)]);
+        assert_eq!(starts("rust*1000"), [(1, 1000)]);
     }
 
     #[test]
@@ -275,8 +310,8 @@ mod tests {
         let there = |hops: &str| {
             let hops = hops.parse().unwrap();
             let tests: Vec<_> = all().into_iter().filter(|test| test.applies(&hops)).collect();
-            let machines = machines(&tests, &hops, Profile::Release);
-            machines.into_iter().map(|vm| (vm.name, vm.plan.hops.len())).collect::<Vec<_>>()
+            let machines = machines(&tests, &hops, RELEASE);
+            machines.into_iter().map(|vm| (vm.name, vm.plan.count())).collect::<Vec<_>>()
         };
         let named = |names: &[(&str, usize)]| {
             names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
@@ -291,7 +326,7 @@ mod tests {
     #[test]
     fn names_of_tests_and_steps_are_unique() {
         let tests = all();
-        let plan = &machines(&tests, &"c,c,c".parse().unwrap(), Profile::Debug)[0].plan;
+        let plan = &machines(&tests, &"c,c,c".parse().unwrap(), DEBUG)[0].plan;
         for hop in 1..=3 {
             let mut all = names(plan, hop);
             all.sort_unstable();

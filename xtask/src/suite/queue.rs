@@ -51,14 +51,15 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Pid1;
     use crate::kernel::{Hops, Profile};
-    use crate::suite::{Role, all, machines};
+    use crate::suite::{Platform, Role, all, machines};
 
     fn of(hops: &str) -> Vec<Vm> {
         let hops: Hops = hops.parse().unwrap();
         let mut tests = all();
         tests.retain(|test| test.applies(&hops));
-        machines(&tests, &hops, Profile::Release)
+        machines(&tests, &hops, Platform { guest: &Pid1, profile: Profile::Release })
     }
 
     #[test]

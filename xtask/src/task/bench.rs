@@ -16,6 +16,7 @@ use selftests::measure::{BY_IOCTL, BY_LIBLU, Load, Measurement};
 use selftests::plan::{Action, Hop, LEAVING, Plan, Step};
 use selftests::scenario::Side;
 
+use crate::guest::{Guest as _, Pid1};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::prepare::Prepared;
 use crate::runner::Runner;
@@ -129,10 +130,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let prepared = Prepared::make(&all, &options.build.request())?;
+    let prepared = Prepared::make(&Pid1, &[], &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine = MachineOptions::of_memory(MEMORY.max(profile.memory()));
+    let machine = MachineOptions::of_memory(MEMORY.max(Pid1.memory(profile)));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let mut queue = Queue::default();
@@ -272,7 +273,7 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
             limit_ms: 1_000_000,
         }],
     });
-    Plan { hops: hops.collect() }
+    hops.collect()
 }
 
 /// The time between PID 1's last line and the kernel's last line, by the clock of the kernel's log.

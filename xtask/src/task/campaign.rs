@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[arg(long)]
     again: bool,
     /// Kernels that `soak` boots one after the other
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=500))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     hops: u32,
     /// Seconds that `fuzz` spends on each target
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 use crate::kernel::{Flavour, Image, Implementation, Kind, Recipe};
-use crate::prepare::{BuildSetup, Toolchain};
+use crate::setup::{BuildSetup, Toolchain};
 use crate::task::series;
 use crate::task::vm_test::BuildOptions;
 use crate::{say, source};

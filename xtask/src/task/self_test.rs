@@ -10,13 +10,14 @@ use clap::Args;
 use selftests::plan::Misbehaviour;
 
 use crate::failure::TestsFailed;
+use crate::guest::Pid1;
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Profile};
 use crate::outcome::{Trouble, Verdict};
 use crate::prepare::Prepared;
 use crate::run_folder;
 use crate::runner::Runner;
-use crate::suite::{Kind, Suite, Test, Vm, machines};
+use crate::suite::{Kind, Platform, Suite, Test, Vm, machines};
 use crate::task::vm_test::{BuildOptions, MachineOptions, default_hops};
 
 /// The options of `cargo xtask self-test`.
@@ -117,10 +118,11 @@ const CASES: &[Case] = &[
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
-    let prepared = Prepared::make(&hops.0, &options.build.request())?;
+    let prepared = Prepared::make(&Pid1, &[], &hops.0, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, None)?;
     let runner = Runner::new(&prepared, options.build.profile, options.machine.clone(), &folder)?;
-    let limits = options.machine.limits(options.build.profile, hops.0.len());
+    let platform = Platform { guest: &Pid1, profile: options.build.profile };
+    let limits = options.machine.limits(platform, hops.0.len());
 
     let vms = CASES.iter().map(|case| {
         let mut limits = limits;
@@ -128,7 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             // Long enough for a boot; the debug profile is silent for longer when all is well.
             limits.silence = Duration::from_secs(15);
         }
-        (case.vm(&hops, options.build.profile), limits)
+        (case.vm(&hops, platform), limits)
     });
     let machines = runner.run_all(vms.collect()).all()?;
     let mut failed = 0;
@@ -156,8 +158,8 @@ impl Case {
     }
 
     /// The machine whose guest goes wrong.
-    fn vm(&self, hops: &Hops, profile: Profile) -> Vm {
-        let mut vm = machines(&[self.test()], hops, profile).remove(0);
+    fn vm(&self, hops: &Hops, platform: Platform) -> Vm {
+        let mut vm = machines(&[self.test()], hops, platform).remove(0);
         vm.name = format!("self-test-{}", self.name);
         vm
     }

@@ -10,10 +10,10 @@ use clap::Args;
 
 use crate::cache::{Lock, remove, write_by_rename};
 use crate::failure::{Failure, NextStep};
-use crate::prepare::BuildSetup;
 use crate::series::{
     Allowed, Cover, Identity, Mails, Plan, Pristine, Step, Steps, author, checkpatch, date,
 };
+use crate::setup::BuildSetup;
 use crate::task::vm_test::BuildOptions;
 
 /// The letter in front, in the project.

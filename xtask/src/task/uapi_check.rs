@@ -21,9 +21,9 @@ use liveupdate_uapi::{
 
 use crate::cache::remove;
 use crate::failure::{Failure, NextStep};
-use crate::prepare::BuildSetup;
 use crate::process::Job;
 use crate::say;
+use crate::setup::BuildSetup;
 
 /// The options of `cargo xtask header-check`.
 #[derive(Args, Clone, Debug, Default)]

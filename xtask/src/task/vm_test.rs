@@ -13,11 +13,12 @@ use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
-use crate::prepare::{BuildRequest, Prepared};
+use crate::prepare::Prepared;
 use crate::project::Project;
 use crate::report::{self, Colour};
 use crate::runner::Runner;
-use crate::suite::{self, Boots, Queue, Role, Suite, Test};
+use crate::setup::BuildRequest;
+use crate::suite::{self, Boots, Platform, Queue, Role, Suite, Test};
 use crate::vm::{Choice, Limits};
 use crate::{run_folder, say};
 
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Only this test
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// A Debian package that the guests of suite `systemd` have installed; may be given several times
+    #[arg(long, value_name = "FILE")]
+    deb: Vec<PathBuf>,
     /// How many of the scenarios that need boots of their own
     #[arg(long, value_enum, default_value_t)]
     boots: Boots,
@@ -77,17 +81,20 @@ pub(crate) struct MachineOptions {
     /// How guests are executed; `auto` takes KVM only where a kernel really boots with it
     #[arg(long, value_enum, default_value_t)]
     pub(crate) accel: Choice,
-    /// Memory of a guest: `2G`, `1536M` [default: 1G, or 3G with the debug profile]
+    /// Memory of a guest: `2G`, `1536M` [default: enough for the guest and the profile]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub(crate) memory: Option<u32>,
     /// Processors of a guest
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
-    /// Seconds that one virtual machine may take in all [default: 300, or 1200 with debug; more if it
-    /// boots more than six kernels]
+    /// Seconds that one virtual machine may take in all [default: enough for its guest, its profile and
+    /// the number of its kernels]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 }
+
+/// Kernels that a machine boots within the base of its time.
+const FEW: usize = 6;
 
 impl BuildOptions {
     /// The request for the setup.
@@ -112,15 +119,13 @@ impl MachineOptions {
         Self { accel: Choice::Tcg, memory: Some(size), ..Self::usual() }
     }
 
-    /// Limits for a guest of a profile that boots so many kernels.
-    pub(crate) fn limits(&self, profile: Profile, kernels: usize) -> Limits {
-        let (silence, total) = match profile {
-            Profile::Release => (90, 300),
-            Profile::Debug => (300, 1200),
-        };
-        let more = u64::try_from(kernels.saturating_sub(6)).unwrap_or_default() * total / 12;
-        let total = Duration::from_secs(self.timeout.unwrap_or(total + more));
-        Limits { silence: Duration::from_secs(silence).min(total), total }
+    /// Limits for a guest that boots so many kernels.
+    pub(crate) fn limits(&self, platform: Platform, kernels: usize) -> Limits {
+        let pace = platform.guest.pace(platform.profile);
+        let more = u32::try_from(kernels.saturating_sub(FEW)).unwrap_or(u32::MAX);
+        let usual = pace.base + pace.kernel.saturating_mul(more);
+        let total = self.timeout.map_or(usual, Duration::from_secs);
+        Limits { silence: pace.silence.min(total), total }
     }
 }
 
@@ -149,7 +154,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runs = lists.into_iter().map(|hops| Run::of(hops, &tests)).collect::<Result<Vec<_>>>()?;
     let kernels: Vec<_> = runs.iter().flat_map(|run| run.hops.0.iter().copied()).collect();
     let profile = options.build.profile;
-    let prepared = Prepared::make(&kernels, &options.build.request())?;
+    let guest = suite::guest(&tests);
+    let platform = Platform { guest, profile };
+    let prepared = Prepared::make(guest, &options.deb, &kernels, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let runner = Runner::new(&prepared, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
@@ -158,12 +165,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let below = |run: &Run| (runs.len() > 1).then(|| run.hops.file_name());
     let mut queue = Queue::default();
     for run in &runs {
-        queue.add(below(run).as_deref(), suite::machines(&run.tests, &run.hops, profile));
+        queue.add(below(run).as_deref(), suite::machines(&run.tests, &run.hops, platform));
     }
     let vms = queue
         .machines()
         .iter()
-        .map(|vm| (vm.clone(), options.machine.limits(profile, vm.plan.hops.len())));
+        .map(|vm| (vm.clone(), options.machine.limits(platform, vm.plan.count())));
     let results = runner.run_all(vms.collect());
 
     let mut passed = true;

@@ -84,11 +84,27 @@ impl Root {
         &self.folder
     }
 
+    /// The cache that it is part of, visible inside at its own path.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// A command inside, in the folder `cwd`; that and `folders` are seen at their own paths.
     ///
     /// It dies with this program, and everything below it dies with it.
     pub(crate) fn command(&self, program: &str, cwd: &Path, folders: &[&Path]) -> Command {
-        let mut command = isolated(Ids::Own);
+        self.command_of(Ids::Own, program, cwd, folders)
+    }
+
+    /// The same, for a command that needs these user IDs.
+    pub(crate) fn command_of(
+        &self,
+        ids: Ids,
+        program: &str,
+        cwd: &Path,
+        folders: &[&Path],
+    ) -> Command {
+        let mut command = isolated(ids);
         command.arg("--");
         command.args(["sh", "-c", ENTER, "enter"]).arg(&self.folder).arg(cwd).arg(&self.cache);
         // Folders in the cache are visible through its mount, and need no mount point in the root.

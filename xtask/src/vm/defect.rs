@@ -39,7 +39,7 @@ mod tests {
     use crate::vm::run::QEMU_ENDED;
 
     fn ended(kind: &str, detail: &str) -> Record {
-        let mut watch = Watch::default();
+        let mut watch = Watch::new(|_| true);
         watch.raise(kind, detail.into());
         watch.finish()
     }

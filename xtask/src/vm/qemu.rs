@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     /// Folder with the kernel of the first hop, initramfs and payload, by these names.
     pub(crate) folder: PathBuf,
+    /// Disks behind the payload, in the order of the guest.
+    pub(crate) disks: Vec<PathBuf>,
 }
 
 /// The kind of the clock of a guest.
@@ -46,15 +48,6 @@ pub(crate) const INITRAMFS: &str = "initramfs.cpio";
 pub(crate) const PAYLOAD: &str = "payload.img";
 
 impl Profile {
-    /// Memory that a guest of this profile gets by default, in MiB.
-    pub(crate) fn memory(self) -> u32 {
-        match self {
-            Self::Release => 1024,
-            // KASAN's shadow and KHO's scratch areas do not fit into less.
-            Self::Debug => 3072,
-        }
-    }
-
     /// Command line of the kernels of this profile.
     pub(crate) fn cmdline(self) -> String {
         let common = [
@@ -122,9 +115,11 @@ impl Machine {
         command.args(["-chardev", &monitor, "-mon", "chardev=monitor,mode=control"]);
         command.arg("-kernel").arg(file(KERNEL)).arg("-initrd").arg(file(INITRAMFS));
         command.args(["-append", cmdline]);
-        let drive =
-            format!("if=none,id=payload,format=raw,readonly=on,file={}", escape(&file(PAYLOAD)));
-        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=payload"]);
+        for (number, disk) in [file(PAYLOAD)].iter().chain(&self.disks).enumerate() {
+            let (name, file) = (format!("disk{number}"), escape(disk));
+            let drive = format!("if=none,id={name},format=raw,readonly=on,file={file}");
+            command.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={name}")]);
+        }
         command
     }
 }

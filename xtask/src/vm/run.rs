@@ -2,11 +2,11 @@
 
 //! Running a virtual machine to its end, or to the first alarm.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -21,9 +21,9 @@ use crate::failure::Interrupted;
 use crate::interrupt;
 use crate::process::{PERIOD, Running, read_lines};
 use crate::toolchain::Root;
-use crate::vm::Machine;
 use crate::vm::monitor::{self, Monitor};
-use crate::vm::watch::{Port, Record, Watch};
+use crate::vm::watch::{IsEvidence, LAST_HOPS, Port, Record, Watch};
+use crate::vm::{Machine, kernel_log};
 
 /// How long the log may go on after an alarm, so that the whole report is in it; and how long a guest
 /// that was silent may take to say what it does.
@@ -54,13 +54,14 @@ pub(crate) fn run(
     cmdline: &str,
     limits: Limits,
     log: &Path,
+    is_evidence: IsEvidence,
     on_line: impl FnMut(&Record, Port, &str),
 ) -> Result<Record> {
     let log = Log::create(log)?;
     let begin = Instant::now();
     let Started { mut running, lines, mut monitor } = start(machine, root, cmdline)?;
     let mut listener =
-        Listener { log, watch: Watch::default(), complaints: Vec::new(), on_line, begin };
+        Listener { log, watch: Watch::new(is_evidence), complaints: Vec::new(), on_line, begin };
     let mut last_line = begin;
     let mut alarmed: Option<Alarmed> = None;
     let status = loop {
@@ -147,6 +148,9 @@ impl<F: FnMut(&Record, Port, &str)> Listener<F> {
                 self.complaints.push(line);
             }
             Port::Console | Port::Control => {
+                if port == Port::Console && kernel_log::banner(&line).is_some() {
+                    self.log.next_hop()?;
+                }
                 self.log.line(port, &line, at)?;
                 self.watch.line(port, &line, at);
                 (self.on_line)(self.watch.record(), port, &line);
@@ -236,13 +240,31 @@ fn start(machine: &Machine, root: &Root, cmdline: &str) -> Result<Started> {
     Ok(Started { running, lines, monitor })
 }
 
-/// The whole log of a machine: every line with its time and its port.
-struct Log(BufWriter<File>);
+/// The log of a machine: every line with its time and its port.
+///
+/// Of a long chain it has the last hops: now and then it becomes the earlier log, in place of the one
+/// before, and begins again.
+struct Log {
+    file: BufWriter<File>,
+    path: PathBuf,
+    hops: usize,
+}
 
 impl Log {
     fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("write {}", path.display()))?;
-        Ok(Self(BufWriter::new(file)))
+        Ok(Self { file: BufWriter::new(file), path: path.to_path_buf(), hops: 0 })
+    }
+
+    /// The next lines are of another kernel.
+    fn next_hop(&mut self) -> Result<()> {
+        if self.hops == LAST_HOPS {
+            let earlier = self.path.with_extension("earlier.log");
+            fs::rename(&self.path, &earlier).context("keep the earlier log of a machine")?;
+            *self = Self::create(&self.path)?;
+        }
+        self.hops += 1;
+        Ok(())
     }
 
     fn line(&mut self, port: Port, line: &str, at: Duration) -> Result<()> {
@@ -252,7 +274,7 @@ impl Log {
             Port::Qemu => '!',
             Port::Monitor => '=',
         };
-        let written = writeln!(self.0, "{:9.3} {port} {line}", at.as_secs_f64());
-        written.and_then(|()| self.0.flush()).context("write the log of the machine")
+        let written = writeln!(self.file, "{:9.3} {port} {line}", at.as_secs_f64());
+        written.and_then(|()| self.file.flush()).context("write the log of the machine")
     }
 }

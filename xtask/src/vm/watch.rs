@@ -127,15 +127,28 @@ impl Record {
     }
 }
 
+/// Hops at the end of a chain of which everything is remembered. Of the others, verdicts and evidence
+/// are.
+pub(super) const LAST_HOPS: usize = 20;
+
+/// Whether a line of the kernel's log has a part in a verdict, so that it must be remembered.
+pub(crate) type IsEvidence = fn(&str) -> bool;
+
 /// Takes in lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     record: Record,
     /// How many hops PID 1 has announced.
     announced: usize,
+    is_evidence: IsEvidence,
 }
 
 impl Watch {
+    /// Nothing was said yet.
+    pub(crate) fn new(is_evidence: IsEvidence) -> Self {
+        Self { record: Record::default(), announced: 0, is_evidence }
+    }
+
     /// Takes in one line; the first alarm stays.
     pub(crate) fn line(&mut self, port: Port, line: &str, at: Duration) {
         match port {
@@ -169,6 +182,24 @@ impl Watch {
         self.record
     }
 
+    /// Forgets details of a hop that is no longer among the last ones: chains may be long.
+    fn forget(&mut self) {
+        let old = self.record.hops.len().checked_sub(LAST_HOPS + 1);
+        let Some(hop) = old.and_then(|index| self.record.hops.get_mut(index)) else {
+            return;
+        };
+        // An alarm shows lines of its hop.
+        if self.record.alarm.is_none() {
+            hop.log.retain(|line| (self.is_evidence)(line));
+            hop.log.shrink_to_fit();
+            let has_failed =
+                |name: &str| hop.verdicts.iter().any(|said| said.name == name && !said.ok);
+            for step in hop.steps.iter_mut().filter(|step| !has_failed(&step.name)) {
+                step.output = Vec::new();
+            }
+        }
+    }
+
     fn alarm(&mut self, alarm: Alarm) {
         self.record.alarm.get_or_insert(alarm);
     }
@@ -177,6 +208,7 @@ impl Watch {
         if let Some(release) = kernel_log::banner(line) {
             let hop = HopRecord { release: release.into(), first_line: at, ..HopRecord::default() };
             self.record.hops.push(hop);
+            self.forget();
         }
         let number = self.record.hops.len();
         let Some(hop) = self.record.hops.last_mut() else {
@@ -261,7 +293,7 @@ mod tests {
 
     /// Feeds lines: `C ` for the console, `K ` for control, a second each.
     fn watch(lines: &[&str]) -> Record {
-        let mut watch = Watch::default();
+        let mut watch = Watch::new(|line| line.contains("evidence"));
         for (second, line) in (0..).zip(lines) {
             let port = if line.starts_with('C') { Port::Console } else { Port::Control };
             watch.line(port, &line[2..], Duration::from_secs(second));
@@ -321,6 +353,30 @@ mod tests {
         let record = watch(&[BOOT, &more].concat());
         assert_eq!(record.hops.len(), 2);
         assert!(record.done && record.alarm.is_none());
+    }
+
+    #[test]
+    fn of_a_long_chain_the_last_logs_and_all_evidence_stay() {
+        let hop = |number: usize| {
+            [
+                "C [ 0.0] Linux version 7.3.4-rust (x)".to_owned(),
+                format!("C [ 0.1] evidence {number}"),
+                "C [ 0.2] hello".to_owned(),
+                format!(r#"K # event {{"event":"init","hop":{number},"release":"7.3.4-rust"}}"#),
+                r#"K # event {"event":"step","name":"one"}"#.to_owned(),
+                "K   words".to_owned(),
+                format!("K {} 1 one", if number == 2 { "not ok" } else { "ok" }),
+            ]
+        };
+        let count = LAST_HOPS + 5;
+        let lines: Vec<String> = (1..=count).flat_map(hop).collect();
+        let record = watch(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let lines = |number: usize| record.hops[number - 1].log.len();
+        let output = |number: usize| record.hops[number - 1].steps[0].output.len();
+        assert_eq!(record.hops.len(), count);
+        assert_eq!((lines(1), lines(5), lines(6), lines(count)), (1, 1, 3, 3));
+        // The words of a step that has failed are shown with its verdict.
+        assert_eq!((output(1), output(2), output(count)), (0, 1, 1));
     }
 
     #[test]

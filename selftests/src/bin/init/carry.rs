@@ -26,14 +26,15 @@ const TOKEN: u32 = 0x7069_6431;
 struct State {
     /// The hop that wrote it.
     hop: usize,
-    /// All hops so far, as their labels.
-    path: Vec<String>,
+    /// The label of its kernel.
+    kernel: String,
 }
 
 impl State {
-    fn of(guest: &Guest) -> Self {
-        let path = guest.plan.hops.iter().take(guest.number).map(|hop| hop.label.clone());
-        Self { hop: guest.number, path: path.collect() }
+    fn of(guest: &Guest, hop: usize) -> Result<Self> {
+        let kernel =
+            guest.position.plan.hop(hop).with_context(|| format!("no hop {hop} in the plan"))?;
+        Ok(Self { hop, kernel: kernel.label.clone() })
     }
 }
 
@@ -51,9 +52,9 @@ fn name() -> Result<SessionName> {
 pub(crate) fn take(guest: &Guest) -> Result<()> {
     let device = device();
     device.check().context("open /dev/liveupdate")?;
-    guest.control.event(&Event::DeviceOpened);
+    guest.position.control.event(&Event::DeviceOpened);
     let session = device.retrieve(&name()?);
-    if guest.number == 1 {
+    if guest.position.number == 1 {
         ensure!(
             matches!(session, Err(Error::NoSession(_))),
             "a fresh kernel answered {session:?} to RETRIEVE_SESSION, not ENOENT"
@@ -67,17 +68,15 @@ pub(crate) fn take(guest: &Guest) -> Result<()> {
     file.rewind().context("rewind the memfd")?;
     let mut json = String::new();
     file.read_to_string(&mut json).context("read the memfd")?;
-    guest.control.event(&Event::Retrieved);
+    guest.position.control.event(&Event::Retrieved);
 
     let state: State = serde_json::from_str(json.trim_end_matches('\0'))
         .with_context(|| format!("understand the state of the last hop: {json:?}"))?;
-    let mut expected = State::of(guest);
-    expected.hop -= 1;
-    expected.path.pop();
+    let expected = State::of(guest, guest.position.number - 1)?;
     ensure!(state == expected, "the last hop left {state:?}, expected {expected:?}");
 
     session.finish().context("FINISH")?;
-    guest.control.event(&Event::Finished);
+    guest.position.control.event(&Event::Finished);
     Ok(())
 }
 
@@ -86,7 +85,8 @@ pub(crate) fn give(guest: &Guest) -> Result<OutgoingSession> {
     let session = device().create(&name()?).context("CREATE_SESSION")?;
     let file = memfd_create(SESSION, MemfdFlags::CLOEXEC).context("memfd_create")?;
     let mut file = File::from(file);
-    serde_json::to_writer(&mut file, &State::of(guest)).context("write the state")?;
+    serde_json::to_writer(&mut file, &State::of(guest, guest.position.number)?)
+        .context("write the state")?;
     file.flush().context("write the state")?;
     session.preserve(Token::from(TOKEN), &file).context("PRESERVE_FD")?;
     Ok(session)

@@ -5,10 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod carry;
-mod control;
 mod hop;
 mod misbehave;
-mod program;
 mod scenario;
 mod system;
 

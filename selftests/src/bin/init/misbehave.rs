@@ -8,8 +8,8 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use selftests::plan::{Misbehaviour, Step};
 
-use crate::control::Control;
 use crate::system;
+use selftests::control::Control;
 
 /// Misbehaves; an error is a misbehaviour that did not work, or the wish to switch off.
 pub(crate) fn run(control: &Control, number: usize, step: &Step, how: Misbehaviour) -> Result<()> {

@@ -10,29 +10,28 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use selftests::scenario::{self, Kernel, Side, Stage};
 
-use crate::hop::Verdict;
-use crate::system::{self, Guest};
+use crate::system::Guest;
+use selftests::position::Verdict;
 
 /// Plays the part of scenario `name` on `side`, for `limit_ms` at the most.
 pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> Verdict {
     let scenario = scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
     let part = scenario.part(side).with_context(|| format!("{name} has no part {side:?}"))?;
     let kernel = |number: usize| {
-        let hop = number.checked_sub(1).and_then(|at| guest.plan.hops.get(at));
-        hop.and_then(|hop| Kernel::from_label(&hop.label))
+        guest.position.plan.hop(number).and_then(|hop| Kernel::from_label(&hop.label))
     };
-    let (hop, hops) = (guest.number, guest.plan.hops.len());
+    let (hop, hops) = (guest.position.number, guest.position.plan.count());
     let this = kernel(hop).context("the plan does not say which kernel this is")?;
     let last = kernel(hop - 1);
-    let is_debug = guest.hop()?.is_debug;
-    let next = guest.next().cloned();
+    let is_debug = guest.position.hop()?.is_debug;
+    let next = guest.position.next().cloned();
 
     let (done, verdict) = mpsc::channel();
     thread::spawn(move || {
         let (mut kept, mut leaving) = (Vec::new(), Vec::new());
         let load = || {
             let next = next.as_ref().context("this is the last kernel")?;
-            system::load(next, hop + 1)
+            selftests::position::load(next, hop + 1)
         };
         let mut stage = Stage {
             hop,

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::control::Control;
-use crate::hop::Verdict;
+use crate::position::Verdict;
 
 /// The exit code of kselftest programs that skip.
 const KSFT_SKIP: i32 = 4;
@@ -21,7 +21,11 @@ const KSFT_SKIP: i32 = 4;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs `argv` for `limit_ms` at the most.
-pub(crate) fn run(control: &Control, argv: &[String], limit_ms: u64) -> Verdict {
+///
+/// # Errors
+///
+/// If it cannot be started, does not end in time, or does not exit with 0.
+pub fn run(control: &Control, argv: &[String], limit_ms: u64) -> Verdict {
     let (program, arguments) = argv.split_first().context("the plan names no program")?;
     let (reader, writer) = std::io::pipe().context("make a pipe")?;
     let mut child = Command::new(program)

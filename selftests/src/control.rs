@@ -8,18 +8,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::termios::{self, OptionalActions};
-use selftests::event::Event;
-use selftests::plan::CONTROL_PARAMETER;
 
-use crate::system::parameter;
+use crate::event::Event;
+use crate::plan::CONTROL_PARAMETER;
+use crate::position::parameter;
 
-/// The port to which PID 1 writes; clones share the port, and lines never mix.
-#[derive(Clone)]
-pub(crate) struct Control(Arc<Mutex<File>>);
+/// The port to which the guest writes; clones share the port, and lines never mix.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<Mutex<File>>);
 
 impl Control {
     /// Opens the port, without the echo and the newline translation of a terminal.
-    pub(crate) fn open() -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's command line names no port, or the port cannot be opened.
+    pub fn open() -> Result<Self> {
         let device = parameter(CONTROL_PARAMETER)?;
         let port = OpenOptions::new().read(true).write(true).open(&device);
         let port = port.with_context(|| format!("open {device}"))?;
@@ -30,18 +34,18 @@ impl Control {
     }
 
     /// Writes one line. An error cannot be reported anywhere; the host notices the silence.
-    pub(crate) fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = port.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Writes an event.
-    pub(crate) fn event(&self, event: &Event) {
+    pub fn event(&self, event: &Event) {
         self.line(&event.to_line());
     }
 
     /// Waits until the host has all of it.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         let port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = termios::tcdrain(&*port);
     }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What systemd does for services over a kexec: the units of the suite `systemd`, and their rules.
+
+/// A rule, and the unit whose program checks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The rule as a sentence, with underscores; unique.
+    pub name: &'static str,
+    /// The unit, in `selftests/systemd`.
+    pub unit: &'static str,
+}
+
+/// All rules, in the order in which they are checked.
+///
+/// The holder comes last: from then on it has the device.
+pub const RULES: [Rule; 4] = [
+    Rule { name: "systemd_counts_kexecs", unit: "vmtest-count.service" },
+    Rule { name: "the_fd_store_crosses_systemctl_kexec", unit: "vmtest-store.service" },
+    Rule { name: "a_session_of_luosession_comes_back", unit: "vmtest-session.service" },
+    Rule { name: "a_stray_holder_of_the_device_costs_nothing", unit: "vmtest-holder.service" },
+];
+
+/// The file that tells a unit whether it runs `before` or `after` the kexec.
+pub const SIDE_FILE: &str = "/run/vmtest.side";
+
+/// Where programs of the suite lie in the guest.
+pub const PROGRAMS: &str = "/usr/lib/vmtest";

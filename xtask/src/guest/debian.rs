@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A guest with a distribution: Debian with systemd, where a unit plays the plan.
+//!
+//! The system is a read-only image that mmdebstrap makes once. Our programs and units are a second
+//! image above it, made for each run in a moment, and what a hop writes is in memory.
+
+mod layer;
+mod system;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cache::Lock;
+use crate::guest::archive::Archive;
+use crate::guest::payload::{create, finish, read};
+use crate::guest::{Files, Guest, Pace};
+use crate::kernel::{Flavour, Profile};
+use crate::setup::BuildSetup;
+use crate::static_build;
+
+/// This guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Debian;
+
+impl Guest for Debian {
+    fn name(&self) -> &'static str {
+        "Debian"
+    }
+
+    fn flavour(&self) -> Flavour {
+        Flavour::Host
+    }
+
+    /// systemd writes into the kernel's log, where its lines are in order with those of the kernel. No
+    /// other process writes to the serial ports, and systemd asks the terminal for nothing.
+    fn parameters(&self) -> &'static str {
+        "systemd.log_target=kmsg systemd.log_level=info systemd.show_status=no \
+         systemd.getty_auto=no systemd.firstboot=no TERM=dumb"
+    }
+
+    fn carries(&self) -> bool {
+        false
+    }
+
+    fn memory(&self, profile: Profile) -> u32 {
+        match profile {
+            Profile::Release => 1536,
+            Profile::Debug => 4096,
+        }
+    }
+
+    fn pace(&self, profile: Profile) -> Pace {
+        let (silence, base, kernel) = match profile {
+            Profile::Release => (120, 600, 120),
+            Profile::Debug => (600, 2400, 600),
+        };
+        let [silence, base, kernel] = [silence, base, kernel].map(Duration::from_secs);
+        Pace { silence, base, kernel }
+    }
+
+    fn prepare(
+        &self,
+        setup: &BuildSetup,
+        packages: &[PathBuf],
+        lock: &Lock,
+    ) -> Result<Box<dyn Files>> {
+        let settings = &setup.project.settings.guests.debian;
+        let system = system::prepare(setup, settings, packages, lock)?;
+        let programs = ["player", "service", "initrd"];
+        let programs =
+            programs.map(|name| static_build::selftest(&setup.cache, &setup.project, name));
+        let [player, service, initrd] = programs;
+        let layer = layer::prepare(setup, &[player?, service?], lock)?;
+        Ok(Box::new(Images { initrd: initrd?, layer, system }))
+    }
+}
+
+/// The images, and the program that mounts them.
+struct Images {
+    initrd: PathBuf,
+    layer: PathBuf,
+    system: PathBuf,
+}
+
+impl Files for Images {
+    fn write_initramfs(&self, to: &Path) -> Result<()> {
+        let mut archive = Archive::new(create(to)?);
+        for folder in ["dev", "layers", "memory", "root"] {
+            archive.folder(folder)?;
+        }
+        archive.device("dev/console", 5, 1)?;
+        archive.device("dev/null", 1, 3)?;
+        archive.program("init", &read(&self.initrd)?)?;
+        finish(archive, to)
+    }
+
+    fn disks(&self) -> Vec<PathBuf> {
+        vec![self.layer.clone(), self.system.clone()]
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The image with our programs and units.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use selftests::systemd::PROGRAMS;
+
+use crate::cache::{Key, Lock, remove};
+use crate::process::Job;
+use crate::setup::BuildSetup;
+
+/// Raise it when the way of making the image changes.
+const VERSION: u32 = 1;
+
+/// The unit that plays the plan.
+const PLAYER: &str = "vmtest.service";
+
+/// Small files of a system that is not installed, but booted as it is.
+const CONFIGURATION: [(&str, &str); 6] = [
+    // Without one, the first boot would ask its questions on the console, and each hop is the first.
+    ("etc/machine-id", "5a0f7bd43c1e4c0f9f8a1d3e6b7c2d10\n"),
+    ("etc/hostname", "vmtest\n"),
+    ("etc/fstab", ""),
+    // Newer than /usr: there is nothing to be brought up to date at each boot.
+    ("etc/.updated", ""),
+    ("var/.updated", ""),
+    ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
+];
+
+/// The image, made if it is not there.
+pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Result<PathBuf> {
+    let units = setup.project.folder.join("selftests/systemd");
+    let units = units_in(&units)?;
+    let mut key = Key::of("layer", VERSION).with(&setup.root.key);
+    for path in programs.iter().chain(&units) {
+        key = key.with(path.file_name().unwrap_or_default().as_encoded_bytes());
+        key = key.with(fs::read(path).with_context(|| format!("read {}", path.display()))?);
+    }
+    for (path, text) in CONFIGURATION {
+        key = key.with(path).with(text);
+    }
+    let image = setup.cache.path("layers", format!("{}.squashfs", key.finish()));
+    if image.exists() {
+        return Ok(image);
+    }
+    let scratch = setup.cache.scratch("layer")?;
+    let root = scratch.join("root");
+    write(&root, programs, &units)?;
+    let mut command = setup.root.command("mksquashfs", &scratch, &[]);
+    command.args(["root", "image", "-all-root", "-noappend", "-quiet", "-no-progress"]);
+    command.args(["-comp", "zstd"]);
+    Job::new(command, setup.cache.path("logs", "layer.log")).run().context("make an image")?;
+    setup.cache.publish(&scratch.join("image"), &image)?;
+    remove(&scratch)?;
+    Ok(image)
+}
+
+/// The unit files in a folder, sorted.
+fn units_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let mut units = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    units.sort();
+    Ok(units)
+}
+
+fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf]) -> Result<()> {
+    let bin = root.join(PROGRAMS.trim_start_matches('/'));
+    let etc = root.join("etc/systemd/system");
+    let wants = etc.join("multi-user.target.wants");
+    for folder in [&bin, &wants] {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    for (to, from) in programs.iter().map(|it| (&bin, it)).chain(units.iter().map(|it| (&etc, it)))
+    {
+        let name = from.file_name().unwrap_or_default();
+        fs::copy(from, to.join(name)).with_context(|| format!("copy {}", from.display()))?;
+    }
+    for (path, text) in CONFIGURATION {
+        let path = root.join(path);
+        let folder = path.parent().unwrap_or(root);
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text));
+        written.with_context(|| format!("write {}", path.display()))?;
+    }
+    symlink(format!("/etc/systemd/system/{PLAYER}"), wants.join(PLAYER)).context("enable a unit")
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A guest without a distribution: our own PID 1 and the test programs, in an initramfs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::cache::Lock;
+use crate::clients::Clients;
+use crate::guest::archive::Archive;
+use crate::guest::payload::{create, finish, read};
+use crate::guest::{Files, Guest, Pace};
+use crate::kernel::{Flavour, Profile};
+use crate::setup::BuildSetup;
+use crate::static_build;
+use crate::upstream::Programs;
+
+/// This guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pid1;
+
+impl Guest for Pid1 {
+    fn name(&self) -> &'static str {
+        "PID 1"
+    }
+
+    fn flavour(&self) -> Flavour {
+        Flavour::Test
+    }
+
+    fn parameters(&self) -> &'static str {
+        ""
+    }
+
+    fn carries(&self) -> bool {
+        true
+    }
+
+    fn memory(&self, profile: Profile) -> u32 {
+        match profile {
+            Profile::Release => 1024,
+            // KASAN's shadow and KHO's scratch areas do not fit into less.
+            Profile::Debug => 3072,
+        }
+    }
+
+    fn pace(&self, profile: Profile) -> Pace {
+        let (silence, base, kernel) = match profile {
+            Profile::Release => (90, 300, 25),
+            Profile::Debug => (300, 1200, 100),
+        };
+        let [silence, base, kernel] = [silence, base, kernel].map(Duration::from_secs);
+        Pace { silence, base, kernel }
+    }
+
+    fn prepare(
+        &self,
+        setup: &BuildSetup,
+        packages: &[PathBuf],
+        lock: &Lock,
+    ) -> Result<Box<dyn Files>> {
+        ensure!(packages.is_empty(), "this guest has no distribution that packages could go to");
+        let (cache, root) = (&setup.cache, &setup.root);
+        let init = static_build::selftest(cache, &setup.project, "init")?;
+        let upstream = Programs::of(cache, root, &setup.source, &setup.overlay);
+        if !upstream.exist() {
+            upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
+        }
+        let clients = Clients::build(cache, &setup.project, root)?;
+        Ok(Box::new(Initramfs { init, programs: upstream.all().chain(clients.all()).collect() }))
+    }
+}
+
+/// PID 1, and the programs in `/bin`.
+struct Initramfs {
+    init: PathBuf,
+    programs: Vec<(&'static str, PathBuf)>,
+}
+
+impl Files for Initramfs {
+    fn write_initramfs(&self, to: &Path) -> Result<()> {
+        let mut archive = Archive::new(create(to)?);
+        for folder in ["bin", "debugfs", "dev", "proc", "run", "sys", "tmp"] {
+            archive.folder(folder)?;
+        }
+        // Before devtmpfs is mounted, PID 1 needs something to be born with.
+        archive.device("dev/console", 5, 1)?;
+        archive.device("dev/null", 1, 3)?;
+        archive.program("init", &read(&self.init)?)?;
+        for (name, path) in &self.programs {
+            archive.program(&format!("bin/{name}"), &read(path)?)?;
+        }
+        finish(archive, to)
+    }
+
+    fn disks(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}

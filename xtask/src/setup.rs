@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The cache in use, and the parts that kernels and guests are built from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::cache::{Cache, Lock};
+use crate::failure::Failure;
+use crate::kernel::{Builder, Image, Implementation, Profile, Recipe};
+use crate::project::Project;
+use crate::source::{self, Overlay, Source, Tree};
+use crate::toolchain::{self, Root};
+
+/// The options of a user for the source and its build.
+#[derive(Clone, Debug)]
+pub(crate) struct BuildRequest {
+    /// A kernel tree of the user's.
+    pub(crate) linux: Option<PathBuf>,
+    /// How kernels are built.
+    pub(crate) profile: Profile,
+    /// Jobs of make.
+    pub(crate) jobs: usize,
+}
+
+/// The cache in use, and the parts that kernels are built from.
+pub(crate) struct BuildSetup {
+    pub(crate) project: Project,
+    pub(crate) cache: Cache,
+    pub(crate) root: Root,
+    pub(crate) source: Source,
+    pub(crate) overlay: Overlay,
+    /// Keeps others from cleaning while this is used.
+    _use: Lock,
+}
+
+/// The cache in use, and the toolchain root.
+pub(crate) struct Toolchain {
+    pub(crate) project: Project,
+    pub(crate) cache: Cache,
+    pub(crate) root: Root,
+    /// Keeps others from cleaning while this is used.
+    pub(crate) shared: Lock,
+}
+
+impl Toolchain {
+    /// Sees to it that the toolchain root is there.
+    pub(crate) fn open() -> Result<(Self, Lock)> {
+        let project = Project::open()?;
+        let cache = Cache::of_user()?;
+        // In this order everywhere, or a run and a clean-up could wait for each other.
+        let lock = cache.prepare()?;
+        let shared = cache.share()?;
+        toolchain::sweep(&cache, &lock)?;
+        let root = toolchain::prepare(&cache, &project, &lock)?;
+        Ok((Self { project, cache, root, shared }, lock))
+    }
+}
+
+impl BuildSetup {
+    /// Only what is there already; `None` if toolchain or source are not.
+    pub(crate) fn peek(
+        linux: Option<&Path>,
+        implementations: &[Implementation],
+    ) -> Result<Option<Self>> {
+        let project = Project::open()?;
+        check_present(&project, implementations)?;
+        let cache = Cache::of_user()?;
+        let shared = cache.share()?;
+        let root = toolchain::existing(&cache, &project);
+        let settings = &project.settings.source;
+        let source = match linux {
+            Some(folder) => Some(source::open_given(folder, settings)?),
+            None => source::chosen(&cache, settings),
+        };
+        let Some(source) = source.filter(|_| root.exists()) else {
+            return Ok(None);
+        };
+        let overlay = Overlay::of(&project.folder)?;
+        Ok(Some(Self { project, cache, root, source, overlay, _use: shared }))
+    }
+
+    /// Sees to it that toolchain and source are there, for building these implementations.
+    pub(crate) fn open(
+        linux: Option<&Path>,
+        implementations: &[Implementation],
+    ) -> Result<(Self, Lock)> {
+        // Errors should be reported before any long work begins.
+        let project = Project::open()?;
+        check_present(&project, implementations)?;
+        let given = linux.map(|folder| source::open_given(folder, &project.settings.source));
+        let given = given.transpose()?;
+        let overlay = Overlay::of(&project.folder)?;
+
+        let (Toolchain { project, cache, root, shared }, lock) = Toolchain::open()?;
+        let source = match given {
+            Some(source) => source,
+            None => source::prepare_debian(&cache, &project, &root, &lock)?,
+        };
+        Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
+    }
+
+    /// The overlaid tree, brought up to date.
+    pub(crate) fn tree(&self, lock: &Lock) -> Result<Tree> {
+        source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
+    }
+
+    /// The builder of kernels.
+    pub(crate) fn builder(&self) -> Builder<'_> {
+        Builder {
+            cache: &self.cache,
+            root: &self.root,
+            source: &self.source,
+            overlay: &self.overlay,
+            project: &self.project,
+        }
+    }
+
+    /// The image for a recipe, built if it is not there.
+    pub(crate) fn image(&self, recipe: &Recipe, jobs: usize, lock: &Lock) -> Result<Image> {
+        let image = self.builder().image(recipe)?;
+        if image.exists() {
+            return Ok(image);
+        }
+        self.builder().build(recipe, &self.tree(lock)?, jobs)
+    }
+}
+
+/// Refuses implementations that this checkout does not have.
+fn check_present(project: &Project, implementations: &[Implementation]) -> Result<(), Failure> {
+    if implementations.contains(&Implementation::Rust) && !project.has_rust() {
+        let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
+        return Err(Failure::new(what, "use the implementation `c`"));
+    }
+    Ok(())
+}
