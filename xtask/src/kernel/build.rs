@@ -146,6 +146,18 @@ const VARIABLES: &[&str] = &[
     "LOCALVERSION=",
 ];
 
+/// ccache compiles a file once for all kernels that have it with the same options, and for a root that
+/// is made anew.
+const CCACHE: &[(&str, &str)] = &[
+    // Its links have the names of compilers. rustc takes the name of its linker as one word, so a
+    // prefix before the name would not do.
+    ("PATH", "/usr/lib/ccache:/usr/sbin:/usr/bin"),
+    ("CCACHE_COMPILERCHECK", "content"),
+    ("CCACHE_MAXSIZE", "3G"),
+    // Kernels differ in their build folders; none is in the objects.
+    ("CCACHE_NOHASHDIR", "1"),
+];
+
 /// kbuild, with an output folder of its own.
 pub(crate) struct Kbuild<'a> {
     pub(crate) root: &'a Root,
@@ -205,6 +217,8 @@ impl Kbuild<'_> {
         let mut command = self.root.command("make", self.folder, &[self.tree]);
         command.arg("-C").arg(self.tree).arg(format!("O={}", self.folder.display()));
         command.arg("LLVM=1").args(VARIABLES).args(arguments);
+        command.envs(CCACHE.iter().copied());
+        command.env("CCACHE_DIR", self.root.cache().join("ccache"));
         Job::new(command, &self.log).on_line(on_line).run()
     }
 }

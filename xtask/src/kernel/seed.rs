@@ -5,11 +5,13 @@
 //! kbuild keeps with each object what it depends on, single symbols of the configuration among them.
 //! So it makes again what the other configuration touches, and no more.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
+use walkdir::WalkDir;
 
 use crate::cache::Cache;
 use crate::kernel::{Flavour, Implementation, Kind, interrupted};
@@ -46,8 +48,30 @@ pub(crate) fn plant(
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&seed, &scratch]);
     Job::new(copy, cache.path("logs", "seed.log")).run()?;
+    rename_in_commands(&scratch, &seed, folder)?;
     cache.publish(&scratch, folder)?;
     step.done();
+    Ok(())
+}
+
+/// Makes commands that are remembered with the name of one folder those of another.
+///
+/// kbuild makes again what was made by another command; of objtool, whose commands name the folder, all
+/// objects of C depend.
+fn rename_in_commands(copy: &Path, from: &Path, to: &Path) -> Result<()> {
+    let (from, to) = (from.display().to_string(), to.display().to_string());
+    for entry in WalkDir::new(copy) {
+        let entry = entry.with_context(|| format!("list {}", copy.display()))?;
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "cmd") {
+            continue;
+        }
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        if text.contains(&from) {
+            fs::write(path, text.replace(&from, &to))
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 
@@ -79,11 +103,16 @@ mod tests {
         assert!(!path("new").exists());
 
         for name in ["killed", "finished"] {
-            std::fs::create_dir_all(path(name)).unwrap();
-            std::fs::write(path(name).join("vmlinux"), name).unwrap();
+            fs::create_dir_all(path(name)).unwrap();
+            fs::write(path(name).join("vmlinux"), name).unwrap();
+            fs::create_dir(path(name).join("tools")).unwrap();
+            let command = format!("cc -o {0}/a.o {0}/a.c", path(name).display());
+            fs::write(path(name).join("tools/.a.o.cmd"), command).unwrap();
         }
         drop(interrupted::Mark::set(&path("killed")).unwrap());
         plant(&cache, &path("new"), seeds()).unwrap();
-        assert_eq!(std::fs::read(path("new").join("vmlinux")).unwrap(), b"finished");
+        assert_eq!(fs::read(path("new").join("vmlinux")).unwrap(), b"finished");
+        let command = fs::read_to_string(path("new").join("tools/.a.o.cmd")).unwrap();
+        assert_eq!(command, format!("cc -o {0}/a.o {0}/a.c", path("new").display()));
     }
 }
