@@ -8,6 +8,7 @@
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -30,6 +31,8 @@ pub(crate) enum Campaign {
     Soak,
     /// All tests on debug kernels, over all mixed hops
     Debug,
+    /// Services of systemd over two kexecs, on both implementations
+    Systemd,
     /// The pure crates and liblu under Miri
     Miri,
     /// Arbitrary input for all that reads the data of others
@@ -98,6 +101,7 @@ impl Campaign {
         match self {
             Self::Soak => "soak",
             Self::Debug => "debug",
+            Self::Systemd => "systemd",
             Self::Miri => "miri",
             Self::Fuzz => "fuzz",
             Self::Series => "series",
@@ -158,6 +162,12 @@ impl Campaign {
                 };
                 TARGETS.iter().map(of).collect()
             }
+            Self::Systemd => {
+                let hops = ["c,c,c", "rust,rust,rust", "rust,c,rust"];
+                let of =
+                    |hops: &str| task(hops, &["vm-test", "--suite", "systemd", "--hops", hops], 60);
+                hops.map(of).into()
+            }
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {
                 let Some(tag) = newest_release(project)? else { return Ok(Vec::new()) };
@@ -171,6 +181,18 @@ impl Campaign {
             }
         })
     }
+}
+
+/// Short samples of the campaigns that need a nightly toolchain; others have theirs in `vm-test`.
+pub(crate) fn nightly_samples(project: &Path) -> Result<Vec<Part>> {
+    let size = Size { hops: 2, fuzz: Duration::from_secs(10) };
+    let mut miri = Campaign::Miri.parts(size, project)?;
+    // The first is `luo_core`: its smallest modules are enough for a look.
+    miri.truncate(1);
+    for part in &mut miri {
+        part.arguments.extend(["--", "token", "name", "command"].map(str::to_owned));
+    }
+    Ok([miri, Campaign::Fuzz.parts(size, project)?].concat())
 }
 
 /// The tag of the newest release before this checkout.
@@ -198,6 +220,14 @@ impl Part {
             environment: Vec::new(),
             limit,
         }
+    }
+
+    /// Whether the tool of a nightly toolchain that it is run by is on this machine.
+    pub(crate) fn has_its_tool(&self) -> bool {
+        let mut probe = bound(&self.program);
+        probe.args(self.arguments.iter().take(2)).arg("--version");
+        probe.stdout(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
     }
 
     /// The command as a person would type it in the checkout.
@@ -252,7 +282,8 @@ pub(crate) fn run(
     Ok(all)
 }
 
-fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<()> {
+/// Runs one part, with its output in `log`.
+pub(crate) fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<()> {
     let mut step = Progress::begin(cache, format!("campaign {}", part.name));
     let mut command = bound(&part.program);
     command.args(&part.arguments).current_dir(project.folder.join(part.folder));

@@ -17,6 +17,9 @@ const RECORD: &str = "durations.json";
 /// Held while the record is changed.
 static RECORDING: Mutex<()> = Mutex::new(());
 
+/// The steps that this process has done, with their times.
+static DONE: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+
 /// How often a step that goes on says so where there is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -80,6 +83,7 @@ impl<'a> Progress<'a> {
         let before =
             self.last_time.map_or_else(String::new, |t| format!(" (last time {})", human(t)));
         say(&format!("done {}  {}{before}", self.name, human(took)));
+        DONE.lock().unwrap_or_else(PoisonError::into_inner).push((self.name.clone(), took));
         let _one_at_a_time = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut times = last_times(self.cache);
         times.insert(self.name.clone(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -99,6 +103,13 @@ impl Drop for Progress<'_> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The steps that this process has done so far, the longest first.
+pub(crate) fn done() -> Vec<(String, Duration)> {
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    done.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+    done
 }
 
 fn last_times(cache: &Cache) -> BTreeMap<String, u64> {
@@ -133,6 +144,7 @@ mod tests {
         let cache = Cache::at(folder.path()).unwrap();
         Progress::begin(&cache, "work").done();
         assert!(last_times(&cache).contains_key("work"));
+        assert!(done().iter().any(|(name, _)| name == "work"));
         drop(Progress::begin(&cache, "given up"));
         assert!(!last_times(&cache).contains_key("given up"));
     }

@@ -81,7 +81,7 @@ impl BuildSetup {
         Ok(Some(Self { project, cache, root, source, overlay, _use: shared }))
     }
 
-    /// Sees to it that toolchain and source are there, for building these implementations.
+    /// Sees to it that the toolchain is there and a source is chosen, for these implementations.
     pub(crate) fn open(
         linux: Option<&Path>,
         implementations: &[Implementation],
@@ -96,13 +96,19 @@ impl BuildSetup {
         let (Toolchain { project, cache, root, shared }, lock) = Toolchain::open()?;
         let source = match given {
             Some(source) => source,
-            None => source::prepare_debian(&cache, &project, &root, &lock)?,
+            None => source::choose_debian(&cache, &project, &root, &lock)?,
         };
         Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
     }
 
+    /// Sees to it that the source is there.
+    pub(crate) fn fetch(&self, lock: &Lock) -> Result<()> {
+        source::fetch(&self.cache, &self.project, &self.root, &self.source, lock)
+    }
+
     /// The overlaid tree, brought up to date.
     pub(crate) fn tree(&self, lock: &Lock) -> Result<Tree> {
+        self.fetch(lock)?;
         source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
     }
 

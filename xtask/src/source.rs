@@ -9,7 +9,7 @@ mod tree;
 
 use std::path::PathBuf;
 
-pub(crate) use debian::{chosen, prepare as prepare_debian, update};
+pub(crate) use debian::{choose as choose_debian, chosen, fetch, update};
 pub(crate) use given::{HISTORY, open as open_given};
 pub(crate) use overlay::{Overlay, Patched, begins_hunks};
 pub(crate) use tree::{Tree, prepare as prepare_tree};

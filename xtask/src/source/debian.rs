@@ -47,24 +47,33 @@ impl Chosen {
     }
 }
 
-/// The source chosen earlier for these settings, if it is there.
+/// The source chosen earlier for these settings, which need not be there.
 pub(crate) fn chosen(cache: &Cache, settings: &SourceSettings) -> Option<Source> {
     let chosen: Chosen = cache.read_record(RECORD)?;
     let source = chosen.source(cache);
-    (chosen.settings == settings_key(settings) && source.folder.exists()).then_some(source)
+    (chosen.settings == settings_key(settings)).then_some(source)
 }
 
-/// The source, chosen, downloaded and unpacked if it is not there.
-pub(crate) fn prepare(
-    cache: &Cache,
-    project: &Project,
-    root: &Root,
-    lock: &Lock,
-) -> Result<Source> {
+/// The source, chosen if it is not. What is built from it may be there without it.
+pub(crate) fn choose(cache: &Cache, project: &Project, root: &Root, lock: &Lock) -> Result<Source> {
     match chosen(cache, &project.settings.source) {
         Some(source) => Ok(source),
         None => update(cache, project, root, lock),
     }
+}
+
+/// Downloads and unpacks a chosen source if it is not there.
+pub(crate) fn fetch(
+    cache: &Cache,
+    project: &Project,
+    root: &Root,
+    source: &Source,
+    _: &Lock,
+) -> Result<()> {
+    if source.is_given || source.folder.exists() {
+        return Ok(());
+    }
+    download(cache, &project.settings.source, root, source)
 }
 
 /// Asks the archive for the newest version, fetches and remembers it.

@@ -60,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let allowed = Allowed::of(&project)?;
 
     let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[])?;
+    setup.fetch(&lock)?;
     let (cache, root, source) = (&setup.cache, &setup.root, &setup.source);
     let patched = setup.overlay.patched(cache, root, source)?;
     let steps = plan.steps(&setup.overlay, patched);

@@ -14,7 +14,7 @@ use crate::failure::TestsFailed;
 use crate::progress::human;
 use crate::project::Project;
 use crate::task::{bench, self_test, series, uapi_check, vm_test};
-use crate::{check, interrupt};
+use crate::{campaign, check, interrupt, progress};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
 const HOPS_C: &[&str] = &["c,c", "c,c,c"];
@@ -25,6 +25,21 @@ const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
 
 /// All of the boot scenarios would take a quarter of an hour.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "few"];
+
+/// Services of a real systemd.
+const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
+
+/// A chain that is long enough to forget what it does not need.
+const SOAK: &[&str] = &[
+    "vm-test",
+    "--hops",
+    "rust*24",
+    "--test",
+    "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel",
+];
+
+/// Steps that the summary names, the longest.
+const LONGEST: usize = 12;
 
 /// The words of `vm-test` over these lists of hops.
 fn over<'h>(hops: &[&'h str]) -> Vec<&'h str> {
@@ -46,6 +61,7 @@ fn typed<T: Args>(words: &[&str]) -> Result<T> {
 
 /// Runs the task: all parts, also after failures.
 pub(crate) fn run() -> Result<()> {
+    let begin = Instant::now();
     let project = Project::open()?;
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
     let mut results = vec![
@@ -62,16 +78,44 @@ pub(crate) fn run() -> Result<()> {
         results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
         // It fails if anything grows out of proportion.
         results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
-        results.push(part(&DEBUG.join(" "), || vm_test::run(&typed(DEBUG)?))?);
+        for words in [SYSTEMD, SOAK, DEBUG] {
+            results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
+        }
+        results.extend(nightly_samples(&project)?);
     }
 
     println!();
     for result in &results {
         println!("{}", result.line);
     }
+    println!("\nthe longest steps of these:");
+    for (name, took) in progress::done().iter().take(LONGEST) {
+        println!("      {:>12}  {name}", human(*took));
+    }
     let failed = results.iter().filter(|result| !result.passed).count();
-    println!("{} passed, {failed} failed", results.len() - failed);
+    println!(
+        "\n{} passed, {failed} failed, {} in all",
+        results.len() - failed,
+        human(begin.elapsed())
+    );
     if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+/// Samples of the campaigns that need a nightly toolchain, where there is one.
+fn nightly_samples(project: &Project) -> Result<Vec<Part>> {
+    let mut results = Vec::new();
+    let cache = Cache::of_user()?;
+    for sample in campaign::nightly_samples(&project.folder)? {
+        let name = format!("sample of {}", sample.name);
+        if sample.has_its_tool() {
+            let log = cache.path("logs", "sample.log");
+            results.push(part(&name, || campaign::run_one(&cache, project, &sample, &log))?);
+        } else {
+            let line = format!("n/a   {name:<42} the tool is not here: see docs/testing.md");
+            results.push(Part { line, passed: true });
+        }
+    }
+    Ok(results)
 }
 
 struct Part {
@@ -114,7 +158,9 @@ mod tests {
     fn the_words_of_each_part_are_understood() {
         typed::<vm_test::Options>(&over(HOPS_C)).unwrap();
         typed::<vm_test::Options>(&over(HOPS_RUST)).unwrap();
-        typed::<vm_test::Options>(DEBUG).unwrap();
+        for words in [SYSTEMD, SOAK, DEBUG] {
+            typed::<vm_test::Options>(words).unwrap();
+        }
         typed::<bench::Options>(BENCH).unwrap();
     }
 }

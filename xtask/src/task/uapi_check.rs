@@ -100,7 +100,8 @@ fn constants() -> Vec<(&'static str, u64)> {
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (setup, _lock) = BuildSetup::open(options.linux.as_deref(), &[])?;
+    let (setup, lock) = BuildSetup::open(options.linux.as_deref(), &[])?;
+    setup.fetch(&lock)?;
     let path = setup.source.folder.join(HEADER);
     let header = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let unknown = unknown(&header);
