@@ -47,8 +47,8 @@ impl Steps<'_> {
         for (number, commit) in (1..).zip(commits) {
             let is_last = number == commits.len();
             let content = self.pristine.built_from(commit)?;
-            let key = Key::of("series-step", 2).with(&self.root.key).with(content);
-            let key = key.with(fragments.text()).finish();
+            let key = Key::of("series-step", 3).with(&self.root.key).with(&self.source.key);
+            let key = key.with(content).with(fragments.text()).finish();
             if known.has(&key) {
                 continue;
             }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A repository of the pristine tree, in which the mails are applied as a maintainer would.
+//!
+//! git knows the files that the series changes, and ignores the other 90,000, which are there only if
+//! each step is to be built.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cache::{Cache, Lock, remove};
+use crate::cache::{Cache, Key, Lock, remove, write_by_rename};
 use crate::failure::{Failure, NextStep};
 use crate::process::Job;
 use crate::progress::Progress;
@@ -29,44 +32,78 @@ const SHOWN: usize = 10;
 /// The repository.
 pub(crate) struct Pristine {
     repository: Repository,
+    /// Files that only the series has.
+    new: Vec<PathBuf>,
 }
 
+/// Where git reads what to ignore.
+const EXCLUDE: &str = ".git/info/exclude";
+
 impl Pristine {
-    /// Makes the repository of `source` if it is not there.
+    /// Makes the repository of `source` if it is not there, for a series that changes these files.
     pub(crate) fn open(
         cache: &Cache,
-        root: &Root,
         source: &Source,
-        author: &Identity,
-        date: &str,
+        files: impl Iterator<Item = PathBuf>,
+        (author, date): (&Identity, &str),
         _: &Lock,
     ) -> Result<Self> {
-        let home = cache.path("series", &source.name);
-        let (folder, key) = (home.join("linux"), home.join("key"));
-        let log = cache.path("logs", "series.log");
-        let of = |folder: &Path| Repository::new(folder, &log, author, date);
-        if fs::read_to_string(&key).is_ok_and(|there| there == source.key) {
-            return Ok(Self { repository: of(&folder) });
+        let (known, new): (Vec<_>, Vec<_>) =
+            files.partition(|path| source.folder.join(path).exists());
+        let mut key = Key::of("pristine", 1).with(&source.key);
+        for path in &known {
+            key = key.with(path.as_os_str().as_encoded_bytes());
         }
-        let step = Progress::begin(cache, format!("put Linux {} into git", source.version));
-        let scratch = cache.scratch("series-source")?;
-        let unfinished = scratch.join("linux");
-        fs::create_dir_all(&unfinished).context("make a folder for the tree")?;
-        let mut command = root.command("rsync", &unfinished, &[&source.folder]);
-        command.args(["--archive", "--no-owner", "--no-group"]);
-        command.arg(format!("--exclude={HISTORY}")).arg(source.folder.join("")).arg("./");
-        Job::new(command, &log).run().context("copy the kernel source")?;
-        let repository = of(&unfinished);
+        let key = key.finish();
+        let home = cache.path("series", &source.name);
+        let (folder, record) = (home.join("linux"), home.join("key"));
+        let log = cache.path("logs", "series.log");
+        let repository = Repository::new(&folder, &log, author, date);
+        if fs::read_to_string(&record).is_ok_and(|there| there == key) {
+            return Ok(Self { repository, new });
+        }
+        remove(&record)?;
+        for path in &known {
+            let to = folder.join(path);
+            let made = fs::create_dir_all(to.parent().unwrap_or(&folder));
+            made.and_then(|()| fs::copy(source.folder.join(path), &to).map(drop))
+                .with_context(|| format!("copy {}", path.display()))?;
+        }
+        fs::create_dir_all(&folder).context("make a folder for the tree")?;
+        remove(&folder.join(HISTORY))?;
         repository.init()?;
-        // What the tree's `.gitignore` names is part of it all the same.
-        repository.run(&["add", "--all", "--force"])?;
+        let exclude = folder.join(EXCLUDE);
+        fs::create_dir_all(exclude.parent().unwrap_or(&folder))
+            .and_then(|()| fs::write(exclude, "*\n"))
+            .context("have git ignore the other files")?;
+        let mut add = vec!["add".to_owned(), "--force".into(), "--".into()];
+        add.extend(known.iter().map(|path| path.to_string_lossy().into_owned()));
+        repository.run(&add.iter().map(String::as_str).collect::<Vec<_>>())?;
         let message = format!("Linux {}", source.version);
         repository.run(&["commit", "--quiet", "--message", &message])?;
         repository.run(&["branch", BASE])?;
-        fs::write(scratch.join("key"), &source.key).context("write the key of the tree")?;
-        cache.publish(&scratch, &home)?;
+        write_by_rename(&record, key.as_bytes())?;
+        Ok(Self { repository, new })
+    }
+
+    /// Adds the files that the series does not change, for builds.
+    pub(crate) fn complete(&self, cache: &Cache, root: &Root, source: &Source) -> Result<()> {
+        let record = cache.path("series", &source.name).join("whole");
+        if fs::read_to_string(&record).is_ok_and(|there| there == source.key) {
+            return Ok(());
+        }
+        let step = Progress::begin(cache, format!("copy Linux {}", source.version));
+        let mut command = root.command("rsync", self.folder(), &[&source.folder]);
+        // Those of the series, in whatever state they are, are git's.
+        command.args(["--archive", "--no-owner", "--no-group"]).arg(format!("--exclude={HISTORY}"));
+        let tracked = self.repository.output(&["ls-files"])?;
+        command.args(tracked.lines().map(|path| format!("--exclude=/{path}")));
+        command.arg(source.folder.join("")).arg("./");
+        let log = cache.path("logs", "series.log");
+        Job::new(command, log).run().context("copy the kernel source")?;
+        write_by_rename(&record, source.key.as_bytes())?;
         step.done();
-        Ok(Self { repository: of(&folder) })
+        Ok(())
     }
 
     /// The work tree.
@@ -82,8 +119,11 @@ impl Pristine {
         for name in ["index.lock", "HEAD.lock", "rebase-apply"] {
             remove(&left.join(name))?;
         }
+        git(&["reset", "--quiet", "--hard"])?;
         git(&["checkout", "--quiet", "--force", "--detach", BASE])?;
-        git(&["clean", "--quiet", "--force", "-d", "-x"])?;
+        for path in &self.new {
+            remove(&self.folder().join(path))?;
+        }
         for mail in mails {
             let path = mail.to_string_lossy();
             git(&["am", "--quiet", "--no-3way", &path]).or_advise(|| {
@@ -124,7 +164,8 @@ impl Pristine {
         self.repository.run(&["checkout", "--quiet", "--force", "--detach", commit])
     }
 
-    /// What a kernel is built from at a commit: the same for the same content.
+    /// The files that the series changes, at a commit: the same for the same content. Text is left out, for
+    /// no kernel is built from it.
     pub(crate) fn built_from(&self, commit: &str) -> Result<String> {
         let tree = self.repository.output(&["ls-tree", commit])?;
         Ok(without_text(&tree))

@@ -14,6 +14,7 @@ use crate::series::{
     Allowed, Cover, Identity, Mails, Plan, Pristine, Step, Steps, author, checkpatch, date,
 };
 use crate::setup::BuildSetup;
+use crate::source::Tree;
 use crate::task::vm_test::BuildOptions;
 
 /// The letter in front, in the project.
@@ -76,9 +77,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mails = mails.write(&steps, &scratch)?;
     if options.check || options.builds {
-        let pristine = Pristine::open(cache, root, source, &author, &date, &lock)?;
-        let commits = check(&setup, &pristine, &steps, &mails, &allowed)?;
+        let files = setup.overlay.files(cache, root, source)?.into_keys();
+        let pristine = Pristine::open(cache, source, files, (&author, &date), &lock)?;
+        let tree = setup.tree(&lock)?;
+        let commits = check(&setup, &tree, &pristine, &steps, &mails, &allowed)?;
         if options.builds {
+            pristine.complete(cache, root, source)?;
             let (project, profile) = (&setup.project, request.profile);
             let (pristine, jobs) = (&pristine, request.jobs);
             let steps = Steps { cache, root, source, project, pristine, profile, jobs };
@@ -102,6 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Applies the mails as a maintainer would; returns the commits.
 fn check(
     setup: &BuildSetup,
+    tree: &Tree,
     pristine: &Pristine,
     steps: &[Step],
     mails: &[PathBuf],
@@ -113,7 +118,7 @@ fn check(
     pristine.compare(&setup.overlay.files(cache, root, &setup.source)?)?;
     let names = steps.iter().map(|step| step.name.as_str());
     let mails: Vec<_> = names.zip(patches.iter().map(PathBuf::as_path)).collect();
-    let warnings = checkpatch(cache, pristine.folder(), &mails, allowed)?;
+    let warnings = checkpatch(cache, &tree.folder, &mails, allowed)?;
     eprintln!(
         "{} mails apply to Linux {}, and end in the tree that is tested; checkpatch.pl: no error, \
          {warnings} warnings, all listed",
