@@ -2,8 +2,10 @@
 
 //! `cargo xtask test`: everything that must pass before a change is taken.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,8 +13,11 @@ use clap::{Args, Parser};
 
 use crate::cache::Cache;
 use crate::failure::TestsFailed;
+use crate::kernel::{Flavour, Implementation, Kind, Profile, Recipe};
 use crate::progress::human;
 use crate::project::Project;
+use crate::setup::BuildSetup;
+use crate::task::vm_test::BuildOptions;
 use crate::task::{bench, self_test, series, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 
@@ -64,9 +69,15 @@ pub(crate) fn run() -> Result<()> {
     let begin = Instant::now();
     let project = Project::open()?;
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
+    // Kernels take longest, and a part of it uses one processor.
+    let builds = thread::spawn({
+        let has_rust = project.has_rust();
+        move || build_kernels(has_rust)
+    });
     let mut results = vec![
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
+        part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
         part("header-check", || uapi_check::run(&uapi_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
@@ -99,6 +110,27 @@ pub(crate) fn run() -> Result<()> {
         human(begin.elapsed())
     );
     if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+/// Builds the kernels that the other parts need, if they are not there.
+fn build_kernels(has_rust: bool) -> Result<()> {
+    let of = |implementation, profile, flavour| Kind { implementation, profile, flavour };
+    let mut kinds = vec![of(Implementation::C, Profile::Release, Flavour::Test)];
+    if has_rust {
+        let rust = |profile, flavour| of(Implementation::Rust, profile, flavour);
+        kinds.extend([
+            rust(Profile::Release, Flavour::Test),
+            rust(Profile::Release, Flavour::Host),
+            rust(Profile::Debug, Flavour::Test),
+        ]);
+    }
+    let request = typed::<BuildOptions>(&["kernels"])?.request();
+    let implementations: Vec<_> = kinds.iter().map(|kind| kind.implementation).collect();
+    let (setup, lock) = BuildSetup::open(None, &implementations)?;
+    for kind in kinds {
+        setup.image(&Recipe { kind, fragments: Vec::new() }, request.jobs, &lock)?;
+    }
+    Ok(())
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.
