@@ -29,8 +29,14 @@ pub(crate) fn build(cache: &Cache, project: &Project, what: &[&str]) -> Result<P
     Ok(target.join(ARCH.target).join("release"))
 }
 
-/// Builds the program `name` of the crate `selftests`.
-pub(crate) fn selftest(cache: &Cache, project: &Project, name: &str) -> Result<PathBuf> {
-    let folder = build(cache, project, &["--package", "selftests", "--bin", name])?;
-    Ok(folder.join(name))
+/// Builds these programs of the crate `selftests`.
+pub(crate) fn selftests<const N: usize>(
+    cache: &Cache,
+    project: &Project,
+    names: [&str; N],
+) -> Result<[PathBuf; N]> {
+    let mut what = vec!["--package", "selftests"];
+    what.extend(names.iter().flat_map(|name| ["--bin", *name]));
+    let folder = build(cache, project, &what)?;
+    Ok(names.map(|name| folder.join(name)))
 }

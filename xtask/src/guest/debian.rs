@@ -70,11 +70,10 @@ impl Guest for Debian {
         let settings = &setup.project.settings.guests.debian;
         let system = system::prepare(setup, settings, packages, lock)?;
         let programs = ["player", "service", "initrd"];
-        let programs =
-            programs.map(|name| static_build::selftest(&setup.cache, &setup.project, name));
-        let [player, service, initrd] = programs;
-        let layer = layer::prepare(setup, &[player?, service?], lock)?;
-        Ok(Box::new(Images { initrd: initrd?, layer, system }))
+        let [player, service, initrd] =
+            static_build::selftests(&setup.cache, &setup.project, programs)?;
+        let layer = layer::prepare(setup, &[player, service], lock)?;
+        Ok(Box::new(Images { initrd, layer, system }))
     }
 }
 

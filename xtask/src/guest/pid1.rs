@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::cache::Lock;
 use crate::clients::Clients;
+use crate::failure::Failure;
 use crate::guest::archive::Archive;
 use crate::guest::payload::{create, finish, read};
 use crate::guest::{Files, Guest, Pace};
@@ -61,9 +62,12 @@ impl Guest for Pid1 {
         packages: &[PathBuf],
         lock: &Lock,
     ) -> Result<Box<dyn Files>> {
-        ensure!(packages.is_empty(), "this guest has no distribution that packages could go to");
+        if !packages.is_empty() {
+            let what = "the guests of these tests have no distribution to install packages in";
+            return Err(Failure::new(what, "leave --deb away, or add --suite systemd").into());
+        }
         let (cache, root) = (&setup.cache, &setup.root);
-        let init = static_build::selftest(cache, &setup.project, "init")?;
+        let [init] = static_build::selftests(cache, &setup.project, ["init"])?;
         let upstream = Programs::of(cache, root, &setup.source, &setup.overlay);
         if !upstream.exist() {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;

@@ -35,6 +35,8 @@ DEBIAN_FRONTEND=noninteractive chroot system sh -c 'dpkg --install /packages/*.d
 umount system/proc system/packages
 rmdir system/packages
 mksquashfs system image -comp zstd -Xcompression-level 3 -quiet -no-progress
+# Here, for its files have owners that only this command may touch.
+rm -rf system
 "#;
 
 /// The image with these packages, made if it is not there.
