@@ -6,10 +6,9 @@
 
 mod api;
 mod c_header;
-mod clippy;
+mod commands;
 mod deny;
 mod difference;
-mod docs;
 mod files;
 mod floors;
 mod fmt;
@@ -17,11 +16,8 @@ mod inventory;
 pub(crate) mod invocation;
 mod package;
 mod report;
-#[cfg(test)]
-mod sample;
 mod size;
 mod spdx;
-mod style;
 mod tool;
 
 use std::io;
@@ -38,14 +34,14 @@ const ALL: &[&dyn Check] = &[
     &fmt::Fmt,
     &spdx::Spdx,
     &size::Size,
-    &style::Style,
+    &commands::WHITESPACE,
     &inventory::Inventory,
     &floors::Floors,
     &c_header::Header,
-    &clippy::Clippy,
-    &docs::Docs,
+    &commands::CLIPPY,
+    &commands::DOCS,
     &api::PublicApi,
-    &package::PACKAGE,
+    &package::Package,
     &deny::Deny,
 ];
 

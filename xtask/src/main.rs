@@ -52,8 +52,8 @@ enum Task {
     /// Kernels for people who work on them
     #[command(subcommand)]
     Kernel(task::kernel::Command),
-    /// Formatting, lints, style, sizes, `unsafe`, licences, dependencies, docs, APIs, packages: all
-    /// that needs no kernel
+    /// Formatting, lints, white space, sizes, `unsafe`, licences, dependencies, docs, APIs,
+    /// packages: all that needs no kernel
     Check {
         /// Only these checks
         names: Vec<String>,

@@ -40,23 +40,3 @@ impl Check for Fmt {
         command.report(place.project, "run the same without `--check`")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::sample::with_code;
-
-    #[test]
-    fn tells_formatted_code() {
-        for (code, good) in [("fn main() {}\n", true), ("fn main () {}\n", false)] {
-            with_code(code, |place| {
-                let failure = Fmt.run(place).unwrap().failure;
-                assert_eq!(failure.is_none(), good, "{code}");
-                if let Some(failure) = failure {
-                    assert!(failure.output.contains("\n+fn main() {}"), "{failure:?}");
-                    assert_eq!(failure.by_hand, "cargo fmt --all --check");
-                }
-            });
-        }
-    }
-}
