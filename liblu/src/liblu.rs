@@ -81,8 +81,6 @@
 //! - **Whoever retrieves a memfd first is charged for its memory**, and that should be the client.
 //! - [`probe()`] says what this kernel offers, and what is known to be wrong with it.
 
-#![deny(unsafe_code)]
-
 mod backoff;
 mod defect;
 mod device;

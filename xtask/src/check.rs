@@ -12,13 +12,13 @@ mod difference;
 mod files;
 mod floors;
 mod fmt;
-mod inventory;
 pub(crate) mod invocation;
 mod package;
 mod report;
 mod size;
 mod spdx;
 mod tool;
+mod unsafe_code;
 
 use std::io;
 use std::path::{self, Path};
@@ -35,7 +35,7 @@ const ALL: &[&dyn Check] = &[
     &spdx::Spdx,
     &size::Size,
     &commands::WHITESPACE,
-    &inventory::Inventory,
+    &unsafe_code::UnsafeCode,
     &floors::Floors,
     &c_header::Header,
     &commands::CLIPPY,
