@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::check::invocation::{Invocation, said};
+use crate::generated::Texts;
 
 /// A crate that others link.
 pub(crate) struct Library {
@@ -25,21 +26,6 @@ pub(crate) const LIBRARIES: [Library; 2] = [
     Library { name: "liblu", folder: "liblu" },
 ];
 
-impl Library {
-    /// The file with its API, in the project.
-    pub(crate) fn file(&self) -> String {
-        format!("{}/api.txt", self.folder)
-    }
-}
-
-/// A library as it is now.
-pub(crate) struct Api {
-    /// Which one.
-    pub(crate) library: &'static Library,
-    /// The expected content of its file.
-    pub(crate) text: String,
-}
-
 /// The output of cargo about the workspace.
 #[derive(Deserialize)]
 struct Workspace {
@@ -54,16 +40,15 @@ struct Package {
     license: Option<String>,
 }
 
-/// The libraries of `project` as they are now.
-pub(crate) fn make(project: &Path) -> Result<Vec<Api>> {
+/// The files of all libraries as they should be.
+pub(crate) fn make(project: &Path) -> Result<Texts> {
     let Workspace { packages, target_directory } = workspace(project)?;
-    let make = |library: &'static Library| {
-        let Library { name, folder } = library;
+    let make = |Library { name, folder }: &Library| {
         let package = packages.iter().find(|package| package.name == *name);
         let package = package.with_context(|| format!("cargo knows no {name} in {folder}/"))?;
         let items = rustdoc::items(project, &target_directory, name)?;
         let text = text(package.license.as_deref().unwrap_or_default(), &items);
-        Ok(Api { library, text })
+        Ok((Path::new(folder).join("api.txt"), text))
     };
     LIBRARIES.iter().map(make).collect()
 }

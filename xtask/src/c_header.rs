@@ -3,7 +3,7 @@
 //! The C header of liblu, made from the functions that C calls.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use cbindgen::{Builder, Config};
@@ -12,9 +12,7 @@ use cbindgen::{Builder, Config};
 const CRATE: &str = "liblu/capi";
 
 /// The header in the project, as it is installed.
-pub(crate) fn path(project: &Path) -> PathBuf {
-    project.join(CRATE).join("include/liblu.h")
-}
+pub(crate) const PATH: &str = "liblu/capi/include/liblu.h";
 
 /// The header as it should be.
 pub(crate) fn make(project: &Path) -> Result<String> {

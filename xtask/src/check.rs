@@ -4,14 +4,12 @@
 //!
 //! All checks run, also after failures, so that one run reports all findings.
 
-mod api;
-mod c_header;
 mod commands;
 mod deny;
-mod difference;
 mod files;
 mod floors;
 mod fmt;
+mod generated;
 pub(crate) mod invocation;
 mod package;
 mod report;
@@ -37,10 +35,10 @@ const ALL: &[&dyn Check] = &[
     &commands::WHITESPACE,
     &unsafe_code::UnsafeCode,
     &floors::Floors,
-    &c_header::Header,
+    &crate::generated::C_HEADER,
     &commands::CLIPPY,
     &commands::DOCS,
-    &api::PublicApi,
+    &crate::generated::APIS,
     &package::Package,
     &deny::Deny,
 ];

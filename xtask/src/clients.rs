@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
+use crate::c_header;
 use crate::cache::Cache;
 use crate::dist::{self, Place};
 use crate::failure::NextStep;
@@ -62,7 +63,7 @@ fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static s
     let log = cache.path("logs", "clients.log");
     let place = Place { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
     let library = dist::build(&project.folder, &log)?;
-    let header = crate::c_header::path(&project.folder);
+    let header = project.folder.join(c_header::PATH);
     let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
     let all = IN_C.iter().map(|(name, source)| {
         (*name, project.folder.join("liblu/capi/examples").join(source), folder.join(name))

@@ -83,7 +83,7 @@ pub(crate) fn install(project: &Path, built: &Path, place: &Place) -> Result<Vec
     let text = |path: PathBuf| {
         fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
     };
-    let header = text(c_header::path(project))?;
+    let header = text(project.join(c_header::PATH))?;
     writer.write("include/liblu.h", &header)?;
     let fill = |text: &str, values: &[(&str, &str)]| {
         values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))

@@ -15,6 +15,7 @@ mod check;
 mod clients;
 mod dist;
 mod failure;
+mod generated;
 mod guest;
 mod interrupt;
 mod judge;
@@ -100,8 +101,8 @@ fn main() -> ExitCode {
         Task::Campaign(options) => task::campaign::run(options),
         Task::SelfTest(options) => task::self_test::run(options),
         Task::Dist(options) => task::dist::run(options),
-        Task::Api => task::api::run(),
-        Task::Header => task::c_header::run(),
+        Task::Api => task::generate::run(&generated::APIS),
+        Task::Header => task::generate::run(&generated::C_HEADER),
         Task::HeaderCheck(options) => task::uapi_check::run(options),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),

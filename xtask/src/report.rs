@@ -178,18 +178,6 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_path() {
-        let error = write(&samples::empty(), Path::new("/dev/null")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot write /dev/null/report.txt");
-    }
-
-    #[test]
-    fn without_updates_the_text_is_the_table() {
-        let outcome = samples::empty();
-        assert_eq!(page(&outcome), table::render(&outcome, FILE_WIDTH, Colour::Off));
-    }
-
-    #[test]
     fn a_bad_cell_always_has_a_reason() {
         let cell = |verdict, detail: Option<&str>| samples::cell(1, verdict, detail);
         assert_eq!(reason(&cell(Verdict::Passed, Some("all right"))), None);

@@ -2,13 +2,12 @@
 
 //! The tasks of `cargo xtask`, one file each.
 
-pub(crate) mod api;
 pub(crate) mod bench;
-pub(crate) mod c_header;
 pub(crate) mod campaign;
 pub(crate) mod clean;
 pub(crate) mod dist;
 pub(crate) mod doctor;
+pub(crate) mod generate;
 pub(crate) mod kernel;
 pub(crate) mod self_test;
 pub(crate) mod series;

@@ -93,50 +93,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let package = "[package]\nname = \"read-me\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
-        let lock = "version = 4\n\n[[package]]\nname = \"read-me\"\nversion = \"0.1.0\"\n";
-        let code = "#[derive(Clone)] #[non_exhaustive] pub enum Way { In { at: u8 }, Out }\n\
-                    pub struct Slot<T> { pub item: T, hidden: *const u8 }\n\
-                    impl<T> Slot<T> { pub fn put(&mut self, _it: T) {} fn no(&self) {} }\n\
-                    impl From<Way> for u8 { fn from(_: Way) -> Self { 0 } }\n\
-                    impl std::str::FromStr for Way {\n\
-                    type Err = (); fn from_str(_: &str) -> Result<Self, ()> { Err(()) } }\n\
-                    pub fn from_str() {}\n";
-        fs::create_dir(root.join("src")).unwrap();
-        fs::write(root.join("Cargo.toml"), package).unwrap();
-        fs::write(root.join("Cargo.lock"), lock).unwrap();
-        fs::write(root.join("src/lib.rs"), code).unwrap();
-        let lines = items(root, &root.join("target"), "read-me").unwrap();
-        insta::assert_snapshot!(lines.join("\n"), @"
-        pub mod read_me
-        #[non_exhaustive] pub enum read_me::Way
-        pub read_me::Way::In
-        pub read_me::Way::In::at: u8
-        pub read_me::Way::Out
-        impl core::clone::Clone for read_me::Way
-        impl core::convert::From<read_me::Way> for u8
-        impl core::str::traits::FromStr for read_me::Way
-        pub type read_me::Way::Err = ()
-        impl core::marker::Send for read_me::Way
-        impl core::marker::Sync for read_me::Way
-        impl core::marker::Unpin for read_me::Way
-        impl core::panic::unwind_safe::RefUnwindSafe for read_me::Way
-        impl core::panic::unwind_safe::UnwindSafe for read_me::Way
-        pub struct read_me::Slot<T>
-        pub read_me::Slot::item: T
-        impl<T> read_me::Slot<T>
-        pub fn read_me::Slot<T>::put(&mut self, T)
-        impl<T> core::marker::Unpin for read_me::Slot<T> where T: core::marker::Unpin
-        impl<T> core::panic::unwind_safe::RefUnwindSafe for read_me::Slot<T> where T: core::panic::unwind_safe::RefUnwindSafe
-        impl<T> core::panic::unwind_safe::UnwindSafe for read_me::Slot<T> where T: core::panic::unwind_safe::UnwindSafe
-        pub fn read_me::from_str()
-        ");
-    }
-
-    #[test]
     fn lines_that_say_nothing_are_left_out() {
         let table: &[(&[&str], &[usize])] = &[
             (&["pub struct a::B", "impl a::B", "pub fn a::B::c()"], &[]),

@@ -91,7 +91,6 @@ fn warnings(text: &str) -> usize {
 mod tests {
     use super::*;
     use std::fs;
-    use toml::{Table, Value};
 
     /// Runs the check with a script in place of cargo-deny.
     fn with_script(script: &str) -> Report {
@@ -144,28 +143,6 @@ mod tests {
             ("warning[duplicate]: a\n  | x\nwarning[parse-error]: b", 2),
         ] {
             assert_eq!(warnings(text), expected, "{text}");
-        }
-    }
-
-    /// The policy must not be weakened by accident.
-    #[test]
-    fn deny_toml_is_strict() {
-        let policy: Table = include_str!("../../../deny.toml").parse().unwrap();
-        for (section, key) in [
-            ("bans", "wildcards"),
-            ("sources", "unknown-registry"),
-            ("sources", "unknown-git"),
-            ("licenses", "unused-allowed-license"),
-        ] {
-            assert_eq!(policy[section][key].as_str(), Some("deny"), "{section}.{key}");
-        }
-        assert_eq!(policy["bans"]["multiple-versions"].as_str(), Some("warn"));
-        assert!(policy["sources"].get("allow-registry").is_none());
-        for (section, key) in [("advisories", "ignore"), ("bans", "skip")] {
-            for entry in policy[section][key].as_array().unwrap() {
-                let reason = entry.get("reason").and_then(Value::as_str);
-                assert!(reason.is_some_and(|text| !text.is_empty()), "{entry}");
-            }
         }
     }
 }

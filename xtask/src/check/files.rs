@@ -26,59 +26,19 @@ pub(super) struct TextFile {
     pub(super) text: String,
 }
 
-/// Which files something holds for.
-#[derive(Clone, Copy)]
-pub(super) enum Pattern {
-    /// The one file of this path.
-    Path(&'static str),
-    /// Files of this name, in any folder.
-    Name(&'static str),
-    /// Files with this extension, in any folder.
-    Extension(&'static str),
-    /// Everything below the folder of this path.
-    Folder(&'static str),
-    /// Everything below any folder of this name.
-    AnyFolder(&'static str),
-    /// Everything but code below any folder `testdata` or `tests/data`.
-    Recording,
-}
-
-impl Pattern {
-    /// Whether it holds for `path`.
-    pub(super) fn matches(self, path: &str) -> bool {
-        match self {
-            Self::Path(only) => path == only,
-            Self::Name(name) => file_name(path) == name,
-            Self::Extension(wanted) => extension(path) == wanted,
-            Self::Folder(folder) => {
-                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-            }
-            Self::AnyFolder(name) => path.rsplit('/').skip(1).any(|folder| folder == name),
-            Self::Recording => {
-                let path_in = format!("/{path}");
-                let data = ["/testdata/", "/tests/data/"];
-                data.iter().any(|part| path_in.contains(part)) && !is_code(path)
-            }
-        }
-    }
-}
-
 /// Whether `path` is source code by its name.
 pub(super) fn is_code(path: &str) -> bool {
     CODE.contains(&extension(path))
 }
 
-/// The part of `path` after the last `/`.
-pub(super) fn file_name(path: &str) -> &str {
-    path.rsplit_once('/').map_or(path, |(_, name)| name)
+/// Whether `path` is this file, or below this folder with `/` at its end.
+pub(super) fn is_at(path: &str, place: &str) -> bool {
+    path == place || (place.ends_with('/') && path.starts_with(place))
 }
 
 /// The part of the name after its last dot, empty for `Makefile` and `.gitignore` alike.
 pub(super) fn extension(path: &str) -> &str {
-    match file_name(path).rsplit_once('.') {
-        Some((stem, extension)) if !stem.is_empty() => extension,
-        _ => "",
-    }
+    Path::new(path).extension().and_then(OsStr::to_str).unwrap_or_default()
 }
 
 /// Reads every text file that is tracked by git or could be; files that git ignores do not count.
@@ -126,50 +86,6 @@ fn read(project: &Path, name: &[u8]) -> Result<Option<TextFile>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn extensions() {
-        let table = [
-            ("a/b.rs", "rs"),
-            ("a.d/Makefile", ""),
-            (".gitignore", ""),
-            ("a/.clippy.toml", "toml"),
-            ("x.tar.gz", "gz"),
-            ("", ""),
-        ];
-        for (path, expected) in table {
-            assert_eq!(extension(path), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn patterns() {
-        let table = [
-            (Pattern::Path("Kconfig"), "Kconfig", true),
-            (Pattern::Path("Kconfig"), "kernel/Kconfig", false),
-            (Pattern::Name("Cargo.lock"), "Cargo.lock", true),
-            (Pattern::Name("Cargo.lock"), "kernel/Cargo.lock", true),
-            (Pattern::Name("Cargo.lock"), "kernel/NotCargo.lock", false),
-            (Pattern::Extension("snap"), "a/snapshots/b.snap", true),
-            (Pattern::Extension("snap"), "a/snap", false),
-            (Pattern::Folder("LICENSES"), "LICENSES/MIT.txt", true),
-            (Pattern::Folder("LICENSES"), "LICENSES-MIT", false),
-            (Pattern::Folder("LICENSES"), "a/LICENSES/MIT.txt", false),
-            (Pattern::Folder("xtask/tests"), "xtask/tests/a.rs", true),
-            (Pattern::AnyFolder("seeds"), "seeds/a.txt", true),
-            (Pattern::AnyFolder("seeds"), "a/seeds/b/c.txt", true),
-            (Pattern::AnyFolder("seeds"), "a/seeds", false),
-            (Pattern::Recording, "testdata/boot.log", true),
-            (Pattern::Recording, "xtask/src/vm/testdata/boot.log", true),
-            (Pattern::Recording, "xtask/tests/data/a/b.ktap", true),
-            (Pattern::Recording, "xtask/tests/data/make.rs", false),
-            (Pattern::Recording, "xtask/mytests/data/a.log", false),
-            (Pattern::Recording, "xtask/data/a.log", false),
-        ];
-        for (pattern, path, expected) in table {
-            assert_eq!(pattern.matches(path), expected, "{path}");
-        }
-    }
 
     #[test]
     fn lists_text_that_git_does_not_ignore() {

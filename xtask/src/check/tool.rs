@@ -2,7 +2,6 @@
 
 //! Programs for the checks that cargo builds once and keeps in a cache folder.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Place;
 use super::invocation::{Invocation, said};
-use crate::cache::Lock;
+use crate::cache::{Lock, remove};
 
-/// Scratch of a build inside its folder; it is not published.
+/// Folder of a build inside the folder of its program.
 const SCRATCH: &str = "target";
 
 /// A program that is published as a crate.
@@ -43,16 +42,17 @@ impl Tool {
 
     /// Builds the program unless it is there, and tells where it is.
     pub(super) fn ensure(&self, place: &Place<'_>) -> Result<PathBuf> {
-        let program = self.program(place.tools);
+        let (program, home) = (self.program(place.tools), self.home(place.tools));
+        if program.exists() {
+            return Ok(program);
+        }
+        let tools = place.tools.display();
+        fs::create_dir_all(place.tools).with_context(|| format!("make the folder {tools}"))?;
+        // Of two runs at once, one waits for the other, and then finds the program.
+        let _lock = Lock::exclusive(&home.with_added_extension("lock"), "builds this program")?;
         if !program.exists() {
-            let home = self.home(place.tools);
-            publish(&home, |folder| self.build(place, folder))?;
-            ensure!(
-                program.exists(),
-                "{} contains no {}; remove that folder and check again",
-                home.display(),
-                self.name
-            );
+            self.build(place, &home)?;
+            remove(&home.join(SCRATCH))?;
         }
         Ok(program)
     }
@@ -62,7 +62,7 @@ impl Tool {
         tools.join(format!("{}-{}", self.name, self.version))
     }
 
-    /// Builds and installs into `folder`.
+    /// Builds and installs into `folder`; cargo puts the program there when it is complete.
     fn build(&self, place: &Place<'_>, folder: &Path) -> Result<()> {
         let settings = self.settings.iter().flat_map(|setting| ["--config", setting]);
         let command = Invocation::new(["cargo", "install", "--locked", self.name])
@@ -84,120 +84,23 @@ impl Tool {
     }
 }
 
-/// Lets `build` fill a folder beside `home`, and renames it to `home` when it is complete.
-///
-/// However a run ends, `home` is there as a whole or not at all. The next run uses the files that a
-/// killed run has built so far. Of two runs at once, one waits for the other.
-fn publish(home: &Path, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let beside = |ending: &str| {
-        let mut path = OsString::from(home);
-        path.push(ending);
-        PathBuf::from(path)
-    };
-    let partial = beside(".partial");
-    let fails = || {
-        let home = home.display();
-        format!("cannot write to {home}*; see to permissions and space of that folder")
-    };
-    fs::create_dir_all(home.parent().unwrap_or(home)).with_context(fails)?;
-    let _lock = Lock::exclusive(&beside(".lock"), "builds this program")?;
-    if home.exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(&partial).with_context(fails)?;
-    build(&partial)?;
-    let scratch = partial.join(SCRATCH);
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).with_context(fails)?;
-    }
-    fs::rename(&partial, home).with_context(fails)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::bail;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
-
-    const TOOL: Tool =
-        Tool { name: "no-such-tool", version: "1.2.3", settings: &[], takes: "a moment" };
-
-    /// Stands for a build: scratch and program.
-    fn fill(folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder.join(SCRATCH))?;
-        fs::create_dir_all(folder.join("bin"))?;
-        fs::write(folder.join("bin/no-such-tool"), "program")?;
-        Ok(())
-    }
 
     #[test]
-    fn the_version_is_in_the_path() {
-        let program = TOOL.program(Path::new("tools"));
-        assert_eq!(program, Path::new("tools/no-such-tool-1.2.3/bin/no-such-tool"));
-    }
-
-    #[test]
-    fn what_is_there_is_neither_announced_nor_built() {
+    fn a_program_that_is_there_is_neither_announced_nor_built() {
+        const TOOL: Tool =
+            Tool { name: "no-such-tool", version: "1.2.3", settings: &[], takes: "a moment" };
         let folder = tempfile::tempdir().unwrap();
         let tools = folder.path();
         let announcement = TOOL.announce(tools).unwrap();
         assert!(announcement.starts_with("building no-such-tool 1.2.3"), "{announcement}");
-        publish(&TOOL.home(tools), fill).unwrap();
+
+        let program = tools.join("no-such-tool-1.2.3/bin/no-such-tool");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "program").unwrap();
         assert_eq!(TOOL.announce(tools), None);
-        let project = tools;
-        let program = TOOL.ensure(&Place { project, tools }).unwrap();
-        assert_eq!(fs::read_to_string(program).unwrap(), "program");
-    }
-
-    #[test]
-    fn a_folder_without_its_program_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let tools = folder.path();
-        fs::create_dir(TOOL.home(tools)).unwrap();
-        let error = TOOL.ensure(&Place { project: tools, tools }).unwrap_err();
-        assert!(error.to_string().contains("remove that folder"), "{error}");
-    }
-
-    #[test]
-    fn only_what_is_complete_is_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("deep/tool-1.0.0");
-        let killed = publish(&home, |partial| {
-            fill(partial)?;
-            bail!("killed")
-        });
-        assert_eq!(killed.unwrap_err().to_string(), "killed");
-        assert!(!home.exists());
-
-        publish(&home, |partial| {
-            assert!(partial.join(SCRATCH).exists(), "what was built is gone");
-            fill(partial)
-        })
-        .unwrap();
-        assert!(home.join("bin/no-such-tool").exists());
-        assert!(!home.join(SCRATCH).exists());
-
-        publish(&home, |_| bail!("built again")).unwrap();
-    }
-
-    #[test]
-    fn two_at_once_build_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("tool-1.0.0");
-        let builds = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    publish(&home, |partial| {
-                        builds.fetch_add(1, Ordering::Relaxed);
-                        fill(partial)
-                    })
-                    .unwrap();
-                });
-            }
-        });
-        assert_eq!(builds.into_inner(), 1);
-        assert!(home.join("bin/no-such-tool").exists());
+        assert_eq!(TOOL.ensure(&Place { project: tools, tools }).unwrap(), program);
     }
 }

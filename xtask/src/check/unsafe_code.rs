@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::files::{self, TextFile, extension};
+use super::files::{self, TextFile, extension, is_at};
 use super::{Check, Place, Report};
 
 /// The document with the list: a row of its table for each file.
@@ -30,8 +30,7 @@ impl Check for UnsafeCode {
 
 fn judge(files: &[TextFile]) -> Report {
     let has_unsafe = |file: &&TextFile| {
-        !file.path.starts_with(FORBIDDEN_BY_RUSTC)
-            && rust_code(file).into_iter().any(mentions_unsafe)
+        !is_at(&file.path, FORBIDDEN_BY_RUSTC) && rust_code(file).into_iter().any(mentions_unsafe)
     };
     let found: BTreeSet<&str> =
         files.iter().filter(has_unsafe).map(|file| file.path.as_str()).collect();

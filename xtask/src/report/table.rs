@@ -161,21 +161,6 @@ mod tests {
     }
 
     #[test]
-    fn all_passed() {
-        insta::assert_snapshot!(plain(&samples::all_passed(), 80), @"
-        test                1 c           2 c
-        ──────────────────────────────────────────
-        upstream
-          liveupdate        ok (15)       ok (15)
-          luo_kexec_simple  ready 340 ms  ok 1.2 s
-        scenarios
-          memfd             ready         ok
-
-        PASS: 3 tests, 3 passed, 0 failed; c → c, release, tcg, Linux 7.3.4, 42.1 s
-        ");
-    }
-
-    #[test]
     fn a_failure_with_detail_and_a_missing_verdict() {
         insta::assert_snapshot!(plain(&samples::failed(), 80), @r#"
         test                1 c           2 c
@@ -305,11 +290,5 @@ mod tests {
             }
             assert_eq!(stripped, plain(&outcome, 80));
         }
-    }
-
-    #[test]
-    fn nothing_in_the_text_commands_the_terminal() {
-        let text = plain(&samples::troubled(), 80);
-        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
     }
 }
