@@ -39,6 +39,8 @@
 //! - In: [`boot`] has [`deserialize`] find the handover. The first open of the [`device`] reads the
 //!   names and tokens into [`registry`] and [`session`]. RETRIEVE_SESSION finds the name there,
 //!   RETRIEVE_FD the token in the session, and an [`incoming_file`] asks its handler for the file.
+//!
+//! [`file`]: mod@file
 
 #![deny(unsafe_code)]
 #![warn(

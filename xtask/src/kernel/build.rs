@@ -2,6 +2,8 @@
 
 //! Building a kernel image with kbuild, inside the toolchain root.
 
+mod docs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,35 +75,45 @@ impl Builder<'_> {
             return Ok(image);
         }
         let kind = recipe.kind;
-        let folder = self.folder(recipe);
-        if !folder.exists() {
-            seed::plant(self.cache, &folder, seed::of(kind).map(|kind| self.folder_of(kind)))?;
-        }
-        let step = Progress::begin(self.cache, format!("build the kernel {kind}"));
+        let folder = self.planted_folder(recipe)?;
+        let mut step = Progress::begin(self.cache, format!("build the kernel {kind}"));
         let log = self.cache.path("logs", format!("kernel-{kind}.log"));
         let kbuild = Kbuild { root: self.root, tree: &tree.folder, folder: &folder, log };
-        kbuild.marked(|| self.make(recipe, &kbuild, step, jobs)).or_advise(|| {
-            let what = format!("the kernel {kind} does not build");
-            (what, format!("read the log {}", kbuild.log.display()))
-        })?;
+        kbuild.marked(|| self.make(recipe, &kbuild, &mut step, ARCH.make, jobs)).or_advise(
+            || {
+                let what = format!("the kernel {kind} does not build");
+                (what, format!("read the log {}", kbuild.log.display()))
+            },
+        )?;
+        step.done();
         self.publish(&folder, &image)?;
         Ok(image)
     }
 
+    /// Makes a target with the configuration of a recipe.
     fn make(
         &self,
         recipe: &Recipe,
         kbuild: &Kbuild<'_>,
-        mut step: Progress<'_>,
+        step: &mut Progress<'_>,
+        target: &str,
         jobs: usize,
     ) -> Result<()> {
         let fragments = Fragments::of(recipe, self.project)?;
         step.now("configuration");
         let made = kbuild.configuration(&fragments)?;
         fragments.check(&made)?;
-        kbuild.make(&made, ARCH.make, jobs, &mut step)?;
-        step.done();
-        Ok(())
+        kbuild.make(&made, target, jobs, step)
+    }
+
+    /// The build folder of a recipe; a new one begins as a copy.
+    fn planted_folder(&self, recipe: &Recipe) -> Result<PathBuf> {
+        let folder = self.folder(recipe);
+        if !folder.exists() {
+            let seeds = seed::of(recipe.kind).map(|kind| self.folder_of(kind));
+            seed::plant(self.cache, &folder, seeds)?;
+        }
+        Ok(folder)
     }
 
     /// The folder that builds of this kind share, so that a change costs only what it touches.

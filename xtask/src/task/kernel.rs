@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Build(BuildArguments),
     /// Print the path of a kernel's image, built before
     Image(BuildArguments),
+    /// Document the Rust crates of the kernel side, and see that every link leads somewhere
+    Docs(BuildOptions),
     /// Print the path of the overlaid kernel tree, brought up to date
     Tree {
         /// A kernel tree of your own; it is copied, never changed [default: Debian's source]
@@ -95,6 +97,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             })?;
             say(&format!("{}\n", image.path().display()))?;
         }
+        Command::Docs(options) => document(options)?,
         Command::Tree { linux } => {
             let (setup, lock) = BuildSetup::open(linux.as_deref(), &[])?;
             say(&format!("{}\n", setup.tree(&lock)?.folder.display()))?;
@@ -119,6 +122,16 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Shell { command } => return shell(command),
     }
     Ok(())
+}
+
+/// Documents the crates of the Rust kernel, and prints the folder of their pages.
+pub(crate) fn document(options: &BuildOptions) -> Result<()> {
+    let (request, implementation) = (options.request(), Implementation::Rust);
+    let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[implementation])?;
+    let (profile, flavour) = (request.profile, Flavour::default());
+    let recipe = Recipe { kind: Kind { implementation, profile, flavour }, fragments: Vec::new() };
+    let pages = setup.builder().document(&recipe, &setup.tree(&lock)?, request.jobs)?;
+    say(&format!("{}\n", pages.display()))
 }
 
 /// Becomes a command in the toolchain root, in the current folder.

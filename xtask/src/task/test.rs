@@ -18,7 +18,7 @@ use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{bench, self_test, series, uapi_check, vm_test};
+use crate::task::{bench, kernel, self_test, series, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -87,6 +87,7 @@ pub(crate) fn run() -> Result<()> {
     if project.has_rust() {
         let check = ["kernel series", "--check"];
         results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
+        results.push(part("kernel docs", || kernel::document(&typed(&["kernel docs"])?))?);
         // It fails if anything grows out of proportion.
         results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
         for words in [SYSTEMD, SOAK, DEBUG] {
