@@ -99,9 +99,8 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
     }
 }
 
-/// A test in up to three parts: the first that is not good counts, then the first that has
-/// checked something. A test that is only prepared
-/// gets its verdict in the next hop.
+/// A test in up to three parts: the first that is not good counts, then the first that has checked
+/// something. A test that is only prepared gets its verdict in the next hop.
 fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<Cell>) -> Cell {
     let before = before.map(|cell| match cell.verdict {
         Verdict::Passed => Cell { verdict: Verdict::Prepared, ..cell },

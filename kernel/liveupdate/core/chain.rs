@@ -2,8 +2,8 @@
 
 //! Chains of blocks: each is a page with a [`BlockHeader`] and entries of one type.
 //!
-//! A chain is written into pages that are there already ([`Layout`], [`write()`]), and read by
-//! [`Blocks`], which trusts nothing that it reads.
+//! A chain is written into pages that are there already ([`Layout`], [`entries_mut()`],
+//! [`write_header()`]), and read by [`Blocks`], which trusts nothing that it reads.
 
 use core::marker::PhantomData;
 

@@ -62,9 +62,14 @@ impl<T: Entry> BlockChain<T> {
     }
 
     /// All entries that there is room for, to be written to.
+    ///
+    /// A block that cannot hold entries would be the end of them, so that a writer misses room: the
+    /// entries behind it must not move to other blocks than [`Self::seal`] counts them in.
     pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let blocks = self.blocks.iter_mut();
-        blocks.flat_map(|block| chain::entries_mut(block.bytes_mut()).unwrap_or_default())
+        blocks
+            .map_while(|block| chain::entries_mut(block.bytes_mut()).ok())
+            .flatten()
     }
 
     /// Links the blocks of the first `count` entries, and returns the address of the first, or 0.

@@ -227,7 +227,7 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// The same session in another slot; a finished session stays finished.
+    /// The same session in another state; a finished session stays finished.
     fn change(&mut self, to: fn(Arc<incoming::Session>) -> Self) {
         *self = match core::mem::replace(self, Self::Finished) {
             Self::Waiting(session) | Self::Held(session) => to(session),

@@ -231,7 +231,8 @@ impl Life {
     }
 }
 
-/// Retrieves an FLB once, with its module pinned: one that is being unloaded is no attempt.
+/// Retrieves an FLB once, with its module pinned: the attempt with a module that is being unloaded
+/// does not count.
 fn retrieve<'a>(
     retrieval: &'a mut Retrieval<RetrievedFlb>,
     raw: &RawFlb,
