@@ -15,7 +15,7 @@ use selftests::scenario::boot::Boot;
 use selftests::test_device::BESIDE_FREEZE;
 
 use crate::judge::in_log::Kexec;
-use crate::outcome::{Cell, Mark, TestOutcome, Trouble, Update, Verdict};
+use crate::outcome::{Cell, Mark, Retry, TestOutcome, Trouble, Update, Verdict};
 use crate::suite::{CARRY, Kind, Role, Test, Vm, part_name, stage_name};
 use crate::vm::{HopRecord, Record};
 
@@ -32,6 +32,8 @@ pub(crate) struct Ran {
     pub(crate) vm: Vm,
     pub(crate) record: Record,
     pub(crate) log: PathBuf,
+    /// Why this is its second run, if it is.
+    pub(crate) retry: Option<Retry>,
 }
 
 impl Ran {

@@ -2,6 +2,7 @@
 
 //! The result of a `vm-test`; every report is made from this.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) updates: Vec<Update>,
     /// The troubles outside any single test.
     pub(crate) troubles: Vec<Trouble>,
+    /// Machines that were run again; their first runs count for nothing.
+    pub(crate) retries: Vec<Retry>,
     /// Whole logs, one for each virtual machine.
     pub(crate) logs: Vec<PathBuf>,
 }
@@ -117,6 +120,27 @@ pub(crate) struct Trouble {
     pub(crate) excerpt: Vec<String>,
     /// Where the whole log lies.
     pub(crate) log: PathBuf,
+}
+
+/// A machine that was run again: a known defect of QEMU had ended it, and nothing else was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Retry {
+    /// Name of the machine.
+    pub(crate) machine: String,
+    /// The fault of QEMU, in words.
+    pub(crate) defect: &'static str,
+    /// The report about it, an address.
+    pub(crate) report: &'static str,
+    /// Where the whole log of the first run lies.
+    pub(crate) log: PathBuf,
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, defect, report, log } = self;
+        let log = log.display();
+        write!(f, "machine {machine} was run again: a defect of QEMU: {defect} ({report}); {log}")
+    }
 }
 
 impl Outcome {

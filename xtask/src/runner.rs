@@ -88,16 +88,17 @@ impl<'a> Runner<'a> {
             step.now(&format!("hop {hop}: {doing}"));
         };
         let record = self.execute(&vm, limits, &log, &mut on_line)?;
-        let mut ran = judge::Ran { vm, record, log };
+        let mut ran = judge::Ran { vm, record, log, retry: None };
         // Once: what comes again is no chance. A machine that has shown a failure of its own keeps it.
-        let defect = Defect::of(&ran.record).filter(|_| judge::has_only_ended(&ran));
-        if let Some(Defect { what, report, .. }) = defect {
+        let defect = Defect::of(&ran.record, self.accel).filter(|_| judge::has_only_ended(&ran));
+        if let Some(defect) = defect {
             let (vm, log) = (&ran.vm, &ran.log);
             let kept = log.with_extension("qemu-defect.log");
             std::fs::rename(log, &kept).with_context(|| format!("rename {}", log.display()))?;
-            progress::say(&format!("again {}: a defect of QEMU ended it: {what}", vm.name));
-            progress::say(&format!("      {report}; its log: {}", kept.display()));
+            let retry = defect.retry(&vm.name, kept);
+            progress::say(&format!("note: {retry}"));
             ran.record = self.execute(vm, limits, log, &mut on_line)?;
+            ran.retry = Some(retry);
         }
         match &ran.record.alarm {
             None => step.done(),

@@ -20,7 +20,7 @@ fn heard(name: &str, lines: &[&str], end: Option<&str>) -> (Vec<Test>, Ran) {
     if let Some(end) = end {
         watch.raise("QEMU ended", end.into());
     }
-    (tests, Ran { vm, record: watch.finish(), log: "vm.log".into() })
+    (tests, Ran { vm, record: watch.finish(), log: "vm.log".into(), retry: None })
 }
 
 fn judged(name: &str, lines: &[&str]) -> (TestOutcome, Vec<Trouble>) {
@@ -146,7 +146,7 @@ fn the_timeline_counts_from_the_reboot_call() {
         let port = if line.starts_with("C ") { Port::Console } else { Port::Control };
         watch.line(port, &line[2..], Duration::from_secs(second));
     }
-    let ran = Ran { vm, record: watch.finish(), log: "vm.log".into() };
+    let ran = Ran { vm, record: watch.finish(), log: "vm.log".into(), retry: None };
     let updates = updates(&ran);
     let marks = updates[0].marks.iter().map(|mark| (mark.name.as_str(), mark.after.as_secs()));
     let expected = [("new kernel's first line", 1), ("init", 2), ("device opened", 3)];

@@ -103,6 +103,14 @@ mod tests {
               "log": "/tmp/logs/c-c.log"
             }
           ],
+          "retries": [
+            {
+              "machine": "boot-1",
+              "defect": "it lost a page",
+              "report": "https://qemu.example/1",
+              "log": "/tmp/logs/boot-1.qemu-defect.log"
+            }
+          ],
           "logs": [
             "/tmp/logs/c-c.log"
           ]

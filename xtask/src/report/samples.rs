@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::outcome::{Cell, Mark, Outcome, TestOutcome, Trouble, Update, Verdict};
+use crate::outcome::{Cell, Mark, Outcome, Retry, TestOutcome, Trouble, Update, Verdict};
 
 /// A chain of two C kernels in which everything passed.
 pub(super) fn all_passed() -> Outcome {
@@ -47,6 +47,12 @@ pub(super) fn troubled() -> Outcome {
             excerpt: excerpt.map(String::from).to_vec(),
             log: PathBuf::from("/tmp/logs/c-c.log"),
         }],
+        retries: vec![Retry {
+            machine: "boot-1".into(),
+            defect: "it lost a page",
+            report: "https://qemu.example/1",
+            log: PathBuf::from("/tmp/logs/boot-1.qemu-defect.log"),
+        }],
         ..all_passed()
     }
 }
@@ -63,6 +69,7 @@ pub(super) fn empty() -> Outcome {
         tests: Vec::new(),
         updates: Vec::new(),
         troubles: Vec::new(),
+        retries: Vec::new(),
         logs: vec![PathBuf::from("/tmp/logs/c-c.log")],
     }
 }

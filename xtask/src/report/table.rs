@@ -24,6 +24,7 @@ pub(crate) fn render(outcome: &Outcome, width: usize, colour: Colour) -> String 
         blocks.push(headed(trouble_lines(trouble), colour));
     }
     blocks.extend(inapplicable(outcome));
+    blocks.extend(outcome.retries.iter().map(|retry| readable(&retry.to_string())));
     blocks.extend(other_logs(outcome));
     blocks.push(summary(outcome, width, colour));
     blocks.join("\n\n") + "\n"
@@ -200,6 +201,8 @@ mod tests {
 
             [    1.234600] CPU: 0 PID: 1 Comm: swapper/0
         whole log: /tmp/logs/c-c.log
+
+        machine boot-1 was run again: a defect of QEMU: it lost a page (https://qemu.example/1); /tmp/logs/boot-1.qemu-defect.log
 
         FAIL: 3 tests, 3 passed, 0 failed, 1 trouble;
             c → c, release, tcg, Linux 7.3.4, 42.1 s

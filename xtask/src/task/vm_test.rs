@@ -225,6 +225,7 @@ impl Run {
             tests: self.tests.iter().map(|test| judge::test(test, machines)).collect(),
             updates: machines.first().map(|ran| judge::updates(ran)).unwrap_or_default(),
             troubles: troubles.collect(),
+            retries: machines.iter().filter_map(|ran| ran.retry.clone()).collect(),
             logs: machines.iter().map(|ran| ran.log.clone()).collect(),
             ..Outcome::default()
         }
