@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::check::invocation::{Invocation, said};
 use crate::generated::Texts;
+use crate::invocation::{Invocation, said};
 
 /// A crate that others link.
 pub(crate) struct Library {

@@ -16,8 +16,8 @@ use clap::ValueEnum;
 
 use crate::api::{LIBRARIES, Library};
 use crate::cache::{Cache, Key, Passed};
-use crate::check::invocation::Invocation;
 use crate::interrupt;
+use crate::invocation::Invocation;
 use crate::process::{Job, bound};
 use crate::progress::{Progress, say};
 use crate::project::Project;

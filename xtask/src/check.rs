@@ -10,7 +10,6 @@ mod files;
 mod floors;
 mod fmt;
 mod generated;
-pub(crate) mod invocation;
 mod package;
 mod report;
 mod size;
@@ -25,7 +24,7 @@ use anyhow::{Result, bail};
 
 use crate::cache::Key;
 pub(crate) use report::Summary;
-use report::{Failure, Report, run_all};
+use report::{Complaint, Report, run_all};
 
 /// Every check, in the order in which they run: quick ones first.
 const ALL: &[&dyn Check] = &[
@@ -51,7 +50,7 @@ pub(crate) fn checkout(project: &Path) -> Result<String> {
 }
 
 /// Where the checks work.
-struct Place<'a> {
+struct Folders<'a> {
     /// Root of the project, the folder of the workspace's `Cargo.toml`.
     project: &'a Path,
     /// Cache of programs that cargo builds for the checks.
@@ -64,12 +63,12 @@ trait Check {
     fn name(&self) -> &'static str;
 
     /// The message beforehand, when it is about to take unusually long.
-    fn announce(&self, _place: &Place<'_>) -> Option<String> {
+    fn announce(&self, _folders: &Folders<'_>) -> Option<String> {
         None
     }
 
     /// Checks; an error means that it could not be found out.
-    fn run(&self, place: &Place<'_>) -> Result<Report>;
+    fn run(&self, folders: &Folders<'_>) -> Result<Report>;
 }
 
 /// Runs the checks named by `filter`, all of them if it is empty, and prints what they find.
@@ -81,8 +80,8 @@ pub(crate) fn run(project: &Path, tools: &Path, filter: &[String]) -> Result<Sum
     // Commands run in the project, wherever this program does.
     let project = &path::absolute(project)?;
     let tools = &path::absolute(tools)?;
-    let place = Place { project, tools };
-    run_all(&checks, &place, &mut io::stdout().lock())
+    let folders = Folders { project, tools };
+    run_all(&checks, &folders, &mut io::stdout().lock())
 }
 
 /// Picks the checks that `filter` names.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::c_header;
 use crate::cache::Cache;
-use crate::dist::{self, Place};
+use crate::dist::{self, Destination};
 use crate::failure::NextStep;
 use crate::process::Job;
 use crate::project::Project;
@@ -61,7 +61,8 @@ fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static s
     let folder = project.folder.join("target/guest/c");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let log = cache.path("logs", "clients.log");
-    let place = Place { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
+    let destination =
+        Destination { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
     let library = dist::build(&project.folder, &log)?;
     let header = project.folder.join(c_header::PATH);
     let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
@@ -73,11 +74,11 @@ fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static s
         |source: &Path, program: &Path| modified(program) <= modified(source).max(liblu.flatten());
     let old: Vec<_> = all.iter().filter(|(_, source, program)| is_old(source, program)).collect();
     if !old.is_empty() {
-        dist::install(&project.folder, &library, &place)?;
+        dist::install(&project.folder, &library, &destination)?;
     }
     for (_, source, program) in old {
         let mut command = root.command("sh", &folder, &[&project.folder]);
-        command.args(["-ec", COMPILE, "compile"]).args([&place.destdir, source, program]);
+        command.args(["-ec", COMPILE, "compile"]).args([&destination.destdir, source, program]);
         Job::new(command, &log).run().or_advise(|| {
             let next = format!("mend the error above; the whole output is in {}", log.display());
             (format!("{} does not build", source.display()), next)

@@ -35,7 +35,7 @@ impl Version {
 }
 
 /// Where it goes.
-pub(crate) struct Place {
+pub(crate) struct Destination {
     /// Stands before all paths, and is not part of them: the folder that a package is made in.
     pub(crate) destdir: PathBuf,
     /// Below this, absolute: `/usr/local`.
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     pub(crate) libdir: PathBuf,
 }
 
-impl Place {
+impl Destination {
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.prefix.join(path);
         let inner = path.components().filter(|part| !matches!(part, Component::RootDir));
@@ -67,10 +67,14 @@ pub(crate) fn build(project: &Path, log: &Path) -> Result<PathBuf> {
 }
 
 /// Installs everything; the libraries are in the folder `built`. Returns what was written.
-pub(crate) fn install(project: &Path, built: &Path, place: &Place) -> Result<Vec<PathBuf>> {
+pub(crate) fn install(
+    project: &Path,
+    built: &Path,
+    destination: &Destination,
+) -> Result<Vec<PathBuf>> {
     let version = Version::this();
-    let mut writer = Writer { place, written: Vec::new() };
-    let libdir = &place.libdir;
+    let mut writer = Writer { destination, written: Vec::new() };
+    let libdir = &destination.libdir;
     let shared = format!("liblu.so.{}", version.0);
     let soname = format!("liblu.so.{}", version.of_abi());
     writer.copy(&built.join("liblu.so"), &libdir.join(&shared), 0o755)?;
@@ -88,9 +92,9 @@ pub(crate) fn install(project: &Path, built: &Path, place: &Place) -> Result<Vec
     let fill = |text: &str, values: &[(&str, &str)]| {
         values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     };
-    let absolute = place.prefix.join(libdir);
+    let absolute = destination.prefix.join(libdir);
     let settings = [
-        ("@PREFIX@", &*place.prefix.to_string_lossy()),
+        ("@PREFIX@", &*destination.prefix.to_string_lossy()),
         ("@LIBDIR@", &*absolute.to_string_lossy()),
         ("@VERSION@", &version.0),
     ];
@@ -111,7 +115,7 @@ pub(crate) fn install(project: &Path, built: &Path, place: &Place) -> Result<Vec
 
 /// Writes files so that each name stands for all of it or for what was there before.
 struct Writer<'a> {
-    place: &'a Place,
+    destination: &'a Destination,
     written: Vec<PathBuf>,
 }
 
@@ -135,7 +139,7 @@ impl Writer<'_> {
     }
 
     fn put(&mut self, path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-        let path = self.place.at(path);
+        let path = self.destination.at(path);
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let scratch = path.with_file_name(format!(".{name}.new"));
         let folder = path.parent().unwrap_or(Path::new("/"));
@@ -157,14 +161,17 @@ mod tests {
 
     #[test]
     fn a_destdir_stands_before_everything() {
-        let place = |destdir: &str| Place {
+        let destination = |destdir: &str| Destination {
             destdir: destdir.into(),
             prefix: "/usr".into(),
             libdir: "lib/x86_64-linux-gnu".into(),
         };
-        assert_eq!(place("/tmp/x").at("include/liblu.h"), Path::new("/tmp/x/usr/include/liblu.h"));
-        assert_eq!(place("/tmp/x").at("/opt/lib/a"), Path::new("/tmp/x/opt/lib/a"));
-        assert_eq!(place("").at("include/liblu.h"), Path::new("/usr/include/liblu.h"));
+        assert_eq!(
+            destination("/tmp/x").at("include/liblu.h"),
+            Path::new("/tmp/x/usr/include/liblu.h")
+        );
+        assert_eq!(destination("/tmp/x").at("/opt/lib/a"), Path::new("/tmp/x/opt/lib/a"));
+        assert_eq!(destination("").at("include/liblu.h"), Path::new("/usr/include/liblu.h"));
     }
 
     #[test]

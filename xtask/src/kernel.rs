@@ -76,14 +76,14 @@ impl fmt::Display for Flavour {
 
 /// A kernel: what it is, how it is built, what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct KernelKind {
     pub(crate) implementation: Implementation,
     pub(crate) profile: Profile,
     pub(crate) flavour: Flavour,
 }
 
 /// As part of a file name: `rust-release`, `c-debug-host`.
-impl fmt::Display for Kind {
+impl fmt::Display for KernelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.implementation, self.profile)?;
         match self.flavour {
@@ -171,7 +171,7 @@ fn join<S: AsRef<str> + PartialEq>(labels: &[S], times: &str, between: &str) -> 
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     /// Which kernel.
-    pub(crate) kind: Kind,
+    pub(crate) kind: KernelKind,
     /// Configuration fragments of the user's.
     pub(crate) fragments: Vec<PathBuf>,
 }

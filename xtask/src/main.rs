@@ -18,6 +18,7 @@ mod failure;
 mod generated;
 mod guest;
 mod interrupt;
+mod invocation;
 mod judge;
 mod kernel;
 mod outcome;
@@ -61,7 +62,7 @@ enum Task {
     },
     /// What commands cost, in instructions, as a ratio between implementations
     Bench(Box<task::bench::Options>),
-    /// Everything that must pass: check, host tests, header-check, self-test, vm-test over all hops
+    /// Everything that must pass: check, host tests, uapi-check, self-test, vm-test over all hops
     /// and with debug kernels, bench of the Rust kernel
     Test,
     /// Tests that take too long for every change, each with a limit; what has passed is not run again
@@ -75,7 +76,7 @@ enum Task {
     /// Write the C header of liblu
     Header,
     /// See that the crate of the user-space ABI and the kernel's header say the same
-    HeaderCheck(task::uapi_check::Options),
+    UapiCheck(task::uapi_check::Options),
     /// What is there, what is missing, what would be done
     Doctor,
     /// Remove what was built
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
         Task::Dist(options) => task::dist::run(options),
         Task::Api => task::generate::run(&generated::APIS),
         Task::Header => task::generate::run(&generated::C_HEADER),
-        Task::HeaderCheck(options) => task::uapi_check::run(options),
+        Task::UapiCheck(options) => task::uapi_check::run(options),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),
     });

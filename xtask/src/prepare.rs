@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::guest::{Files, Guest};
-use crate::kernel::{Image, Implementation, Kind, Recipe};
+use crate::kernel::{Image, Implementation, KernelKind, Recipe};
 use crate::setup::{BuildRequest, BuildSetup};
 
 /// All that virtual machines need.
@@ -36,7 +36,8 @@ impl Prepared {
         let mut images = BTreeMap::new();
         for implementation in implementations {
             let implementation = *implementation;
-            let kind = Kind { implementation, profile: request.profile, flavour: guest.flavour() };
+            let kind =
+                KernelKind { implementation, profile: request.profile, flavour: guest.flavour() };
             let recipe = Recipe { kind, fragments: Vec::new() };
             if let Entry::Vacant(missing) = images.entry(implementation) {
                 missing.insert(setup.image(&recipe, request.jobs, &lock)?);

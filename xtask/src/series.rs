@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-pub(crate) use build::Steps;
+pub(crate) use build::PatchBuilds;
 pub(crate) use checkpatch::{Allowed, check as checkpatch};
 pub(crate) use letter::{Cover, Letter};
 pub(crate) use mails::{Mails, author, date};
@@ -44,7 +44,7 @@ impl fmt::Display for Identity {
 
 /// One mail of the series.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct Patch {
     /// Name in `patches/`, without its extension.
     pub(crate) name: String,
     pub(crate) letter: Letter,
@@ -54,33 +54,33 @@ pub(crate) struct Step {
 
 /// The letters of the patches, and which files of the project each of them carries.
 #[derive(Debug)]
-pub(crate) struct Plan(Vec<(String, Letter, Vec<PathBuf>)>);
+pub(crate) struct Series(Vec<(String, Letter, Vec<PathBuf>)>);
 
-impl Plan {
+impl Series {
     /// Reads the heads of all patches, and gives each file of the project to one of them.
     pub(crate) fn of(overlay: &Overlay) -> Result<Self> {
-        let mut plan = Vec::new();
+        let mut series = Vec::new();
         for (name, text) in overlay.patches() {
             let letter = Letter::parse(text).or_advise(|| {
                 let what = format!("patches/{} cannot be sent as a mail", name.display());
                 (what, "correct its head; docs/design.md, \"The series\", says what is in it")
             })?;
-            plan.push((stem(name), letter, Vec::new()));
+            series.push((stem(name), letter, Vec::new()));
         }
         let mut faults = Vec::new();
         for path in overlay.own().keys() {
-            match owner(&plan, path) {
-                Ok(index) => plan.get_mut(index).into_iter().for_each(|p| p.2.push(path.clone())),
+            match owner(&series, path) {
+                Ok(index) => series.get_mut(index).into_iter().for_each(|p| p.2.push(path.clone())),
                 Err(fault) => faults.push(fault),
             }
         }
-        for (name, letter, files) in &plan {
+        for (name, letter, files) in &series {
             let is_stale = |place: &&place::Place| !files.iter().any(|f| place.has(f).is_some());
             let stale = letter.adds.iter().filter(is_stale);
             faults.extend(stale.map(|place| format!("{name}: `Adds: {place}` adds no file")));
         }
         if faults.is_empty() {
-            return Ok(Self(plan));
+            return Ok(Self(series));
         }
         let what = format!("not every file is in one patch:\n{}", faults.join("\n"));
         let next = "correct the `Adds:` lines at the heads of the files in patches/: a file, a \
@@ -88,25 +88,25 @@ impl Plan {
         Err(Failure::new(what, next).into())
     }
 
-    /// The steps, with what the patches made of upstream's files.
-    pub(crate) fn steps(self, overlay: &Overlay, patched: Vec<Patched>) -> Vec<Step> {
-        let steps = self.0.into_iter().zip(patched).map(|((name, letter, own), patched)| {
+    /// The patches, with what their hunks made of upstream's files.
+    pub(crate) fn patches(self, overlay: &Overlay, patched: Vec<Patched>) -> Vec<Patch> {
+        let all = self.0.into_iter().zip(patched).map(|((name, letter, own), patched)| {
             debug_assert_eq!(name, stem(&patched.name));
             let own = own.into_iter().filter_map(|path| {
                 let content = overlay.own().get(&path)?.clone();
                 Some((path, content))
             });
-            Step { name, letter, files: patched.files.into_iter().chain(own).collect() }
+            Patch { name, letter, files: patched.files.into_iter().chain(own).collect() }
         });
-        steps.collect()
+        all.collect()
     }
 }
 
 /// The one patch that adds a file of the project.
-fn owner(plan: &[(String, Letter, Vec<PathBuf>)], path: &Path) -> Result<usize, String> {
+fn owner(series: &[(String, Letter, Vec<PathBuf>)], path: &Path) -> Result<usize, String> {
     let narrowest = |letter: &Letter| letter.adds.iter().filter_map(|place| place.has(path)).max();
     let adding: Vec<_> = (0..)
-        .zip(plan)
+        .zip(series)
         .filter_map(|(index, (name, letter, _))| Some((narrowest(letter)?, index, name)))
         .collect();
     let Some(narrow) = adding.iter().map(|(narrow, ..)| *narrow).max() else {
@@ -130,15 +130,15 @@ fn stem(name: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn plan(adds: &[&str]) -> Vec<(String, Letter, Vec<PathBuf>)> {
+    fn series(adds: &[&str]) -> Vec<(String, Letter, Vec<PathBuf>)> {
         let letter = |adds: &str| Letter::parse(&format!("a: b\n\nc\n\nAdds: {adds}\n")).unwrap();
         adds.iter().map(|adds| ((*adds).to_owned(), letter(adds), Vec::new())).collect()
     }
 
     #[test]
     fn a_file_belongs_to_the_patch_with_the_narrowest_place() {
-        let plan = plan(&["luo/", "luo/ffi/", "luo/boot.rs", "luo/de*", "luo/ffi/"]);
-        let owner = |path: &str| owner(&plan, Path::new(path));
+        let series = series(&["luo/", "luo/ffi/", "luo/boot.rs", "luo/de*", "luo/ffi/"]);
+        let owner = |path: &str| owner(&series, Path::new(path));
         assert_eq!(owner("luo/luo.rs"), Ok(0));
         assert_eq!(owner("luo/boot.rs"), Ok(2));
         assert_eq!(owner("luo/device.rs"), Ok(3));
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn every_file_of_this_checkout_is_in_one_patch() {
         let project = crate::project::Project::open().unwrap();
-        if let Err(error) = Plan::of(&Overlay::of(&project.folder).unwrap()) {
+        if let Err(error) = Series::of(&Overlay::of(&project.folder).unwrap()) {
             panic!("{error:#}");
         }
     }
@@ -162,14 +162,14 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        let plan = || Plan::of(&Overlay::of(project.path()).unwrap());
+        let series = || Series::of(&Overlay::of(project.path()).unwrap());
         write("rust/kernel/kho.rs", "");
         write("patches/0001-a.patch", "a: b\n\nc\n\nAdds: rust/kernel/kho.rs\n");
-        assert!(plan().is_ok());
+        assert!(series().is_ok());
         write("patches/0002-b.patch", "a: b\n\nc\n\nAdds: rust/kernel/luo.rs\n");
-        let error = plan().unwrap_err().to_string();
+        let error = series().unwrap_err().to_string();
         assert!(error.contains("0002-b: `Adds: rust/kernel/luo.rs` adds no file"), "{error}");
         write("patches/0002-b.patch", "b\n");
-        assert!(plan().unwrap_err().to_string().contains("patches/0002-b.patch cannot be sent"));
+        assert!(series().unwrap_err().to_string().contains("patches/0002-b.patch cannot be sent"));
     }
 }

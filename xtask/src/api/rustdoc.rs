@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use public_api::Builder;
 use serde::Deserialize;
 
-use crate::check::invocation::{Invocation, said};
+use crate::invocation::{Invocation, said};
 
 /// Format of rustdoc's JSON that the library `public-api` reads, of the version in `Cargo.toml`.
 const FORMAT: u32 = 57;

@@ -24,11 +24,11 @@ const PERIOD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
-    kind: Kind,
+    sharing: Sharing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Sharing {
     Exclusive,
     Shared,
 }
@@ -36,7 +36,7 @@ enum Kind {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Shared owners write no name, so the name of the last exclusive owner must be removed.
-        if self.kind == Kind::Exclusive {
+        if self.sharing == Sharing::Exclusive {
             let _ = self.file.set_len(0);
         }
     }
@@ -50,7 +50,7 @@ impl Lock {
         // The name of the holder is for people to read; the lock itself does not depend on it.
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = write!(file, "{}", std::process::id());
-        Ok(Self { file, kind: Kind::Exclusive })
+        Ok(Self { file, sharing: Sharing::Exclusive })
     }
 
     /// Lets the program that this one becomes keep the lock to its own end.
@@ -62,7 +62,7 @@ impl Lock {
     pub(crate) fn shared(path: &Path) -> Result<Self> {
         let mut file = open(path)?;
         wait(&mut file, path, "cleans the cache", File::try_lock_shared)?;
-        Ok(Self { file, kind: Kind::Shared })
+        Ok(Self { file, sharing: Sharing::Shared })
     }
 }
 

@@ -4,8 +4,8 @@
 
 use anyhow::Result;
 
-use super::invocation::Invocation;
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
+use crate::invocation::Invocation;
 
 /// Git's name of a tree without files; a comparison with it covers whole files.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
@@ -48,12 +48,12 @@ impl Check for CommandCheck {
         self.name
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
         let mut command = Invocation::new(self.words).quiet();
         for (name, value) in self.env {
             command = command.env(name, value);
         }
-        command.report(place.project, self.next)
+        Report::of_command(&command, folders.project, self.next)
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let project = folder.path();
         let found = |text: &str| {
             fs::write(project.join("a.md"), text).unwrap();
-            let failure = WHITESPACE.run(&Place { project, tools: project }).unwrap().failure;
+            let failure = WHITESPACE.run(&Folders { project, tools: project }).unwrap().failure;
             failure.map(|failure| failure.output)
         };
         for words in [&["git", "init", "--quiet"][..], &["git", "add", "--intent-to-add", "a.md"]] {

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::invocation::{Invocation, said};
 use super::tool::Tool;
-use super::{Check, Place, Report};
+use super::{Check, Complaint, Folders, Report};
+use crate::invocation::{Invocation, said};
 
 /// The program that does it.
 const CARGO_DENY: Tool = Tool {
@@ -37,21 +37,21 @@ impl Check for Deny {
         "deny"
     }
 
-    fn announce(&self, place: &Place<'_>) -> Option<String> {
-        CARGO_DENY.announce(place.tools)
+    fn announce(&self, folders: &Folders<'_>) -> Option<String> {
+        CARGO_DENY.announce(folders.tools)
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
-        let program = CARGO_DENY.ensure(place)?;
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
+        let program = CARGO_DENY.ensure(folders)?;
         let command = Invocation::new([&program]).args(["--locked", "check"]);
         let mut command = command.args(ALWAYS);
         let mut notices = Vec::new();
-        match fetch(&program, place.project)? {
+        match fetch(&program, folders.project)? {
             None => command = command.args(["advisories"]),
             Some(why) => notices
                 .push(format!("advisories are not checked, their database is out of reach: {why}")),
         }
-        let output = command.output(place.project)?;
+        let output = command.output(folders.project)?;
         let text = said(&output);
         let warnings = warnings(&text);
         if output.status.success() && warnings > 0 {
@@ -59,7 +59,7 @@ impl Check for Deny {
         }
         let next = "take another crate or version; where that is impossible, add an exception \
                     with its reason to deny.toml";
-        let failure = command.failure(&output, next);
+        let failure = Complaint::of_output(&command, &output, next);
         Ok(Report { failure, notices })
     }
 }
@@ -105,7 +105,7 @@ mod tests {
         let install = Invocation::new(["install"]).args([&source, &program]);
         assert!(install.output(tools).unwrap().status.success());
         let project = tools;
-        Deny.run(&Place { project, tools }).unwrap()
+        Deny.run(&Folders { project, tools }).unwrap()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::invocation::{Invocation, said};
+use crate::invocation::{Invocation, said};
 
 /// Extensions of source code, as opposed to configuration, text and data.
 const CODE: &[&str] = &["rs", "c", "h", "S", "sh", "py"];

@@ -7,7 +7,7 @@
 use anyhow::Result;
 
 use super::files::{self, TextFile, extension};
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
 
 /// A crate whose modules have an order.
 struct Crate {
@@ -36,8 +36,8 @@ impl Check for Floors {
         "floors"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
-        Ok(judge(&files::all(place.project)?))
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
+        Ok(judge(&files::all(folders.project)?))
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_module_has_a_place() {
+    fn every_module_has_a_folders() {
         let output = judged("stray.rs", "");
         assert!(output.contains("`stray` has no place"), "{output}");
     }

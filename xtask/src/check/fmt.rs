@@ -5,8 +5,8 @@
 use anyhow::Result;
 
 use super::files::{self, extension, is_at};
-use super::invocation::Invocation;
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
+use crate::invocation::Invocation;
 
 /// `cargo fmt --all --check`, and `rustfmt --check` of what only Kbuild compiles.
 pub(super) struct Fmt;
@@ -19,18 +19,18 @@ impl Check for Fmt {
         "fmt"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
         let command = Invocation::new(["cargo", "fmt", "--all", "--check"]);
-        let report = command.report(place.project, "run `cargo fmt --all`")?;
+        let report = Report::of_command(&command, folders.project, "run `cargo fmt --all`")?;
         if report.failure.is_some() {
             return Ok(report);
         }
         let ours =
             |path: &String| extension(path) == "rs" && KBUILD.iter().any(|at| is_at(path, at));
-        let files = files::all(place.project)?.into_iter().map(|file| file.path).filter(ours);
+        let files = files::all(folders.project)?.into_iter().map(|file| file.path).filter(ours);
         let files: Vec<_> = files.collect();
         // The nearest `rustfmt.toml` says how the kernel wants it.
         let command = Invocation::new(["rustfmt", "--check", "--edition", "2021"]).args(&files);
-        command.report(place.project, "run the same without `--check`")
+        Report::of_command(&command, folders.project, "run the same without `--check`")
     }
 }

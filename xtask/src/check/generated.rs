@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
 use crate::generated::Generated;
 
 impl Check for Generated {
@@ -14,10 +14,10 @@ impl Check for Generated {
         self.name
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
         let mut findings = Vec::new();
-        for (path, made) in (self.make)(place.project)? {
-            let there = fs::read_to_string(place.project.join(&path)).unwrap_or_default();
+        for (path, made) in (self.make)(folders.project)? {
+            let there = fs::read_to_string(folders.project.join(&path)).unwrap_or_default();
             findings.extend(difference(
                 &format!("{} is out of date:", path.display()),
                 &there,
@@ -60,7 +60,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path();
         let found = || {
-            let failure = generated.run(&Place { project, tools: project }).unwrap().failure;
+            let failure = generated.run(&Folders { project, tools: project }).unwrap().failure;
             failure.map(|failure| failure.output).unwrap_or_default()
         };
         assert_eq!(found(), "api.txt is out of date:\n+a\n+c");

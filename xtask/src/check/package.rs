@@ -4,10 +4,10 @@
 
 use anyhow::Result;
 
-use super::invocation::{Invocation, said};
-use super::{Check, Failure, Place, Report};
+use super::{Check, Complaint, Folders, Report};
 use crate::api::LIBRARIES;
 use crate::arch::ARCH;
+use crate::invocation::{Invocation, said};
 
 /// `cargo package` of the libraries together.
 pub(super) struct Package;
@@ -17,23 +17,23 @@ impl Check for Package {
         "package"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
         // Packaging looks for newer crates unless it may not use the network, but then it has to
         // find what the lock file names. If this fails, it says what it did not find.
         let fetch = Invocation::new(["cargo", "fetch", "--locked", "--target", ARCH.target]);
-        fetch.output(place.project)?;
+        fetch.output(folders.project)?;
 
         let command = Invocation::new(["cargo", "package", "--locked", "--offline"])
             // Checks are for what is not committed yet.
             .args(["--allow-dirty"])
             .args(LIBRARIES.iter().flat_map(|library| ["--package", library.name]));
-        let output = command.output(place.project)?;
+        let output = command.output(folders.project)?;
         let next = "correct what cargo says of Cargo.toml and of the files of the crate";
-        let mut failure = command.failure(&output, next);
+        let mut failure = Complaint::of_output(&command, &output, next);
         let text = said(&output);
         if failure.is_none() && text.lines().any(|line| line.starts_with("warning")) {
             let by_hand = command.to_string();
-            failure = Some(Failure { output: text, by_hand, next: next.to_owned() });
+            failure = Some(Complaint { output: text, by_hand, next: next.to_owned() });
         }
         Ok(Report { failure, notices: Vec::new() })
     }

@@ -4,18 +4,21 @@
 
 use std::fmt::{self, Display};
 use std::io::Write;
+use std::path::Path;
+use std::process::Output;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Check, Place};
+use super::{Check, Folders};
 use crate::failure::Interrupted;
+use crate::invocation::{Invocation, said};
 
 /// The result of a check.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// The failure, if there is one.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Complaint>,
     /// Worth knowing, but no failure.
     pub(super) notices: Vec<String>,
 }
@@ -23,24 +26,41 @@ pub(super) struct Report {
 impl Report {
     /// Makes a report of a check that is part of this program.
     pub(super) fn of_findings(name: &str, findings: &[String], next: &str) -> Self {
-        let failure = (!findings.is_empty()).then(|| Failure {
+        let failure = (!findings.is_empty()).then(|| Complaint {
             output: findings.join("\n"),
             by_hand: by_hand(name),
             next: next.to_owned(),
         });
         Self { failure, notices: Vec::new() }
     }
+
+    /// Runs `command` in `folder`; `next` is what to do when it fails.
+    pub(super) fn of_command(command: &Invocation, folder: &Path, next: &str) -> Result<Self> {
+        let output = command.output(folder)?;
+        Ok(Self { failure: Complaint::of_output(command, &output, next), notices: Vec::new() })
+    }
 }
 
 /// The information for a person who corrects the findings of a check.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct Complaint {
     /// The output of the check.
     pub(super) output: String,
     /// Command that does the same again.
     pub(super) by_hand: String,
     /// The next step.
     pub(super) next: String,
+}
+
+impl Complaint {
+    /// The complaint about the output of a command, unless it is that of a success.
+    pub(super) fn of_output(command: &Invocation, output: &Output, next: &str) -> Option<Self> {
+        (!output.status.success()).then(|| Self {
+            output: said(output),
+            by_hand: command.to_string(),
+            next: next.to_owned(),
+        })
+    }
 }
 
 /// How many checks passed, and which did not.
@@ -70,20 +90,20 @@ impl Display for Summary {
 /// Runs `checks` and writes a line for each, then all that is to be corrected.
 pub(super) fn run_all(
     checks: &[&dyn Check],
-    place: &Place<'_>,
+    folders: &Folders<'_>,
     out: &mut impl Write,
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     let mut failures = Vec::new();
     for check in checks {
         let name = check.name();
-        if let Some(announcement) = check.announce(place) {
+        if let Some(announcement) = check.announce(folders) {
             writeln!(out, "note   {name}: {announcement}")?;
         }
         write!(out, "check  {:.<19} ", format!("{name} "))?;
         out.flush()?;
         let started = Instant::now();
-        let outcome = check.run(place);
+        let outcome = check.run(folders);
         let seconds = started.elapsed().as_secs_f64();
         let report = match outcome {
             Err(error) if error.is::<Interrupted>() => {
@@ -121,7 +141,7 @@ pub(super) fn run_all(
 /// Turns the error of a check into its failure: a check that could not run has not passed.
 fn unable(name: &str, error: &anyhow::Error) -> Report {
     Report {
-        failure: Some(Failure {
+        failure: Some(Complaint {
             output: format!("{error:#}"),
             by_hand: by_hand(name),
             next: "see to the cause named above, then check again".to_owned(),
@@ -139,7 +159,6 @@ fn by_hand(name: &str) -> String {
 mod tests {
     use super::*;
     use anyhow::bail;
-    use std::path::Path;
 
     /// A check that does as it is told.
     struct Fake(&'static str, Behaviour);
@@ -157,11 +176,11 @@ mod tests {
             self.0
         }
 
-        fn announce(&self, _place: &Place<'_>) -> Option<String> {
+        fn announce(&self, _folders: &Folders<'_>) -> Option<String> {
             (self.0 == "slow").then(|| "takes long".to_owned())
         }
 
-        fn run(&self, _place: &Place<'_>) -> Result<Report> {
+        fn run(&self, _folders: &Folders<'_>) -> Result<Report> {
             match self.1 {
                 Behaviour::Pass => {
                     Ok(Report { failure: None, notices: vec!["by the way".to_owned()] })
@@ -178,9 +197,9 @@ mod tests {
 
     /// The output of `checks`, with every time as `0.0 s`, and how it ended.
     fn printed(checks: &[&dyn Check]) -> (String, Result<Summary>) {
-        let place = Place { project: Path::new("."), tools: Path::new(".") };
+        let folders = Folders { project: Path::new("."), tools: Path::new(".") };
         let mut out = Vec::new();
-        let outcome = run_all(checks, &place, &mut out);
+        let outcome = run_all(checks, &folders, &mut out);
         let text = String::from_utf8(out).unwrap();
         let number = |c: char| c.is_ascii_digit() || c == '.';
         let lines = text.lines().map(|line| match line.strip_suffix(" s") {
@@ -188,6 +207,20 @@ mod tests {
             None => line.to_owned(),
         });
         (lines.collect::<Vec<_>>().join("\n") + "\n", outcome)
+    }
+
+    #[test]
+    fn a_failed_command_is_told_with_both_streams() {
+        let of = |script: &str| {
+            let command = Invocation::new(["sh", "-c", script]);
+            Report::of_command(&command, Path::new("."), "do this").unwrap().failure
+        };
+        let complaint = of("echo out; echo err >&2; exit 3").unwrap();
+        assert_eq!(complaint.output, "out\nerr");
+        assert_eq!(complaint.by_hand, "sh -c 'echo out; echo err >&2; exit 3'");
+        assert_eq!(complaint.next, "do this");
+        assert!(of("exit 3").unwrap().output.contains("exit status: 3"));
+        assert!(of("true").is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use anyhow::Result;
 
 use super::files::{self, TextFile};
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
 use crate::c_header;
 
 /// More lines than this are a failure.
@@ -24,8 +24,8 @@ impl Check for Size {
         "size"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
-        Ok(judge(&files::all(place.project)?))
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
+        Ok(judge(&files::all(folders.project)?))
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether every file names its licence, and the right one for its place.
+//! Whether every file names its licence, and the right one for its folders.
 //!
 //! Code that goes into the kernel is GPL-2.0, its user-space ABI can be had under MIT as well, and
 //! everything else has the usual licences of Rust crates.
@@ -8,7 +8,7 @@
 use anyhow::Result;
 
 use super::files::{self, extension, is_at};
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
 
 /// The text that every such line contains.
 const TAG: &str = "SPDX-License-Identifier:";
@@ -28,7 +28,7 @@ const LICENCES: &[(&str, &str)] = &[
     ("uapi/", "GPL-2.0 WITH Linux-syscall-note OR MIT"),
 ];
 
-/// Licence of every other place.
+/// Licence of every other folders.
 const DEFAULT: &str = "MIT OR Apache-2.0";
 
 /// Files without such a line: cargo's own, the licences themselves, and recordings of machines.
@@ -42,8 +42,8 @@ impl Check for Spdx {
         "spdx"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
-        let files = files::all(place.project)?;
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
+        let files = files::all(folders.project)?;
         let judged = files.iter().filter_map(|file| judge(&file.path, &file.text));
         let findings: Vec<_> = judged.collect();
         let next = "write these lines, each as the first of its file (below `#!` if it has that); \
@@ -69,7 +69,7 @@ fn judge(path: &str, text: &str) -> Option<String> {
 
 /// The SPDX line of the file at `path`.
 fn right_line(path: &str) -> String {
-    let licence = LICENCES.iter().find(|(place, _)| is_at(path, place));
+    let licence = LICENCES.iter().find(|(folders, _)| is_at(path, folders));
     let licence = licence.map_or(DEFAULT, |(_, licence)| licence);
     let (open, close) = match extension(path) {
         "rs" | "c" => ("// ", ""),
@@ -121,7 +121,7 @@ mod tests {
             ("a.rs", format!("\n\n\n// {OURS}\n"), "a.rs: lacks"),
             ("a.rs", format!("x(); // {OURS}\n"), "a.rs:1: `x(); //"),
             ("a.rs", format!("\n// {OURS} "), "a.rs:2: "),
-            // Another licence than that of the place.
+            // Another licence than that of the folders.
             ("a.rs", format!("// {GPL}\n"), "MIT OR Apache-2.0`"),
             ("kernel/a.rs", format!("// {OURS}\n"), "must be `// SPDX-License-Identifier: GPL"),
             ("uapi/src/a.rs", format!("// {GPL}\n"), "WITH Linux-syscall-note OR MIT`"),

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Place;
-use super::invocation::{Invocation, said};
+use super::Folders;
 use crate::cache::{Lock, remove};
+use crate::invocation::{Invocation, said};
 
 /// Folder of a build inside the folder of its program.
 const SCRATCH: &str = "target";
@@ -41,17 +41,17 @@ impl Tool {
     }
 
     /// Builds the program unless it is there, and tells where it is.
-    pub(super) fn ensure(&self, place: &Place<'_>) -> Result<PathBuf> {
-        let (program, home) = (self.program(place.tools), self.home(place.tools));
+    pub(super) fn ensure(&self, folders: &Folders<'_>) -> Result<PathBuf> {
+        let (program, home) = (self.program(folders.tools), self.home(folders.tools));
         if program.exists() {
             return Ok(program);
         }
-        let tools = place.tools.display();
-        fs::create_dir_all(place.tools).with_context(|| format!("make the folder {tools}"))?;
+        let tools = folders.tools.display();
+        fs::create_dir_all(folders.tools).with_context(|| format!("make the folder {tools}"))?;
         // Of two runs at once, one waits for the other, and then finds the program.
         let _lock = Lock::exclusive(&home.with_added_extension("lock"), "builds this program")?;
         if !program.exists() {
-            self.build(place, &home)?;
+            self.build(folders, &home)?;
             remove(&home.join(SCRATCH))?;
         }
         Ok(program)
@@ -63,7 +63,7 @@ impl Tool {
     }
 
     /// Builds and installs into `folder`; cargo puts the program there when it is complete.
-    fn build(&self, place: &Place<'_>, folder: &Path) -> Result<()> {
+    fn build(&self, folders: &Folders<'_>, folder: &Path) -> Result<()> {
         let settings = self.settings.iter().flat_map(|setting| ["--config", setting]);
         let command = Invocation::new(["cargo", "install", "--locked", self.name])
             .args(["--version", self.version])
@@ -71,7 +71,7 @@ impl Tool {
             .args([Path::new("--target-dir"), &folder.join(SCRATCH)])
             .args(settings);
         // In the project, so that its toolchain is the one that builds.
-        let output = command.output(place.project)?;
+        let output = command.output(folders.project)?;
         ensure!(
             output.status.success(),
             "{} {} cannot be built; it takes a network connection and a C compiler; \
@@ -101,6 +101,6 @@ mod tests {
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "program").unwrap();
         assert_eq!(TOOL.announce(tools), None);
-        assert_eq!(TOOL.ensure(&Place { project: tools, tools }).unwrap(), program);
+        assert_eq!(TOOL.ensure(&Folders { project: tools, tools }).unwrap(), program);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::files::{self, TextFile, extension, is_at};
-use super::{Check, Place, Report};
+use super::{Check, Folders, Report};
 
 /// The document with the list: a row of its table for each file.
 const LIST: &str = "docs/unsafe.md";
@@ -23,8 +23,8 @@ impl Check for UnsafeCode {
         "unsafe"
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Report> {
-        Ok(judge(&files::all(place.project)?))
+    fn run(&self, folders: &Folders<'_>) -> Result<Report> {
+        Ok(judge(&files::all(folders.project)?))
     }
 }
 

@@ -12,8 +12,8 @@ use anyhow::{Context, Error, Result};
 use crate::arch::ARCH;
 use crate::cache::{Cache, Key, remove, write_if_different};
 use crate::failure::{Failure, NextStep};
-use crate::kernel::interrupted::Mark;
-use crate::kernel::{Fragments, Kind, Recipe, seed};
+use crate::kernel::interrupted::BuildMark;
+use crate::kernel::{Fragments, KernelKind, Recipe, seed};
 use crate::process::{Exited, Job};
 use crate::progress::Progress;
 use crate::project::Project;
@@ -129,7 +129,7 @@ impl Builder<'_> {
         folder.with_added_extension(key.finish())
     }
 
-    fn folder_of(&self, kind: Kind) -> PathBuf {
+    fn folder_of(&self, kind: KernelKind) -> PathBuf {
         self.cache.path("builds", format!("{}-{}-{kind}", self.root.key, self.source.name))
     }
 
@@ -185,7 +185,7 @@ impl Kbuild<'_> {
     /// Runs a build with a new log, so that the next build knows if this one was killed.
     pub(crate) fn marked(&self, build: impl FnOnce() -> Result<()>) -> Result<()> {
         let _ = remove(&self.log);
-        let mark = Mark::set(self.folder)?;
+        let mark = BuildMark::set(self.folder)?;
         let result = build();
         // After anything but make's own end, an object may be half written.
         let by_itself = |error: &Error| error.is::<Failure>() || Exited::by_itself(error);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 
 use crate::failure::{Failure, NextStep};
-use crate::kernel::{Kind, Recipe};
+use crate::kernel::{KernelKind, Recipe};
 use crate::project::Project;
 
 /// Symbols with the values that fragments ask for; the last one wins.
@@ -18,7 +18,7 @@ impl Fragments {
     /// The fragments of a recipe: those of its flavour, of its implementation, of its profile, then
     /// the user's.
     pub(crate) fn of(recipe: &Recipe, project: &Project) -> Result<Self> {
-        let Kind { implementation, profile, flavour } = recipe.kind;
+        let KernelKind { implementation, profile, flavour } = recipe.kind;
         let names = project.settings.flavours.get(&flavour);
         let names = names.with_context(|| format!("kernel.toml has no flavour `{flavour}`"))?;
         let names = names.iter().cloned();

@@ -26,9 +26,9 @@ pub(crate) fn is(folder: &Path) -> bool {
 }
 
 /// A build under way in a folder.
-pub(crate) struct Mark(PathBuf);
+pub(crate) struct BuildMark(PathBuf);
 
-impl Mark {
+impl BuildMark {
     /// Marks the folder, after making good what a killed build left.
     pub(crate) fn set(folder: &Path) -> Result<Self> {
         let mark = folder.join(MARK);
@@ -78,7 +78,7 @@ mod tests {
     fn a_killed_build_loses_its_last_moments_only() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (folder.path().join("old.o"), folder.path().join("new.o"));
-        let mark = Mark::set(folder.path()).unwrap();
+        let mark = BuildMark::set(folder.path()).unwrap();
         for path in [&old, &new] {
             fs::write(path, "").unwrap();
         }
@@ -86,12 +86,12 @@ mod tests {
         fs::File::options().write(true).open(&old).unwrap().set_modified(before).unwrap();
 
         drop(mark);
-        let mark = Mark::set(folder.path()).unwrap();
+        let mark = BuildMark::set(folder.path()).unwrap();
         assert!(old.exists() && !new.exists());
 
         mark.clear().unwrap();
         fs::write(&new, "").unwrap();
-        Mark::set(folder.path()).unwrap();
+        BuildMark::set(folder.path()).unwrap();
         assert!(new.exists(), "a build that ended by itself keeps everything");
     }
 }

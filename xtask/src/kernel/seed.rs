@@ -14,18 +14,18 @@ use clap::ValueEnum;
 use walkdir::WalkDir;
 
 use crate::cache::Cache;
-use crate::kernel::{Flavour, Implementation, Kind, interrupted};
+use crate::kernel::{Flavour, Implementation, KernelKind, interrupted};
 use crate::process::Job;
 use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
 ///
 /// The debugging aids of a profile change every object, so it must be the same.
-pub(crate) fn of(kind: Kind) -> impl Iterator<Item = Kind> {
+pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
     let mut others = Vec::new();
     for flavour in Flavour::value_variants() {
         for implementation in Implementation::value_variants() {
-            others.push(Kind { implementation: *implementation, flavour: *flavour, ..kind });
+            others.push(KernelKind { implementation: *implementation, flavour: *flavour, ..kind });
         }
     }
     others.retain(|other| *other != kind);
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use crate::kernel::Profile;
 
-    fn kind(implementation: Implementation, flavour: Flavour) -> Kind {
-        Kind { implementation, profile: Profile::Release, flavour }
+    fn kind(implementation: Implementation, flavour: Flavour) -> KernelKind {
+        KernelKind { implementation, profile: Profile::Release, flavour }
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             let command = format!("cc -o {0}/a.o {0}/a.c", path(name).display());
             fs::write(path(name).join("tools/.a.o.cmd"), command).unwrap();
         }
-        drop(interrupted::Mark::set(&path("killed")).unwrap());
+        drop(interrupted::BuildMark::set(&path("killed")).unwrap());
         plant(&cache, &path("new"), seeds()).unwrap();
         assert_eq!(fs::read(path("new").join("vmlinux")).unwrap(), b"finished");
         let command = fs::read_to_string(path("new").join("tools/.a.o.cmd")).unwrap();

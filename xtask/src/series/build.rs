@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Building the tree of each step.
+//! Building the tree after each patch.
 //!
-//! All steps have the configuration of the Rust kernel. kconfig leaves out what a step does not know
-//! yet, so those before the choice build the C implementation. A step that was built once is not
-//! built again until something of it, or of those before it, changes.
+//! All trees have the configuration of the Rust kernel. kconfig leaves out what a tree does not know
+//! yet, so those before the choice build the C implementation. A tree that was built once is not built
+//! again until a patch changes it.
 
 use anyhow::Result;
 
 use crate::cache::{Cache, Key, Passed};
 use crate::failure::NextStep;
-use crate::kernel::{Flavour, Fragments, Implementation, Kbuild, Kind, Profile, Recipe};
+use crate::kernel::{Flavour, Fragments, Implementation, Kbuild, KernelKind, Profile, Recipe};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::series::Pristine;
 use crate::source::Source;
 use crate::toolchain::Root;
 
-/// Steps that were built.
+/// Patches after which the tree was built.
 const RECORD: &str = "series-built.json";
 
-/// Builds the steps of an applied series.
-pub(crate) struct Steps<'a> {
+/// Builds the trees of an applied series.
+pub(crate) struct PatchBuilds<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) root: &'a Root,
     pub(crate) source: &'a Source,
@@ -31,11 +31,11 @@ pub(crate) struct Steps<'a> {
     pub(crate) jobs: usize,
 }
 
-impl Steps<'_> {
+impl PatchBuilds<'_> {
     /// Builds the trees of `commits` in order, and says how many had to be.
     pub(crate) fn build(&self, commits: &[String]) -> Result<usize> {
         let (implementation, profile) = (Implementation::Rust, self.profile);
-        let kind = Kind { implementation, profile, flavour: Flavour::Test };
+        let kind = KernelKind { implementation, profile, flavour: Flavour::Test };
         let recipe = Recipe { kind, fragments: Vec::new() };
         let fragments = Fragments::of(&recipe, self.project)?;
         let name = format!("{}-{}-series-{profile}", self.root.key, self.source.name);
@@ -53,19 +53,21 @@ impl Steps<'_> {
                 continue;
             }
             let subject = self.pristine.subject(commit)?;
-            let name = format!("build step {number} of {}: {subject}", commits.len());
+            let name = format!("build after patch {number} of {}: {subject}", commits.len());
             let mut step = Progress::begin(self.cache, name);
             self.pristine.checkout(commit)?;
             let work = || {
                 let made = kbuild.configuration(&fragments)?;
-                // Only the last step knows all symbols.
+                // Only the last tree knows all symbols.
                 if is_last {
                     fragments.check(&made)?;
                 }
                 kbuild.make(&made, "vmlinux", self.jobs, &mut step)
             };
             kbuild.marked(work).or_advise(|| {
-                let what = format!("step {number} of the series, `{subject}`, does not build");
+                let what = format!(
+                    "the tree does not build after patch {number} of the series, `{subject}`"
+                );
                 (what, format!("read the log {}", kbuild.log.display()))
             })?;
             step.done();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The mails: a commit for each step in a repository with the touched files only, then
+//! The mails: a commit for each patch in a repository with the touched files only, then
 //! `git format-patch`.
 
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::{Cache, write_by_rename};
-use crate::check::invocation::Invocation;
 use crate::failure::{Failure, NextStep};
+use crate::invocation::Invocation;
 use crate::series::git::Repository;
-use crate::series::{Cover, Identity, Step};
+use crate::series::{Cover, Identity, Patch};
 use crate::source::Source;
 
 /// Branch of the untouched files.
@@ -37,15 +37,15 @@ pub(crate) struct Mails<'a> {
 
 impl Mails<'_> {
     /// Writes all mails into `scratch`, and returns their paths in order, the cover letter first.
-    pub(crate) fn write(&self, steps: &[Step], scratch: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn write(&self, patches: &[Patch], scratch: &Path) -> Result<Vec<PathBuf>> {
         let (work, out) = (scratch.join("work"), scratch.join("mails"));
         fs::create_dir_all(&work).with_context(|| format!("make {}", work.display()))?;
         let log = self.cache.path("logs", "series.log");
         let repository = Repository::new(&work, &log, self.author, self.date);
         repository.init()?;
-        self.commit_base(&repository, steps)?;
-        for step in steps {
-            self.commit(&repository, step, &scratch.join("message"))?;
+        self.commit_base(&repository, patches)?;
+        for patch in patches {
+            self.commit(&repository, patch, &scratch.join("message"))?;
         }
         let (out_text, prefix) =
             (out.to_string_lossy(), format!("--subject-prefix={}", self.prefix));
@@ -58,7 +58,7 @@ impl Mails<'_> {
         repository.run(&arguments)?;
         let mails = crate::cache::files(&out)?;
         let mails: Vec<_> = mails.into_iter().map(|mail| out.join(mail)).collect();
-        ensure!(mails.len() == steps.len() + 1, "git wrote {} mails", mails.len());
+        ensure!(mails.len() == patches.len() + 1, "git wrote {} mails", mails.len());
         let first = mails.first().context("git wrote no mail")?;
         ensure!(first.to_string_lossy().ends_with(COVER), "the first mail is {}", first.display());
         let empty = fs::read_to_string(first).context("read git's cover letter")?;
@@ -67,8 +67,8 @@ impl Mails<'_> {
     }
 
     /// The touched files as upstream has them.
-    fn commit_base(&self, repository: &Repository, steps: &[Step]) -> Result<()> {
-        for path in steps.iter().flat_map(|step| step.files.keys()) {
+    fn commit_base(&self, repository: &Repository, patches: &[Patch]) -> Result<()> {
+        for path in patches.iter().flat_map(|patch| patch.files.keys()) {
             if let Ok(content) = fs::read(self.source.folder.join(path)) {
                 write_by_rename(&repository.folder.join(path), &content)?;
             }
@@ -79,22 +79,22 @@ impl Mails<'_> {
         repository.run(&["branch", BASE])
     }
 
-    fn commit(&self, repository: &Repository, step: &Step, message: &Path) -> Result<()> {
+    fn commit(&self, repository: &Repository, patch: &Patch, message: &Path) -> Result<()> {
         let mut changed = false;
-        for (path, content) in &step.files {
-            let path = repository.folder.join(path);
-            if fs::read(&path).is_ok_and(|there| there == *content) {
+        for (path, content) in &patch.files {
+            let file = repository.folder.join(path);
+            if fs::read(&file).is_ok_and(|there| there == *content) {
                 continue;
             }
             changed = true;
-            write_by_rename(&path, content)?;
+            write_by_rename(&file, content)?;
         }
         if !changed {
-            let what = format!("patches/{}.patch changes nothing in this tree", step.name);
+            let what = format!("patches/{}.patch changes nothing in this tree", patch.name);
             let next = "the tree has it already: give a pristine one, or remove the patch";
             return Err(Failure::new(what, next).into());
         }
-        fs::write(message, step.letter.message(self.author)).context("write a message")?;
+        fs::write(message, patch.letter.message(self.author)).context("write a message")?;
         let message = message.to_string_lossy();
         repository.run(&["add", "--all", "--force"])?;
         repository.run(&["commit", "--quiet", "--cleanup=verbatim", "--file", &message])
@@ -134,16 +134,16 @@ mod tests {
     use super::*;
     use crate::series::Letter;
 
-    fn step(name: &str, path: &str, content: &str) -> Step {
+    fn patch(name: &str, path: &str, content: &str) -> Patch {
         let head = format!("rust: {name}: add it\n\nSomebody wants it.\n");
-        Step {
+        Patch {
             name: name.into(),
             letter: Letter::parse(&head).unwrap(),
             files: BTreeMap::from([(path.into(), content.into())]),
         }
     }
 
-    fn write(steps: &[Step], version: u32) -> Result<Vec<(String, String)>> {
+    fn write(patches: &[Patch], version: u32) -> Result<Vec<(String, String)>> {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(&folder.path().join("cache")).unwrap();
         let linux = folder.path().join("linux");
@@ -166,7 +166,7 @@ mod tests {
             version,
             prefix: "PATCH",
         };
-        let paths = mails.write(steps, &cache.scratch("series").unwrap())?;
+        let paths = mails.write(patches, &cache.scratch("series").unwrap())?;
         let read = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             (name, fs::read_to_string(path).unwrap())
@@ -175,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_a_mail() {
-        let steps = [step("one", "Kconfig", "new\n"), step("two", "rust/two.rs", "two\n")];
-        let mails = write(&steps, 1).unwrap();
+    fn a_patch_is_a_mail() {
+        let patches = [patch("one", "Kconfig", "new\n"), patch("two", "rust/two.rs", "two\n")];
+        let mails = write(&patches, 1).unwrap();
         let names: Vec<_> = mails.iter().map(|(name, _)| name.as_str()).collect();
         let expected = [COVER, "0001-rust-one-add-it.patch", "0002-rust-two-add-it.patch"];
         assert_eq!(names, expected);
@@ -191,14 +191,14 @@ mod tests {
 
     #[test]
     fn a_later_version_has_a_number() {
-        let mails = write(&[step("one", "rust/one.rs", "one\n")], 2).unwrap();
+        let mails = write(&[patch("one", "rust/one.rs", "one\n")], 2).unwrap();
         assert_eq!(mails[1].0, "v2-0001-rust-one-add-it.patch");
         assert!(mails[1].1.contains("Subject: [PATCH v2 1/1] rust: one: add it\n"));
     }
 
     #[test]
-    fn a_step_that_changes_nothing_is_refused() {
-        let error = write(&[step("one", "Kconfig", "old\n")], 1).unwrap_err();
+    fn a_patch_that_changes_nothing_is_refused() {
+        let error = write(&[patch("one", "Kconfig", "old\n")], 1).unwrap_err();
         assert!(error.to_string().contains("patches/one.patch changes nothing"));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::dist::{self, Place};
+use crate::dist::{self, Destination};
 use crate::failure::Failure;
 use crate::project::Project;
 use crate::say;
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let project = Project::open()?.folder;
     let log = Cache::of_user()?.path("logs", "dist.log");
     let built = dist::build(&project, &log)?;
-    let written = dist::install(&project, &built, &Place { destdir, prefix, libdir })?;
+    let written = dist::install(&project, &built, &Destination { destdir, prefix, libdir })?;
     let lines: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
     say(&(lines.join("\n") + "\n"))
 }

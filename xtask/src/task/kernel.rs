@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::kernel::{Flavour, Image, Implementation, Kind, Recipe};
+use crate::kernel::{Flavour, Image, Implementation, KernelKind, Recipe};
 use crate::setup::{BuildSetup, Toolchain};
 use crate::task::series;
 use crate::task::vm_test::BuildOptions;
@@ -67,7 +67,7 @@ pub(crate) struct BuildArguments {
 impl BuildArguments {
     fn recipe(&self) -> Recipe {
         Recipe {
-            kind: Kind {
+            kind: KernelKind {
                 implementation: self.implementation,
                 profile: self.build.profile,
                 flavour: self.flavour,
@@ -129,7 +129,8 @@ pub(crate) fn document(options: &BuildOptions) -> Result<()> {
     let (request, implementation) = (options.request(), Implementation::Rust);
     let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[implementation])?;
     let (profile, flavour) = (request.profile, Flavour::default());
-    let recipe = Recipe { kind: Kind { implementation, profile, flavour }, fragments: Vec::new() };
+    let recipe =
+        Recipe { kind: KernelKind { implementation, profile, flavour }, fragments: Vec::new() };
     let pages = setup.builder().document(&recipe, &setup.tree(&lock)?, request.jobs)?;
     say(&format!("{}\n", pages.display()))
 }

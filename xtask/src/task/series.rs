@@ -11,7 +11,7 @@ use clap::Args;
 use crate::cache::{Lock, remove, write_by_rename};
 use crate::failure::{Failure, NextStep};
 use crate::series::{
-    Allowed, Cover, Identity, Mails, Plan, Pristine, Step, Steps, author, checkpatch, date,
+    Allowed, Cover, Identity, Mails, Patch, PatchBuilds, Pristine, Series, author, checkpatch, date,
 };
 use crate::setup::BuildSetup;
 use crate::source::Tree;
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// in patches/checkpatch.toml, and that they end in the tree that is tested
     #[arg(long)]
     check: bool,
-    /// As --check, and see that each step builds
+    /// As --check, and see that the tree builds after each patch
     #[arg(long = "build")]
     builds: bool,
     /// Which version of the series: 2 makes it `[PATCH v2 01/20]`
@@ -56,15 +56,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // What is wrong with heads should be told before anything long begins.
     let project = crate::project::Project::open()?.folder;
     let (author, date) = (signer(&project, options)?, date(&project)?);
-    let plan = Plan::of(&crate::source::Overlay::of(&project)?)?;
+    let series = Series::of(&crate::source::Overlay::of(&project)?)?;
     let cover = cover(&project)?;
     let allowed = Allowed::of(&project)?;
 
     let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[])?;
     setup.fetch(&lock)?;
     let (cache, root, source) = (&setup.cache, &setup.root, &setup.source);
-    let patched = setup.overlay.patched(cache, root, source)?;
-    let steps = plan.steps(&setup.overlay, patched);
+    let touched = setup.overlay.patched(cache, root, source)?;
+    let patches = series.patches(&setup.overlay, touched);
     let scratch = cache.scratch("series")?;
     let mails = Mails {
         cache,
@@ -75,20 +75,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         version: options.reroll,
         prefix: if options.rfc { "RFC PATCH" } else { "PATCH" },
     };
-    let mails = mails.write(&steps, &scratch)?;
+    let mails = mails.write(&patches, &scratch)?;
     if options.check || options.builds {
         let files = setup.overlay.files(cache, root, source)?.into_keys();
         let pristine = Pristine::open(cache, source, files, (&author, &date), &lock)?;
         let tree = setup.tree(&lock)?;
-        let commits = check(&setup, &tree, &pristine, &steps, &mails, &allowed)?;
+        let commits = check(&setup, &tree, &pristine, &patches, &mails, &allowed)?;
         if options.builds {
             pristine.complete(cache, root, source)?;
             let (project, profile) = (&setup.project, request.profile);
             let (pristine, jobs) = (&pristine, request.jobs);
-            let steps = Steps { cache, root, source, project, pristine, profile, jobs };
-            let built = steps.build(&commits)?;
+            let builds = PatchBuilds { cache, root, source, project, pristine, profile, jobs };
+            let built = builds.build(&commits)?;
             let before = commits.len().saturating_sub(built);
-            eprintln!("each step builds: {built} were built now, {before} before");
+            eprintln!("each patch builds: {built} were built now, {before} before");
         }
     }
     if let Some(out) = &options.out {
@@ -108,7 +108,7 @@ fn check(
     setup: &BuildSetup,
     tree: &Tree,
     pristine: &Pristine,
-    steps: &[Step],
+    series: &[Patch],
     mails: &[PathBuf],
     allowed: &Allowed,
 ) -> Result<Vec<String>> {
@@ -116,7 +116,7 @@ fn check(
     let (_cover, patches) = mails.split_first().context("there is no mail")?;
     let commits = pristine.apply(patches)?;
     pristine.compare(&setup.overlay.files(cache, root, &setup.source)?)?;
-    let names = steps.iter().map(|step| step.name.as_str());
+    let names = series.iter().map(|patch| patch.name.as_str());
     let mails: Vec<_> = names.zip(patches.iter().map(PathBuf::as_path)).collect();
     let warnings = checkpatch(cache, &tree.folder, &mails, allowed)?;
     eprintln!(

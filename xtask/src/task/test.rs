@@ -13,7 +13,7 @@ use clap::{Args, Parser};
 
 use crate::cache::Cache;
 use crate::failure::TestsFailed;
-use crate::kernel::{Flavour, Implementation, Kind, Profile, Recipe};
+use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
@@ -78,7 +78,7 @@ pub(crate) fn run() -> Result<()> {
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
-        part("header-check", || uapi_check::run(&uapi_check::Options::default()))?,
+        part("uapi-check", || uapi_check::run(&uapi_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
     results
@@ -115,7 +115,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds the kernels that the other parts need, if they are not there.
 fn build_kernels(has_rust: bool) -> Result<()> {
-    let of = |implementation, profile, flavour| Kind { implementation, profile, flavour };
+    let of = |implementation, profile, flavour| KernelKind { implementation, profile, flavour };
     let mut kinds = vec![of(Implementation::C, Profile::Release, Flavour::Test)];
     if has_rust {
         let rust = |profile, flavour| of(Implementation::Rust, profile, flavour);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `cargo xtask header-check`: the crate `liveupdate_uapi` against the kernel's own header.
+//! `cargo xtask uapi-check`: the crate `liveupdate_uapi` against the kernel's own header.
 //!
 //! Every constant and structure of the crate becomes assertions in C, which the
 //! compiler holds against `include/uapi/linux/liveupdate.h` of the kernel in use. What the header
@@ -25,7 +25,7 @@ use crate::process::Job;
 use crate::say;
 use crate::setup::BuildSetup;
 
-/// The options of `cargo xtask header-check`.
+/// The options of `cargo xtask uapi-check`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// A kernel tree of your own [default: Debian's source]
@@ -111,14 +111,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 
     let (source, count) = assertions();
-    let scratch = setup.cache.scratch("header-check")?;
+    let scratch = setup.cache.scratch("uapi-check")?;
     fs::write(scratch.join("check.c"), source).context("write the assertions")?;
     let include = setup.source.folder.join("include/uapi");
     let mut command = setup.root.command("gcc", &scratch, &[&setup.source.folder]);
     // As if the headers were installed.
     command.args(["-fsyntax-only", "-Wall", "-Werror", "-D__EXPORTED_HEADERS__", "-I"]);
     command.arg(&include).arg("check.c");
-    let log = setup.cache.path("logs", "header-check.log");
+    let log = setup.cache.path("logs", "uapi-check.log");
     Job::new(command, &log).run().or_advise(|| {
         let what = format!("the crate and {} of Linux {} differ", HEADER, setup.source.version);
         (what, format!("each failed assertion is in {}: correct `uapi/`", log.display()))

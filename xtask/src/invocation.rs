@@ -11,7 +11,6 @@ use std::process::{Output, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Failure, Report};
 use crate::failure::Interrupted;
 use crate::process::bound;
 
@@ -82,21 +81,6 @@ impl Invocation {
             _ => Ok(output),
         }
     }
-
-    /// Runs it in `folder`; `next` is what to do when it fails.
-    pub(super) fn report(&self, folder: &Path, next: &str) -> Result<Report> {
-        let output = self.output(folder)?;
-        Ok(Report { failure: self.failure(&output, next), notices: Vec::new() })
-    }
-
-    /// Makes a failure of `output`, unless it is that of a success.
-    pub(super) fn failure(&self, output: &Output, next: &str) -> Option<Failure> {
-        (!output.status.success()).then(|| Failure {
-            output: said(output),
-            by_hand: self.to_string(),
-            next: next.to_owned(),
-        })
-    }
 }
 
 impl Display for Invocation {
@@ -159,20 +143,6 @@ mod tests {
             let output = shell(&shown).output(Path::new(".")).unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
         }
-    }
-
-    #[test]
-    fn failure_has_both_streams_and_the_command() {
-        let invocation = shell("echo out; echo err >&2; exit 3");
-        let report = invocation.report(Path::new("."), "do this").unwrap();
-        let failure = report.failure.unwrap();
-        assert_eq!(failure.output, "out\nerr");
-        assert_eq!(failure.by_hand, "sh -c 'echo out; echo err >&2; exit 3'");
-        assert_eq!(failure.next, "do this");
-
-        let silent = shell("exit 3").report(Path::new("."), "").unwrap();
-        assert!(silent.failure.unwrap().output.contains("exit status: 3"));
-        assert!(shell("true").report(Path::new("."), "").unwrap().failure.is_none());
     }
 
     #[test]
