@@ -38,6 +38,7 @@ struct Workspace {
 struct Package {
     name: String,
     license: Option<String>,
+    rust_version: Option<String>,
 }
 
 /// The files of all libraries as they should be.
@@ -51,6 +52,14 @@ pub(crate) fn make(project: &Path) -> Result<Texts> {
         Ok((Path::new(folder).join("api.txt"), text))
     };
     LIBRARIES.iter().map(make).collect()
+}
+
+/// The oldest Rust that a crate of the workspace promises; empty if it promises none.
+pub(crate) fn rust_version(project: &Path, name: &str) -> Result<String> {
+    let packages = workspace(project)?.packages;
+    let package = packages.into_iter().find(|package| package.name == name);
+    let package = package.with_context(|| format!("cargo knows no {name}"))?;
+    Ok(package.rust_version.unwrap_or_default())
 }
 
 fn workspace(project: &Path) -> Result<Workspace> {

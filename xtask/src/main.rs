@@ -62,7 +62,7 @@ enum Task {
     },
     /// What commands cost, in instructions, as a ratio between implementations
     Bench(Box<task::bench::Options>),
-    /// Everything that must pass: check, host tests, uapi-check, self-test, vm-test over all hops
+    /// Everything that must pass: check, host tests, msrv, uapi-check, self-test, vm-test over all hops
     /// and with debug kernels, bench of the Rust kernel
     Test,
     /// Tests that take too long for every change, each with a limit; what has passed is not run again
@@ -77,6 +77,8 @@ enum Task {
     Header,
     /// See that the crate of the user-space ABI and the kernel's header say the same
     UapiCheck(task::uapi_check::Options),
+    /// Build the libraries with the oldest Rust that they promise
+    Msrv,
     /// What is there, what is missing, what would be done
     Doctor,
     /// Remove what was built
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
         Task::Api => task::generate::run(&generated::APIS),
         Task::Header => task::generate::run(&generated::C_HEADER),
         Task::UapiCheck(options) => task::uapi_check::run(options),
+        Task::Msrv => task::msrv::run(),
         Task::Doctor => task::doctor::run(),
         Task::Clean(options) => task::clean::run(options),
     });

@@ -18,7 +18,7 @@ use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{bench, kernel, self_test, series, uapi_check, vm_test};
+use crate::task::{bench, kernel, msrv, self_test, series, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -78,6 +78,7 @@ pub(crate) fn run() -> Result<()> {
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
+        part("msrv", msrv::run)?,
         part("uapi-check", || uapi_check::run(&uapi_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
     ];
