@@ -53,6 +53,9 @@ pub const NEW_COUNTED: u32 = 0xBAEE;
 /// or fails.
 pub const COUNTED: u32 = 0xBAEF;
 
+/// Registers the handler of [`PLAIN`] files, or unregisters it: 1 or 0.
+pub const PLAIN_HANDLER: u32 = 0xBAF0;
+
 /// Behaviour: preserving fails with `ENOTBLK`.
 pub const PRESERVE_FAILS: u64 = 1 << 0;
 

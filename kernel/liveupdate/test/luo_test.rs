@@ -122,6 +122,7 @@ impl MiscDevice for Device {
                 Ok(0)
             }
             abi::HANDLER => registration::handler(arg != 0).map(|()| 0),
+            abi::PLAIN_HANDLER => registration::plain(arg != 0).map(|()| 0),
             abi::DEPENDENCE => registration::object(arg != 0).map(|()| 0),
             abi::HOLD_OUTGOING => registration::hold_outgoing(arg != 0).map(|()| 0),
             abi::HOLD_INCOMING => registration::hold_incoming(arg != 0).map(|()| 0),

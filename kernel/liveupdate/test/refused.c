@@ -93,6 +93,38 @@ static void __init luo_test_incomplete(int missing)
 		liveupdate_unregister_file_handler(&handler);
 }
 
+/* A handler and an FLB with a name that is empty, or has no NUL. */
+static void __init luo_test_name(const char *what, size_t length)
+{
+	struct liveupdate_file_handler *handler;
+	static struct liveupdate_file_handler other = {
+		.ops = &luo_test_whole,
+		.compatible = "luo-test-names-v1",
+	};
+	struct liveupdate_flb *flb;
+	int err, flb_err;
+
+	/* With a byte behind it that is NUL: C writes the name to the log. */
+	handler = kzalloc(sizeof(*handler) + 1, GFP_KERNEL);
+	flb = kzalloc_obj(*flb);
+	if (!handler || !flb || liveupdate_register_file_handler(&other))
+		goto out;
+	handler->ops = &luo_test_whole;
+	memset((char *)handler->compatible, 'x', length);
+	err = liveupdate_register_file_handler(handler);
+	if (!err)
+		liveupdate_unregister_file_handler(handler);
+
+	flb->ops = &luo_test_flb_ops;
+	memset((char *)flb->compatible, 'x', length);
+	flb_err = liveupdate_register_flb(&other, flb);
+	liveupdate_unregister_file_handler(&other);
+	pr_info("%s name: handler %d, object %d\n", what, err, flb_err);
+out:
+	kfree(flb);
+	kfree(handler);
+}
+
 /* As many FLBs as there is room for, and one more. */
 static void __init luo_test_many(struct liveupdate_file_handler *handler,
 				 struct liveupdate_flb *flbs)
@@ -120,6 +152,8 @@ static int __init luo_test_refused_init(void)
 
 	for (n = 0; n < 5; n++)
 		luo_test_incomplete(n);
+	luo_test_name("empty", 0);
+	luo_test_name("endless", sizeof(handler.compatible));
 
 	flbs = kcalloc(LUO_TEST_FLBS, sizeof(*flbs), GFP_KERNEL);
 	if (!flbs)
@@ -128,6 +162,11 @@ static int __init luo_test_refused_init(void)
 	if (!err) {
 		luo_test_many(&handler, flbs);
 		liveupdate_unregister_file_handler(&handler);
+	} else {
+		/* Live update is off. */
+		flbs[0].ops = &luo_test_flb_ops;
+		n = liveupdate_register_flb(&handler, &flbs[0]);
+		pr_info("off: handler %d, object %d\n", err, n);
 	}
 	kfree(flbs);
 	return 0;

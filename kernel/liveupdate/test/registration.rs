@@ -76,6 +76,18 @@ pub(crate) fn handler(is_there: bool) -> Result {
     })
 }
 
+/// Registers the handler of plain files, or unregisters it.
+pub(crate) fn plain(is_there: bool) -> Result {
+    with(|registered| {
+        if is_there {
+            registered.plain = Some(PLAIN.register()?);
+        } else {
+            registered.plain = None;
+        }
+        Ok(())
+    })
+}
+
 /// Makes files depend on the FLB, or ends this dependence.
 pub(crate) fn object(is_there: bool) -> Result {
     with(|registered| {
@@ -90,10 +102,11 @@ pub(crate) fn object(is_there: bool) -> Result {
     })
 }
 
-/// Registers the handlers of plain and of counted files and the FLB that counts these, for good.
+/// Registers the handler of plain files; for good, that of counted files and the FLB that counts
+/// these.
 pub(crate) fn others() -> Result {
+    plain(true)?;
     with(|registered| {
-        registered.plain = Some(PLAIN.register()?);
         let handler = Arc::new(COUNTED.register()?, GFP_KERNEL)?;
         registered.counted = Some(COUNT.register(handler)?);
         Ok(())

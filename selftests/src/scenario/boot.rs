@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use liblu::{Error, Unavailable};
 use rustix::io::Errno;
 
+use super::registration::check_off;
 use super::stage::{
     Log, Stage, check_callbacks, check_memfd, fails, failure, finish, live_update, memfd, retrieve,
     test_device, test_file, try_create,
@@ -196,7 +197,8 @@ fn off(_: &mut Stage<'_>) -> Result<()> {
     let asked = abi::number(test_device()?, test_device::OUTGOING_OBJECT, 0);
     fails("an FLB", asked, Errno::OPNOTSUPP)?;
     let handler = abi::number(test_device()?, test_device::HANDLER, 1);
-    fails("a handler", handler, Errno::OPNOTSUPP)
+    fails("a handler", handler, Errno::OPNOTSUPP)?;
+    check_off()
 }
 
 fn traced(_: &mut Stage<'_>) -> Result<()> {
