@@ -17,8 +17,12 @@ use crate::abi;
 /// Major number of misc devices.
 const MISC: u64 = 10;
 
+/// The last minor number of a misc device that is not dynamic: `MISC_DYNAMIC_MINOR`.
+const LAST_STATIC: u32 = 255;
+
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("the_device_is_a_misc_node_for_root_alone", node),
+    Scenario::here("the_device_has_a_dynamic_minor_number", minor_number),
     Scenario::here("the_device_has_one_opener_at_a_time", one_opener),
     Scenario::here("sessions_outlive_the_opener_of_the_device", outlive),
     Scenario::here("a_session_is_a_close_on_exec_anonymous_inode_with_its_name", link),
@@ -31,6 +35,18 @@ fn node(_: &mut Stage<'_>) -> Result<()> {
     ensure!(major == MISC, "major number {major}");
     let mode = node.permissions().mode() & 0o7777;
     ensure!((mode, node.uid()) == (0o600, 0), "mode {mode:o}, owner {}", node.uid());
+    Ok(())
+}
+
+fn minor_number(_: &mut Stage<'_>) -> Result<()> {
+    let node = fs::metadata(liveupdate_uapi::DEVICE).context("stat the device")?;
+    let minor = rustix::fs::minor(node.rdev());
+    ensure!(minor > LAST_STATIC, "minor number {minor}");
+    let all = fs::read_to_string("/proc/misc").context("read /proc/misc")?;
+    let listed = all.lines().filter_map(|line| line.trim().split_once(' '));
+    let number = listed.filter(|(_, name)| *name == "liveupdate").map(|(number, _)| number);
+    let number: Vec<_> = number.collect();
+    ensure!(number == [minor.to_string()], "minor number {minor}, but /proc/misc says {number:?}");
     Ok(())
 }
 
