@@ -12,7 +12,7 @@
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 pub mod fault;
@@ -98,6 +98,25 @@ pub fn retrieve_fd(session: impl AsFd, token: u64) -> Result<OwnedFd> {
 /// Finishes `session`.
 pub fn finish(session: impl AsFd) -> Result<()> {
     command(session, &mut Finish::new())
+}
+
+/// Like [`finish`], for a descriptor that another thread may close: `EBADF` if it has done so.
+///
+/// No thread may open a file meanwhile, which might get the number.
+pub fn finish_racing(session: RawFd) -> Result<()> {
+    finish(racing(session))
+}
+
+/// Like [`preserve_fd`], for a descriptor that another thread may close, as in [`finish_racing`].
+pub fn preserve_racing(session: RawFd, file: impl AsFd, token: u64) -> Result<()> {
+    preserve_fd(racing(session), file, token)
+}
+
+/// A descriptor that may be closed at any time.
+fn racing<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
+    // SAFETY: The number is used for one ioctl. If it is closed before, the kernel answers `EBADF`,
+    // since nobody opens a file; if it is closed later, the kernel holds the file.
+    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// Reads the name of `session`, all of its bytes.

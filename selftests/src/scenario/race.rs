@@ -6,6 +6,7 @@
 //! a barrier. In the first rounds they go on together, then one of them, in turns, is late. At the
 //! end, each order must have happened.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
-use super::stage::{Stage, create, device, joined, memfd, not_applicable, retrieve};
+use super::stage::{
+    Stage, check_memfd, create, device, fails, joined, memfd, not_applicable, retrieve,
+    try_retrieve,
+};
 use super::{Kernel, Scenario};
 use crate::abi;
 
@@ -24,6 +28,12 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("one_of_two_threads_finishes_a_session", finish_before, finish),
     Scenario::across("finish_and_retrieve_do_not_mix", mix_before, mix),
     Scenario::here("a_file_is_free_as_soon_as_its_session_is_closed", preserve_beside_close),
+    Scenario::here("a_session_is_closed_beside_its_preserve", preserve_while_closed),
+    Scenario::across(
+        "a_session_is_closed_beside_its_finish",
+        finish_while_closed_before,
+        finish_while_closed,
+    ),
     Scenario::across(
         "a_session_is_retrieved_once_it_is_closed",
         close_before,
@@ -207,6 +217,49 @@ fn preserve_beside_close(_: &mut Stage<'_>) -> Result<()> {
         }
         orders.count(preserved.is_ok());
         create("race-closed").context("the name of the closed session")?;
+    }
+    orders.check()
+}
+
+/// One thread closes the only descriptor on which the other one runs PRESERVE_FD.
+fn preserve_while_closed(_: &mut Stage<'_>) -> Result<()> {
+    let other = create("race-beside")?;
+    let mut orders = Orders::default();
+    for (token, round) in (0..).zip(0..ROUNDS) {
+        let (session, file) = (OwnedFd::from(create("race-last")?), memfd("x")?);
+        let number = session.as_raw_fd();
+        let (preserved, ()) =
+            both(round, || abi::preserve_racing(number, &file, 1), || drop(session))?;
+        ensure!(matches!(preserved, Ok(()) | Err(Errno::BADF)), "PRESERVE_FD: {preserved:?}");
+        orders.count(preserved.is_ok());
+        // The session has gone in both cases, with all that it held.
+        create("race-last").context("the name of the closed session")?;
+        abi::preserve_fd(&other, &file, token).context("PRESERVE_FD after close")?;
+    }
+    orders.check()
+}
+
+fn finish_while_closed_before(stage: &mut Stage<'_>) -> Result<()> {
+    make(stage, "race-end")
+}
+
+/// One thread closes the only descriptor on which the other one runs FINISH.
+fn finish_while_closed(stage: &mut Stage<'_>) -> Result<()> {
+    let mut orders = Orders::default();
+    for round in 0..ROUNDS {
+        let name = format!("race-end-{round}");
+        let session = retrieve(&name)?.into_custody();
+        let number = session.as_raw_fd();
+        let (finished, ()) = both(round, || abi::finish_racing(number), || drop(session))?;
+        ensure!(matches!(finished, Ok(()) | Err(Errno::BADF)), "FINISH: {finished:?}");
+        orders.count(finished.is_ok());
+        // On C, closing a session finishes it.
+        if finished.is_err() && stage.kernel == Kernel::Rust {
+            let session = retrieve(&name)?;
+            check_memfd(session.retrieve(1.into()).context("RETRIEVE_FD")?, "x")?;
+            session.finish().context("FINISH after close")?;
+        }
+        fails("RETRIEVE_SESSION after FINISH", try_retrieve(&name), Errno::NOENT)?;
     }
     orders.check()
 }
