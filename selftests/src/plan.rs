@@ -13,6 +13,10 @@ pub const PLAN_FILE: &str = "plan.json";
 /// Name of the initramfs on the payload disk.
 pub const INITRAMFS_FILE: &str = "initramfs.cpio";
 
+/// Folder of the initramfs with a folder for each implementation, which has the modules of that
+/// kernel.
+pub const MODULES: &str = "modules";
+
 /// Kernel parameter that tells PID 1 its hop: `vmtest.hop=2`. The first hop is 1.
 pub const HOP_PARAMETER: &str = "vmtest.hop";
 

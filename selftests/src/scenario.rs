@@ -17,6 +17,7 @@ mod handler;
 mod idle;
 mod kho;
 mod leaving;
+mod module;
 mod object;
 mod preserve;
 mod race;
@@ -31,6 +32,7 @@ mod stuck;
 mod trace;
 
 pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
+pub use module::load as load_module;
 pub use stage::{Kernel, NotApplicable, Stage};
 
 /// The work of a scenario in one hop.
@@ -91,7 +93,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 22] = [
+    let groups: [&[Scenario]; 23] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -106,6 +108,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         handler::ALL,
         object::ALL,
         registration::ALL,
+        module::ALL,
         scale::ALL,
         trace::ALL,
         // Last: these call `reboot(2)`. Calls that fail come first.

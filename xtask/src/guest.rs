@@ -10,6 +10,7 @@ mod debian;
 mod payload;
 mod pid1;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cache::Lock;
-use crate::kernel::{Flavour, Profile};
+use crate::kernel::{Flavour, Image, Implementation, Profile};
 use crate::setup::BuildSetup;
 
 pub(crate) use debian::Debian;
@@ -62,10 +63,13 @@ impl dyn Guest {
     }
 }
 
+/// The kernels of a run.
+pub(crate) type Kernels = BTreeMap<Implementation, Image>;
+
 /// The files of a guest, all that machines have in common.
 pub(crate) trait Files: Sync {
     /// Writes the initramfs of all kernels of a machine.
-    fn write_initramfs(&self, to: &Path) -> Result<()>;
+    fn write_initramfs(&self, to: &Path, kernels: &Kernels) -> Result<()>;
 
     /// Disks, which are read only, in the order of the guest. The payload comes before them.
     fn disks(&self) -> Vec<PathBuf>;

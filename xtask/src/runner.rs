@@ -146,8 +146,9 @@ impl<'a> Runner<'a> {
 
     fn write_files(&self, vm: &Vm, first: &str, folder: &Path) -> Result<()> {
         let file = |name: &str| folder.join(name);
-        self.prepared.files.write_initramfs(&file(vm::INITRAMFS))?;
-        let kernels = self.prepared.images.iter();
+        let images = &self.prepared.images;
+        self.prepared.files.write_initramfs(&file(vm::INITRAMFS), images)?;
+        let kernels = images.iter();
         let kernels: Vec<_> =
             kernels.map(|(kind, image)| (kernel_name(*kind), image.clone())).collect();
         let image = kernels.iter().find(|(name, _)| name == first).context("no such kernel")?;

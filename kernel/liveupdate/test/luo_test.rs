@@ -42,12 +42,6 @@ module! {
     authors: ["The authors of the Live Update Orchestrator in Rust"],
     description: "Files that behave as tests want them to, over a live update",
     license: "GPL",
-    params: {
-        handler: u8 {
-            default: 1,
-            description: "Whether there is a handler for the files",
-        },
-    },
 }
 
 /// The module, which stays for as long as the kernel runs.
@@ -59,16 +53,14 @@ impl kernel::Module for LuoTest {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         gate::set_up()?;
         registration::set_up()?;
-        if module_parameters::handler.value() != 0 {
-            match registration::handler(true)
-                .and_then(|()| registration::object(true))
-                .and_then(|()| registration::others())
-            {
-                Ok(()) => {}
-                // Live update is off.
-                Err(error) if error == EOPNOTSUPP => {}
-                Err(error) => return Err(error),
-            }
+        match registration::handler(true)
+            .and_then(|()| registration::object(true))
+            .and_then(|()| registration::others())
+        {
+            Ok(()) => {}
+            // Live update is off.
+            Err(error) if error == EOPNOTSUPP => {}
+            Err(error) => return Err(error),
         }
         let options = MiscDeviceOptions {
             name: c"liveupdate_test",

@@ -16,7 +16,7 @@ use super::stage::{
     test_device, test_file, try_create,
 };
 use super::trace::{Trace, check_event};
-use super::{Scenario, kho};
+use super::{Scenario, kho, module};
 use crate::{abi, test_device};
 
 /// A scenario whose second kernel is booted with other parameters.
@@ -112,8 +112,12 @@ pub const ALL: &[Boot] = &[
         is_first: true,
     },
     Boot {
-        scenario: Scenario::across("a_missing_handler_is_eio_for_ever", with_handler, no_handler),
-        parameters: Parameters::With("luo_test.handler=0"),
+        scenario: Scenario::across(
+            "a_module_that_is_loaded_too_late_is_eio_for_ever",
+            module::boot_before,
+            module::boot_late,
+        ),
+        parameters: Parameters::With(""),
         is_rust_only: false,
         is_first: false,
     },
@@ -216,23 +220,6 @@ fn traced(_: &mut Stage<'_>) -> Result<()> {
 /// A session with a file for tests.
 fn with_handler(stage: &mut Stage<'_>) -> Result<()> {
     stage.hand_over("boot", test_file(1, 0)?)
-}
-
-fn no_handler(_: &mut Stage<'_>) -> Result<()> {
-    let mut log = Log::begin()?;
-    open_is_eio()?;
-    let said = log.lines("")?;
-    let named = said.iter().any(|line| line.contains("luo-test-v1"));
-    ensure!(named, "the log does not name the handler: {said:?}");
-    open_is_eio()
-}
-
-pub(super) fn open_is_eio() -> Result<()> {
-    let errno = abi::open().err().and_then(|error| error.raw_os_error());
-    ensure!(errno == Some(Errno::IO.raw_os_error()), "the device says {errno:?}, not EIO");
-    let said = live_update().check();
-    ensure!(matches!(said, Err(Error::Damaged)), "liblu says {said:?}");
-    Ok(())
 }
 
 fn nobody_asked(_: &mut Stage<'_>) -> Result<()> {

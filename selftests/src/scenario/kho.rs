@@ -13,9 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::boot::damage::{find_pages, find_roots, memory};
-use super::boot::{open_is_eio, some};
+use super::boot::some;
 use super::shown::check_shown_damaged;
-use super::stage::{Kernel, Stage, joined, live_update};
+use super::stage::{Kernel, Stage, joined, live_update, open_is_eio};
 
 /// The root of LUO as KHO shows it.
 const BLOB: &str = "/sys/kernel/debug/kho/in/sub_fdts/LUO";

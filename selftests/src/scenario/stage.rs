@@ -124,6 +124,15 @@ pub(super) fn device() -> Result<File> {
     abi::open().context("open /dev/liveupdate")
 }
 
+/// Checks that the device answers `EIO`, which liblu understands.
+pub(super) fn open_is_eio() -> Result<()> {
+    let errno = abi::open().err().and_then(|error| error.raw_os_error());
+    ensure!(errno == Some(Errno::IO.raw_os_error()), "the device says {errno:?}, not EIO");
+    let said = live_update().check();
+    ensure!(matches!(said, Err(liblu::Error::Damaged)), "liblu says {said:?}");
+    Ok(())
+}
+
 /// The device, through liblu. No other process has it open while a scenario is played, so liblu
 /// does not wait for it.
 pub(super) fn live_update() -> LiveUpdate {

@@ -16,7 +16,7 @@ use anyhow::Result;
 use crate::cache::Lock;
 use crate::guest::archive::Archive;
 use crate::guest::payload::{create, finish, read};
-use crate::guest::{Files, Guest, Pace};
+use crate::guest::{Files, Guest, Kernels, Pace};
 use crate::kernel::{Flavour, Profile};
 use crate::setup::BuildSetup;
 use crate::static_build;
@@ -85,7 +85,7 @@ struct Images {
 }
 
 impl Files for Images {
-    fn write_initramfs(&self, to: &Path) -> Result<()> {
+    fn write_initramfs(&self, to: &Path, _: &Kernels) -> Result<()> {
         let mut archive = Archive::new(create(to)?);
         for folder in ["dev", "layers", "memory", "root"] {
             archive.folder(folder)?;

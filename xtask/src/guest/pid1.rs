@@ -5,14 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use selftests::plan::MODULES;
 
 use crate::cache::Lock;
 use crate::clients::Clients;
 use crate::failure::Failure;
 use crate::guest::archive::Archive;
 use crate::guest::payload::{create, finish, read};
-use crate::guest::{Files, Guest, Pace};
+use crate::guest::{Files, Guest, Kernels, Pace};
 use crate::kernel::{Flavour, Profile};
 use crate::setup::BuildSetup;
 use crate::static_build;
@@ -77,16 +78,16 @@ impl Guest for Pid1 {
     }
 }
 
-/// PID 1, and the programs in `/bin`.
+/// PID 1, the programs in `/bin`, and the modules of each kernel in a folder of its own.
 struct Initramfs {
     init: PathBuf,
     programs: Vec<(&'static str, PathBuf)>,
 }
 
 impl Files for Initramfs {
-    fn write_initramfs(&self, to: &Path) -> Result<()> {
+    fn write_initramfs(&self, to: &Path, kernels: &Kernels) -> Result<()> {
         let mut archive = Archive::new(create(to)?);
-        for folder in ["bin", "debugfs", "dev", "proc", "run", "sys", "tmp"] {
+        for folder in ["bin", "debugfs", "dev", "proc", "run", "sys", "tmp", MODULES] {
             archive.folder(folder)?;
         }
         // Before devtmpfs is mounted, PID 1 needs something to be born with.
@@ -95,6 +96,14 @@ impl Files for Initramfs {
         archive.program("init", &read(&self.init)?)?;
         for (name, path) in &self.programs {
             archive.program(&format!("bin/{name}"), &read(path)?)?;
+        }
+        for (implementation, image) in kernels {
+            let folder = format!("{MODULES}/{implementation}");
+            archive.folder(&folder)?;
+            for module in image.modules()? {
+                let name = module.file_name().context("a module without a name")?.to_string_lossy();
+                archive.file(&format!("{folder}/{name}"), &read(&module)?)?;
+            }
         }
         finish(archive, to)
     }

@@ -5,6 +5,7 @@
 mod docs;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
@@ -21,15 +22,18 @@ use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
 /// Raise it when the way of building changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Name of the image in the cache.
 const IMAGE: &str = ARCH.make;
 
+/// Folder of the modules in the cache.
+const MODULES: &str = "modules";
+
 /// A finished kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
-    /// Folder with the image, `config` and `System.map`.
+    /// Folder with the image, `config`, `System.map` and `modules`.
     folder: PathBuf,
 }
 
@@ -42,6 +46,17 @@ impl Image {
     /// Whether it is there.
     pub(crate) fn exists(&self) -> bool {
         self.path().exists()
+    }
+
+    /// The files of its modules, which fit this kernel alone.
+    pub(crate) fn modules(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.folder.join(MODULES);
+        let files = fs::read_dir(&folder).and_then(|files| {
+            files.map(|file| file.map(|file| file.path())).collect::<io::Result<Vec<_>>>()
+        });
+        let mut files = files.with_context(|| format!("list {}", folder.display()))?;
+        files.sort();
+        Ok(files)
     }
 }
 
@@ -103,7 +118,10 @@ impl Builder<'_> {
         step.now("configuration");
         let made = kbuild.configuration(&fragments)?;
         fragments.check(&made)?;
-        kbuild.make(&made, target, jobs, step)
+        // Only with the image: modules are linked against it.
+        let modules = (target == ARCH.make && has_modules(&made)).then_some("modules");
+        let targets: Vec<_> = [target].into_iter().chain(modules).collect();
+        kbuild.make(&made, &targets, jobs, step)
     }
 
     /// The build folder of a recipe; a new one begins as a copy.
@@ -141,8 +159,31 @@ impl Builder<'_> {
             fs::copy(&from, scratch.join(to))
                 .with_context(|| format!("copy {}", from.display()))?;
         }
+        let modules = scratch.join(MODULES);
+        fs::create_dir(&modules).with_context(|| format!("make {}", modules.display()))?;
+        for module in built_modules(build)? {
+            let name = module.file_name().context("a module without a name")?;
+            fs::copy(&module, modules.join(name))
+                .with_context(|| format!("copy {}", module.display()))?;
+        }
         self.cache.publish(&scratch, &image.folder)
     }
+}
+
+/// Whether a configuration has parts that are built as modules.
+fn has_modules(configuration: &str) -> bool {
+    configuration.lines().any(|line| line.starts_with("CONFIG_") && line.ends_with("=m"))
+}
+
+/// The modules of a build folder that is finished, as kbuild lists them: by their objects.
+fn built_modules(build: &Path) -> Result<Vec<PathBuf>> {
+    let configuration = fs::read_to_string(build.join(".config")).context("read .config")?;
+    if !has_modules(&configuration) {
+        // The list may be that of an earlier build.
+        return Ok(Vec::new());
+    }
+    let list = fs::read_to_string(build.join("modules.order")).context("read modules.order")?;
+    Ok(list.lines().map(|object| build.join(object).with_extension("ko")).collect())
 }
 
 /// The same image on every machine and on every day.
@@ -205,11 +246,11 @@ impl Kbuild<'_> {
         fs::read_to_string(&made).context("read what kconfig made")
     }
 
-    /// Builds a target with this configuration.
+    /// Builds targets with this configuration.
     pub(crate) fn make(
         &self,
         configuration: &str,
-        target: &str,
+        targets: &[&str],
         jobs: usize,
         step: &mut Progress<'_>,
     ) -> Result<()> {
@@ -217,7 +258,7 @@ impl Kbuild<'_> {
         write_if_different(&self.folder.join(".config"), configuration.as_bytes())?;
         let jobs = format!("-j{jobs}");
         let mut compiled = 0_usize;
-        self.run(&[&jobs, target], |line| {
+        self.run(&[&[jobs.as_str()], targets].concat(), |line| {
             if let Some(file) = compiled_file(line) {
                 compiled += 1;
                 step.now(&format!("{compiled} files, {file}"));
@@ -246,6 +287,12 @@ fn compiled_file(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_tells_whether_there_are_modules() {
+        assert!(has_modules("CONFIG_A=y\nCONFIG_B=m\n"));
+        assert!(!has_modules("# CONFIG_B=m\nCONFIG_MODULES=y\nCONFIG_C=\"a=m\"\n"));
+    }
 
     #[test]
     fn progress_is_read_from_kbuild() {

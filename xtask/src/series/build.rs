@@ -62,7 +62,7 @@ impl PatchBuilds<'_> {
                 if is_last {
                     fragments.check(&made)?;
                 }
-                kbuild.make(&made, "vmlinux", self.jobs, &mut step)
+                kbuild.make(&made, &["vmlinux"], self.jobs, &mut step)
             };
             kbuild.marked(work).or_advise(|| {
                 let what = format!(

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
-use super::{open_is_eio, some, with_handler};
+use super::{some, with_handler};
 use crate::scenario::shown::check_shown_damaged;
-use crate::scenario::stage::{Log, Stage, fails, test_device};
+use crate::scenario::stage::{Log, Stage, fails, open_is_eio, test_device};
 use crate::{abi, test_device};
 
 const PAGE: u64 = 4096;
