@@ -17,6 +17,7 @@ mod handler;
 mod idle;
 mod kho;
 mod leaving;
+mod memory;
 mod module;
 mod object;
 mod preserve;
@@ -93,8 +94,9 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 23] = [
+    let groups: [&[Scenario]; 25] = [
         object::FIRST,
+        memory::FIRST,
         device::ALL,
         session::ALL,
         extensible::ALL,
@@ -110,6 +112,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         registration::ALL,
         module::ALL,
         scale::ALL,
+        memory::ALL,
         trace::ALL,
         // Last: these call `reboot(2)`. Calls that fail come first.
         give_up::ALL,
@@ -134,7 +137,8 @@ pub fn child(argument: &str) -> Option<fn() -> anyhow::Result<()>> {
 
 /// Scenarios that, in the middle of a chain, hold files of the previous kernel that are not finished
 /// when `reboot(2)` is called.
-pub const UNFINISHED: [&str; 3] = [
+pub const UNFINISHED: [&str; 4] = [
+    "what_is_never_finished_is_free_after_the_next_update",
     "commands_are_ebusy_while_reboot_waits",
     "reboot_waits_for_a_file_that_is_being_retrieved",
     "reboot_waits_for_no_command_that_stops_at_its_memory",

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::boot::damage::{find_pages, find_roots, memory};
 use super::boot::some;
 use super::shown::check_shown_damaged;
-use super::stage::{Kernel, Stage, joined, live_update, open_is_eio};
+use super::stage::{Kernel, Stage, joined, live_update, meminfo, open_is_eio};
 
 /// The root of LUO as KHO shows it.
 const BLOB: &str = "/sys/kernel/debug/kho/in/sub_fdts/LUO";
@@ -119,8 +119,8 @@ fn find_references(memory: &File, roots: &[u64]) -> Result<Vec<u64>> {
 fn marked_pages() -> Result<(&'static mut [u8], u64)> {
     /// Memory of one allocation, which is a mapping of its own.
     const CHUNK: usize = 1 << 20;
-    /// Memory that stays free, in KiB.
-    const SPARE: usize = 32 << 10;
+    /// Memory that stays free.
+    const SPARE: usize = 32 << 20;
     let mut page = [0; PAGE];
     for private in page.chunks_exact_mut(64).filter_map(|page| page.get_mut(40..48)) {
         // `union kho_page_info` in `kernel/liveupdate/kexec_handover.c`.
@@ -131,12 +131,8 @@ fn marked_pages() -> Result<(&'static mut [u8], u64)> {
         whole_pages(&mut chunk).for_each(|place| place.copy_from_slice(&page));
         chunk
     };
-    let said = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
-    let available = said.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = available.and_then(|line| line.trim().strip_suffix(" kB"));
-    let available: usize = available.context("MemAvailable")?.parse().context("MemAvailable")?;
-    let chunks: Vec<_> =
-        (0..available.saturating_sub(SPARE) / (CHUNK >> 10)).map(&mut fill).collect();
+    let available = usize::try_from(meminfo("MemAvailable")?).context("MemAvailable")?;
+    let chunks: Vec<_> = (0..available.saturating_sub(SPARE) / CHUNK).map(&mut fill).collect();
 
     // Loading the next kernel takes memory outside of the scratch areas.
     let (scratch, pagemap) = (scratch()?, File::open("/proc/self/pagemap").context("pagemap")?);

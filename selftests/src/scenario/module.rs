@@ -37,7 +37,7 @@ fn unload() -> rustix::io::Result<()> {
 }
 
 /// A file of the module, which is a reference to it.
-fn open() -> Result<File> {
+pub(super) fn open() -> Result<File> {
     let path = format!("/dev/{NAME}");
     File::options().read(true).write(true).open(&path).with_context(|| format!("open {path}"))
 }

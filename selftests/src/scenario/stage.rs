@@ -204,6 +204,16 @@ pub(super) fn check_descriptor(session: impl AsFd, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A figure of `/proc/meminfo`, in bytes.
+pub(super) fn meminfo(name: &str) -> Result<u64> {
+    let all = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let line = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let number = number.with_context(|| format!("no {name} in /proc/meminfo"))?;
+    let number: u64 = number.parse().with_context(|| format!("understand {name}"))?;
+    Ok(number << 10)
+}
+
 /// An error that the kernel has a number for.
 pub(super) trait Numbered: Debug {
     /// The number.

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The memory of sessions and files: how much it is, and that it comes back.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+use rustix::io::Errno;
+
+use super::stage::{
+    Stage, create, fails, finish, memfd, meminfo, not_applicable, retrieve, try_retrieve,
+};
+use super::{Scenario, module};
+
+pub(super) const FIRST: &[Scenario] =
+    &[Scenario::across("what_is_never_finished_is_free_after_the_next_update", before, after)];
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("a_session_takes_little_memory", sessions),
+    Scenario::here("a_preserved_file_takes_little_memory", files),
+];
+
+/// Free memory, in bytes.
+fn free() -> Result<u64> {
+    meminfo("MemFree")
+}
+
+/// Sessions, and files of one session: so many that lists of free pages do not matter.
+const MANY: u32 = 5000;
+
+/// Bytes that a session may take: with its descriptor, and its 80 bytes for the next kernel.
+const SESSION: u64 = 1536;
+
+/// Bytes that a preserved file may take beyond the file itself: with its 64 bytes for the next
+/// kernel.
+const FILE: u64 = 512;
+
+/// Bytes of one item that may not be free again after it has gone: slabs are partly used.
+const LEFT: u64 = 64;
+
+/// Checks the memory that [`MANY`] items take, and that it comes back.
+fn check<T>(stage: &Stage<'_>, most: u64, make: impl Fn() -> Result<T>) -> Result<()> {
+    if stage.is_debug {
+        return not_applicable("kernels that look for errors take more memory, and free it late");
+    }
+    // The first time, caches are filled.
+    drop(make()?);
+    let before = free()?;
+    let items = make()?;
+    let between = free()?;
+    drop(items);
+    let after = free()?;
+    let each = |from: u64, to: u64| from.saturating_sub(to) / u64::from(MANY);
+    let (takes, leaves) = (each(before, between), each(before, after));
+    ensure!(takes <= most, "each takes {takes} bytes, not {most}");
+    ensure!(leaves <= LEFT, "{leaves} bytes of each are not free at the end, of {takes}");
+    Ok(())
+}
+
+fn sessions(stage: &mut Stage<'_>) -> Result<()> {
+    check(stage, SESSION, || {
+        (0..MANY).map(|number| create(format!("memory-{number}"))).collect::<Result<Vec<_>>>()
+    })
+}
+
+fn files(stage: &mut Stage<'_>) -> Result<()> {
+    // The handler of these takes no memory, and writes nothing to the log.
+    let files = (0..MANY).map(|_| module::open()).collect::<Result<Vec<_>>>()?;
+    check(stage, FILE, || {
+        let session = create("memory")?;
+        for (token, file) in (0_u32..).zip(&files) {
+            session.preserve(token.into(), file).context("PRESERVE_FD")?;
+        }
+        Ok(session)
+    })
+}
+
+/// The size of each of the two files that are not finished.
+const BIG: u64 = 64 << 20;
+
+/// A difference of free memory that is none: other sessions, another kernel.
+const NOISE: u64 = BIG / 2;
+
+/// Two sessions that are not finished: one is retrieved, with its file, and one is not.
+const RETRIEVED: &str = "memory-retrieved";
+const WAITING: &str = "memory-waiting";
+
+/// A session that tells the next kernel how much memory was free in this one.
+const FIGURE: &str = "memory-figure";
+
+fn name(which: &str, hop: usize) -> String {
+    format!("{which}-{hop}")
+}
+
+/// A memfd of which each page is there when it is preserved.
+fn big() -> Result<OwnedFd> {
+    let file = memfd_create("big", MemfdFlags::CLOEXEC).context("memfd")?;
+    ftruncate(&file, BIG).context("make a memfd large")?;
+    Ok(file)
+}
+
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    for which in [RETRIEVED, WAITING] {
+        stage.hand_over(name(which, stage.hop), big()?)?;
+    }
+    Ok(())
+}
+
+/// Retrieves a session of the last kernel, and its file.
+fn came(stage: &Stage<'_>, which: &str) -> Result<(liblu::IncomingSession, OwnedFd)> {
+    let session = retrieve(name(which, stage.hop - 1))?;
+    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
+    let size = fstat(&file).context("fstat")?.st_size;
+    ensure!(u64::try_from(size) == Ok(BIG), "the memfd has {size} bytes");
+    Ok((session, file))
+}
+
+fn after(stage: &mut Stage<'_>) -> Result<()> {
+    let now = free()?;
+    if stage.hop > 2 {
+        for which in [RETRIEVED, WAITING] {
+            let gone = try_retrieve(name(which, stage.hop - 2));
+            fails("a session that was not finished", gone, Errno::NOENT)?;
+        }
+        let session = retrieve(FIGURE)?;
+        let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
+        let mut text = [0; 32];
+        let length = rustix::io::pread(&file, &mut text, 0).context("read the figure")?;
+        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
+        let earlier: u64 = text.parse().context("understand the figure")?;
+        finish(session)?;
+        let lost = earlier.saturating_sub(now);
+        ensure!(lost < NOISE, "{} MiB less are free than one update ago", lost >> 20);
+    }
+    if stage.hop < stage.hops {
+        let (session, file) = came(stage, RETRIEVED)?;
+        stage.keep(session.into_custody());
+        stage.keep(file);
+        stage.hand_over(FIGURE, memfd(&now.to_string())?)?;
+    } else {
+        for which in [RETRIEVED, WAITING] {
+            finish(came(stage, which)?.0)?;
+        }
+    }
+    if stage.hop == 2 {
+        return not_applicable("nothing was left unfinished before the first update");
+    }
+    Ok(())
+}
