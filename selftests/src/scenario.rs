@@ -17,6 +17,7 @@ mod handler;
 mod idle;
 mod kho;
 mod leaving;
+mod memfd;
 mod memory;
 mod module;
 mod object;
@@ -94,7 +95,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 25] = [
+    let groups: [&[Scenario]; 26] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -102,6 +103,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         extensible::ALL,
         preserve::ALL,
         retrieve::ALL,
+        memfd::ALL,
         idle::ALL,
         close::ALL,
         race::ALL,

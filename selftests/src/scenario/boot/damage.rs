@@ -3,14 +3,15 @@
 //! A handover that is damaged; the next kernel is told to go on without it.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
-use super::{some, with_handler};
+use super::with_handler;
 use crate::scenario::shown::check_shown_damaged;
-use crate::scenario::stage::{Log, Stage, fails, open_is_eio, test_device};
+use crate::scenario::stage::{Log, Stage, fails, memfd, meminfo, open_is_eio, test_device};
 use crate::{abi, test_device};
 
 const PAGE: u64 = 4096;
@@ -30,6 +31,65 @@ const MORE: u64 = 77;
 /// All physical memory, to be read and written.
 pub(in crate::scenario) fn memory() -> Result<File> {
     File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")
+}
+
+/// Offset in a block of the name of its first session.
+const NAME: u64 = 16;
+
+/// A root that a later kernel might write.
+const LATER: &[u8; 6] = b"luo-v6";
+
+/// The content of a page of a memfd: bytes that no other page begins with.
+fn content() -> Vec<u8> {
+    let numbers = (1..=PAGE / 8).map(|number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    numbers.flat_map(u64::to_ne_bytes).collect()
+}
+
+/// A session with a memfd of one page.
+fn some_page(stage: &mut Stage<'_>) -> Result<()> {
+    let mut file = File::from(memfd("")?);
+    file.write_all(&content()).context("write a memfd")?;
+    stage.hand_over("untouched", &file)
+}
+
+/// Checks that the memory of a damaged handover is as the previous kernel has left it, and stays so
+/// while other memory is used up: a file, and the root with the chain of sessions.
+fn check_untouched(root: &[u8]) -> Result<()> {
+    /// Memory that stays free, in bytes.
+    const SPARE: u64 = 32 << 20;
+    let memory = memory()?;
+    let the_page = |what: &str, begins: &[u8]| {
+        let pages = find_pages(&memory, begins)?;
+        let [page] = pages[..] else { bail!("pages that look like {what}: {pages:x?}") };
+        Ok(page)
+    };
+    let read = |page: u64| {
+        let mut bytes = vec![0; usize::try_from(PAGE).context("the size of a page")?];
+        memory.read_exact_at(&mut bytes, page).context("read memory")?;
+        Ok::<_, anyhow::Error>(bytes)
+    };
+    let content = content();
+    let file = the_page("the file", content.get(..64).context("the content")?)?;
+    let root = the_page("the root", root)?;
+    let mut address = [0; 8];
+    memory.read_exact_at(&mut address, root + SESSIONS).context("read memory")?;
+    let block = u64::from_ne_bytes(address);
+    let mut name = [0; 10];
+    memory.read_exact_at(&mut name, block + NAME).context("read memory")?;
+    ensure!(name == *b"untouched\0", "the session is called {}", name.escape_ascii());
+    ensure!(read(file)? == content, "the file has changed");
+
+    let there = [root, block].map(read);
+    let size = usize::try_from(meminfo("MemAvailable")?.saturating_sub(SPARE)).context("memory")?;
+    // A page that is given to a process is made of zeros before.
+    let mut filled = vec![0_u8; size];
+    filled.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    drop(std::hint::black_box(filled));
+    ensure!(read(file)? == content, "the memory of the file was given away");
+    for (page, before) in [root, block].into_iter().zip(there) {
+        ensure!(read(page)? == before?, "the memory at {page:#x} was given away");
+    }
+    Ok(())
 }
 
 /// The first bytes of the root of the live update that ends hop `hop`.
@@ -73,10 +133,10 @@ fn find_root(memory: &File, hop: usize) -> Result<u64> {
 
 /// Writes another format into the root, as a later kernel might.
 pub(super) fn root_before(stage: &mut Stage<'_>) -> Result<()> {
-    some(stage)?;
+    some_page(stage)?;
     let memory = memory()?;
     let root = find_root(&memory, stage.hop)?;
-    memory.write_all_at(b"luo-v6", root).context("write memory")
+    memory.write_all_at(LATER, root).context("write memory")
 }
 
 /// Writes a number into a page that the root has the address of, when the handover is written.
@@ -95,6 +155,7 @@ fn damage(stage: &mut Stage<'_>, pointer: u64, at: u64, number: u64) -> Result<(
 }
 
 pub(super) fn chain_before(stage: &mut Stage<'_>) -> Result<()> {
+    some_page(stage)?;
     with_handler(stage)?;
     damage(stage, SESSIONS, ENTRIES, TOO_MANY)
 }
@@ -124,7 +185,7 @@ pub(super) fn root_after(_: &mut Stage<'_>) -> Result<()> {
     check_damaged("luo-v6")?;
     let said = Log::from_the_beginning()?.lines("live update number")?;
     ensure!(!said.is_empty(), "the log does not say that the live update number starts again");
-    Ok(())
+    check_untouched(LATER)
 }
 
 /// The root of the next live update has the next number.
@@ -134,7 +195,8 @@ fn check_number(hop: usize) -> Result<()> {
 
 pub(super) fn chain_after(stage: &mut Stage<'_>) -> Result<()> {
     check_damaged(&TOO_MANY.to_string())?;
-    check_number(stage.hop)
+    check_number(stage.hop)?;
+    check_untouched(&root(stage.hop - 1)?)
 }
 
 pub(super) fn flbs_after(stage: &mut Stage<'_>) -> Result<()> {

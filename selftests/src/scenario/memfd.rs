@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Memfds whose description for the next kernel, by the kernel's own handler, is damaged.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
+use rustix::io::Errno;
+
+use super::Scenario;
+use super::boot::damage::{find_pages, memory};
+use super::stage::{Stage, check_memfd, create, fails, finish, memfd, retrieve};
+
+pub(super) const ALL: &[Scenario] =
+    &[Scenario::across("a_damaged_memfd_fails_without_the_others", before, after)];
+
+const NAME: &str = "damaged-memfds";
+
+/// The position in the damaged memfds: a number by which `struct memfd_luo_ser` is found, which
+/// begins with it, and goes on with the size.
+const POSITION: u64 = 0x0dea_dbea_70ff_5e75;
+
+/// Damage to a memfd: a field of `struct memfd_luo_ser` of which all bits are flipped.
+struct Damage {
+    /// The token of the memfd, and its number of pages.
+    token: u32,
+    /// Offset of the field, and its size in bytes.
+    field: (u64, usize),
+    /// The answer of RETRIEVE_FD.
+    answer: Errno,
+}
+
+const DAMAGES: [Damage; 2] = [
+    // Seals that no kernel knows.
+    Damage { token: 1, field: (16, 4), answer: Errno::OPNOTSUPP },
+    // More pages in the list of pages than it has.
+    Damage { token: 2, field: (40, 1), answer: Errno::INVAL },
+];
+
+/// The memfd that is whole.
+const WHOLE: u32 = 3;
+
+const PAGE: u64 = 4096;
+
+/// A memfd of so many pages, with its position.
+fn marked(pages: u32) -> Result<OwnedFd> {
+    let file = memfd_create("marked", MemfdFlags::CLOEXEC).context("memfd")?;
+    ftruncate(&file, u64::from(pages) * PAGE).context("make a memfd large")?;
+    seek(&file, SeekFrom::Start(POSITION)).context("seek in a memfd")?;
+    Ok(file)
+}
+
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    let session = create(NAME)?;
+    for damage in &DAMAGES {
+        session.preserve(damage.token.into(), marked(damage.token)?).context("PRESERVE_FD")?;
+    }
+    session.preserve(WHOLE.into(), memfd("whole")?).context("PRESERVE_FD")?;
+    stage.keep(session);
+
+    let memory = memory()?;
+    let mut damaged = 0;
+    for address in find_pages(&memory, &POSITION.to_ne_bytes())? {
+        let mut size = [0; 8];
+        memory.read_exact_at(&mut size, address + 8).context("read memory")?;
+        let pages = u64::from_ne_bytes(size) / PAGE;
+        for Damage { field: (at, length), .. } in
+            DAMAGES.iter().filter(|damage| u64::from(damage.token) == pages)
+        {
+            let mut field = vec![0; *length];
+            memory.read_exact_at(&mut field, address + at).context("read memory")?;
+            for byte in &mut field {
+                *byte = !*byte;
+            }
+            memory.write_all_at(&field, address + at).context("write memory")?;
+            damaged += 1;
+        }
+    }
+    ensure!(damaged == DAMAGES.len(), "{damaged} descriptions were found");
+    Ok(())
+}
+
+fn after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve(NAME)?;
+    for Damage { token, answer, .. } in DAMAGES {
+        for _ in 0..2 {
+            let file = session.retrieve(token.into());
+            fails(&format!("RETRIEVE_FD of token {token}"), file, answer)?;
+        }
+    }
+    check_memfd(session.retrieve(WHOLE.into()).context("RETRIEVE_FD")?, "whole")?;
+    finish(session).map(drop)
+}
