@@ -15,6 +15,8 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+#[cfg(target_arch = "x86_64")]
+pub mod compat;
 pub mod fault;
 
 use liveupdate_uapi::{

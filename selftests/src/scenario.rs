@@ -8,6 +8,8 @@
 pub mod boot;
 mod client;
 mod close;
+#[cfg(target_arch = "x86_64")]
+mod compat;
 mod counted;
 mod device;
 mod drain;
@@ -95,12 +97,16 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 26] = [
+    let groups: [&[Scenario]; 27] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
         session::ALL,
         extensible::ALL,
+        #[cfg(target_arch = "x86_64")]
+        compat::ALL,
+        #[cfg(not(target_arch = "x86_64"))]
+        &[],
         preserve::ALL,
         retrieve::ALL,
         memfd::ALL,

@@ -51,7 +51,8 @@ fn name() -> Result<SessionName> {
 /// Retrieves, checks and finishes the session of the previous hop; in the first hop there must be
 /// none. Before that, it loads the module of a handler, as a distribution must do.
 pub(crate) fn take(guest: &Guest) -> Result<()> {
-    let kernel = Kernel::from_label(&guest.hop()?.label).context("no such implementation")?;
+    let kernel =
+        Kernel::from_label(&guest.position.hop()?.label).context("no such implementation")?;
     load_module(kernel)?;
     let device = device();
     device.check().context("open /dev/liveupdate")?;
