@@ -86,9 +86,22 @@ impl Layout {
             None => 0,
         }
     }
+
+    /// Blocks that `count` entries take, if readers accept so many.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if they do not.
+    #[inline]
+    pub const fn room_for(&self, count: usize) -> Result<usize, Full> {
+        match self.blocks_for(count) {
+            blocks @ ..=MAX_BLOCKS => Ok(blocks),
+            _ => Err(Full),
+        }
+    }
 }
 
-/// The block has no room for an entry.
+/// There is no room for an entry, in a block or in a whole chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -214,6 +227,18 @@ mod tests {
         assert_eq!(sessions.blocks_for(1), 1);
         assert_eq!(sessions.blocks_for(51), 1);
         assert_eq!(sessions.blocks_for(52), 2);
+    }
+
+    #[test]
+    fn there_is_room_for_what_readers_accept() {
+        let sessions = Layout::of::<SessionSer>(4096);
+        assert_eq!(sessions.room_for(510_000), Ok(MAX_BLOCKS));
+        assert_eq!(sessions.room_for(510_001), Err(Full));
+        let files = Layout::of::<FileSer>(4096);
+        assert_eq!(files.room_for(630_000), Ok(MAX_BLOCKS));
+        assert_eq!(files.room_for(630_001), Err(Full));
+        assert_eq!(files.room_for(usize::MAX), Err(Full));
+        assert_eq!(files.room_for(0), Ok(0));
     }
 
     #[test]

@@ -13,8 +13,7 @@ use luo_core::{
     chain::{
         self,
         Entry,
-        Layout,
-        MAX_BLOCKS, //
+        Layout, //
     },
     wire::BlockHeader, //
 };
@@ -45,10 +44,7 @@ impl<T: Entry> BlockChain<T> {
     /// `ENOSPC` if no reader would accept so many, `ENOMEM`. The chain has at least the room that
     /// it had before.
     pub(crate) fn grow(&mut self, count: usize) -> Result {
-        let blocks = Self::LAYOUT.blocks_for(count);
-        if blocks > MAX_BLOCKS {
-            return Err(ENOSPC);
-        }
+        let blocks = Self::LAYOUT.room_for(count).map_err(|_| ENOSPC)?;
         while self.blocks.len() < blocks {
             self.blocks
                 .push(kho::Preserved::new(PAGE_SIZE)?, GFP_KERNEL)?;
