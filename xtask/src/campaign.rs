@@ -18,6 +18,7 @@ use crate::api::{LIBRARIES, Library};
 use crate::cache::{Cache, Key, Passed};
 use crate::interrupt;
 use crate::invocation::Invocation;
+use crate::mutant::{self, Mutant};
 use crate::process::{Job, bound};
 use crate::progress::{Progress, say};
 use crate::project::Project;
@@ -41,6 +42,8 @@ pub(crate) enum Campaign {
     Series,
     /// The libraries may have their versions after the newest release
     Semver,
+    /// Each test fails on the kernel that breaks its rule
+    Mutants,
 }
 
 /// The size of a campaign.
@@ -65,6 +68,8 @@ pub(crate) struct Part {
     folder: &'static str,
     environment: Vec<(&'static str, &'static str)>,
     limit: Duration,
+    /// For a mutant, its patch: it depends on no other one.
+    mutant: Option<String>,
 }
 
 /// How a part went.
@@ -106,6 +111,7 @@ impl Campaign {
             Self::Fuzz => "fuzz",
             Self::Series => "series",
             Self::Semver => "semver",
+            Self::Mutants => "mutants",
         }
     }
 
@@ -179,6 +185,13 @@ impl Campaign {
                 };
                 LIBRARIES.iter().map(of).collect()
             }
+            Self::Mutants => {
+                let of = |mutant: &Mutant| Part {
+                    mutant: Some(mutant.patch.clone()),
+                    ..task(&mutant.name, &["mutant", &mutant.name], 30)
+                };
+                mutant::all(project)?.iter().map(of).collect()
+            }
         })
     }
 }
@@ -219,6 +232,7 @@ impl Part {
             folder: "",
             environment: Vec::new(),
             limit,
+            mutant: None,
         }
     }
 
@@ -230,6 +244,11 @@ impl Part {
         probe.status().is_ok_and(|status| status.success())
     }
 
+    /// Whether it is the one that this sets apart in its campaign.
+    pub(crate) fn is(&self, what: &str) -> bool {
+        self.name.split_once(' ').is_some_and(|(_, mine)| mine == what)
+    }
+
     /// The command as a person would type it in the checkout.
     pub(crate) fn command(&self) -> String {
         let words = [self.typed.to_owned()].into_iter().chain(self.arguments.iter().cloned());
@@ -239,8 +258,26 @@ impl Part {
     }
 
     /// A key of the checkout and of all that the part is.
-    fn key(&self, checkout: &str) -> String {
-        Key::of("campaign", 1).with(checkout).with(&self.name).with(self.command()).finish()
+    fn key(&self, checkout: &Checkout) -> String {
+        let Checkout { whole, without_mutants } = checkout;
+        let key = Key::of("campaign", 1).with(&self.name).with(self.command());
+        match &self.mutant {
+            Some(patch) => key.with(without_mutants).with(patch).finish(),
+            None => key.with(whole).finish(),
+        }
+    }
+}
+
+/// Keys of the checkout.
+struct Checkout {
+    whole: String,
+    without_mutants: String,
+}
+
+impl Checkout {
+    fn of(project: &Path) -> Result<Self> {
+        let without_mutants = crate::check::checkout(project, Some(mutant::FOLDER))?;
+        Ok(Self { whole: crate::check::checkout(project, None)?, without_mutants })
     }
 }
 
@@ -253,7 +290,7 @@ pub(crate) fn run(
     again: bool,
     folder: &Path,
 ) -> Result<Vec<Ran>> {
-    let checkout = crate::check::checkout(&project.folder)?;
+    let checkout = Checkout::of(&project.folder)?;
     let mut passed = Passed::open(cache, RECORD);
     let mut all = Vec::new();
     for part in parts {
@@ -302,8 +339,8 @@ mod tests {
     fn part(name: &str, script: &str) -> Part {
         let (program, arguments) = (PathBuf::from("sh"), vec!["-c".into(), script.into()]);
         let limit = Duration::from_secs(1);
-        let (typed, environment) = ("sh", vec![]);
-        Part { name: name.into(), program, typed, arguments, folder: "", environment, limit }
+        let (typed, environment, name, mutant) = ("sh", vec![], name.into(), None);
+        Part { name, program, typed, arguments, folder: "", environment, limit, mutant }
     }
 
     #[test]
@@ -318,6 +355,18 @@ mod tests {
             let has_none = campaign.parts(SIZE, project).unwrap().is_empty();
             assert!(!has_none || *campaign == Campaign::Semver);
         }
+    }
+
+    #[test]
+    fn a_mutant_depends_on_no_other_mutant() {
+        let checkout = |whole: &str| Checkout { whole: whole.into(), without_mutants: "x".into() };
+        let (with, without) = (checkout("with one more"), checkout("as it was"));
+        let other = part("soak rust*2", "true");
+        assert_ne!(other.key(&with), other.key(&without));
+        let of = |patch: &str| Part { mutant: Some(patch.into()), ..other.clone() };
+        assert_eq!(of("a").key(&with), of("a").key(&without));
+        assert_ne!(of("a").key(&with), of("b").key(&with));
+        assert!(other.is("rust*2") && !other.is("soak"));
     }
 
     #[test]

@@ -42,11 +42,14 @@ const ALL: &[&dyn Check] = &[
     &deny::Deny,
 ];
 
-/// A key of all text files of the checkout, also of those that are not committed yet.
-pub(crate) fn checkout(project: &Path) -> Result<String> {
+/// A key of all text files of the checkout, also of those that are not committed yet, but not of those
+/// below the folder `except`.
+pub(crate) fn checkout(project: &Path, except: Option<&'static str>) -> Result<String> {
     let files = files::all(project)?;
+    let is_wanted =
+        |file: &&files::TextFile| !except.is_some_and(|folder| file.path.starts_with(folder));
     let with = |key: Key, file: &files::TextFile| key.with(&file.path).with(&file.text);
-    Ok(files.iter().fold(Key::of("checkout", 1), with).finish())
+    Ok(files.iter().filter(is_wanted).fold(Key::of("checkout", 1), with).finish())
 }
 
 /// Where the checks work.

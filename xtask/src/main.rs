@@ -21,6 +21,7 @@ mod interrupt;
 mod invocation;
 mod judge;
 mod kernel;
+mod mutant;
 mod outcome;
 mod prepare;
 mod process;
@@ -67,6 +68,8 @@ enum Task {
     Test,
     /// Tests that take too long for every change, each with a limit; what has passed is not run again
     Campaign(task::campaign::Options),
+    /// See that tests notice when a rule of the kernel is broken
+    Mutant(Box<task::mutant::Options>),
     /// See that guests that go wrong on purpose are reported as exactly that
     SelfTest(Box<task::self_test::Options>),
     /// Install liblu for C programs: library, header, pkg-config file, manual pages
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),
         Task::Campaign(options) => task::campaign::run(options),
+        Task::Mutant(options) => task::mutant::run(options),
         Task::SelfTest(options) => task::self_test::run(options),
         Task::Dist(options) => task::dist::run(options),
         Task::Api => task::generate::run(&generated::APIS),

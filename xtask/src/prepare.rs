@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::cache::Lock;
 use crate::guest::{Files, Guest};
 use crate::kernel::{Image, Implementation, KernelKind, Recipe};
 use crate::setup::{BuildRequest, BuildSetup};
@@ -32,6 +33,18 @@ impl Prepared {
         request: &BuildRequest,
     ) -> Result<Self> {
         let (setup, lock) = BuildSetup::open(request.linux.as_deref(), implementations)?;
+        Self::of(setup, lock, guest, packages, implementations, request)
+    }
+
+    /// The same, from these parts.
+    pub(crate) fn of(
+        setup: BuildSetup,
+        lock: Lock,
+        guest: &'static dyn Guest,
+        packages: &[PathBuf],
+        implementations: &[Implementation],
+        request: &BuildRequest,
+    ) -> Result<Self> {
         let files = guest.prepare(&setup, packages, &lock)?;
         let mut images = BTreeMap::new();
         for implementation in implementations {
@@ -43,6 +56,7 @@ impl Prepared {
                 missing.insert(setup.image(&recipe, request.jobs, &lock)?);
             }
         }
+        drop(lock);
         Ok(Self { setup, guest, files, images })
     }
 }

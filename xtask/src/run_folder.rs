@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::cache::{Cache, remove};
 use crate::failure::NextStep as _;
@@ -24,12 +25,23 @@ const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "panics", "p
 /// A run younger than this may still be going on.
 const YOUNG: Duration = Duration::from_hours(6);
 
+/// Folder of all runs in the cache.
+const RUNS: &str = "runs";
+
+/// Makes a folder that goes when the result is dropped; if the process is killed, it goes with old
+/// runs.
+pub(crate) fn temporary(cache: &Cache) -> Result<TempDir> {
+    let all = cache.folder().join(RUNS);
+    fs::create_dir_all(&all).with_context(|| format!("make {}", all.display()))?;
+    tempfile::tempdir_in(&all).with_context(|| format!("make a folder in {}", all.display()))
+}
+
 /// Makes the folder of a new run, and removes old ones.
 pub(crate) fn create(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
     let folder = if let Some(folder) = given {
         folder.to_path_buf()
     } else {
-        let all = cache.folder().join("runs");
+        let all = cache.folder().join(RUNS);
         prune(&all)?;
         all.join(format!("{}-{}", now(), std::process::id()))
     };

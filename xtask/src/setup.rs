@@ -13,6 +13,9 @@ use crate::project::Project;
 use crate::source::{self, Overlay, Source, Tree};
 use crate::toolchain::{self, Root};
 
+/// Folder of finished kernels in the cache.
+const IMAGES: &str = "images";
+
 /// The options of a user for the source and its build.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildRequest {
@@ -31,6 +34,8 @@ pub(crate) struct BuildSetup {
     pub(crate) root: Root,
     pub(crate) source: Source,
     pub(crate) overlay: Overlay,
+    /// Where finished kernels lie.
+    pub(crate) images: PathBuf,
     /// Keeps others from cleaning while this is used.
     _use: Lock,
 }
@@ -78,7 +83,8 @@ impl BuildSetup {
             return Ok(None);
         };
         let overlay = Overlay::of(&project.folder)?;
-        Ok(Some(Self { project, cache, root, source, overlay, _use: shared }))
+        let images = cache.folder().join(IMAGES);
+        Ok(Some(Self { project, cache, root, source, overlay, images, _use: shared }))
     }
 
     /// Sees to it that the toolchain is there and a source is chosen, for these implementations.
@@ -98,7 +104,8 @@ impl BuildSetup {
             Some(source) => source,
             None => source::choose_debian(&cache, &project, &root, &lock)?,
         };
-        Ok((Self { project, cache, root, source, overlay, _use: shared }, lock))
+        let images = cache.folder().join(IMAGES);
+        Ok((Self { project, cache, root, source, overlay, images, _use: shared }, lock))
     }
 
     /// Sees to it that the source is there.
@@ -119,6 +126,7 @@ impl BuildSetup {
             root: &self.root,
             source: &self.source,
             overlay: &self.overlay,
+            images: &self.images,
             project: &self.project,
         }
     }

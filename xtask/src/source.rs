@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 pub(crate) use debian::{choose as choose_debian, chosen, fetch, update};
 pub(crate) use given::{HISTORY, open as open_given};
-pub(crate) use overlay::{Overlay, Patched, begins_hunks};
+pub(crate) use overlay::{Overlay, Patched, begins_hunks, touched_files};
 pub(crate) use tree::{Tree, prepare as prepare_tree};
 
 /// Source that never changes: the overlaid tree is a copy of it.

@@ -55,13 +55,19 @@ pub(crate) fn render(all: &[Ran]) -> String {
         };
         text += &format!("{word}  {:<width$}  {time}\n", ran.name);
         if let Verdict::Failed(why) = &ran.verdict {
-            let why = why.lines().next().unwrap_or_default();
+            let why = reason(why);
             let (command, log) = (&ran.command, ran.log.display());
             text += &format!("      {why}\n      by hand: {command}\n      log:     {log}\n");
         }
     }
     let passed = all.iter().filter(|ran| ran.passed()).count();
     text + &format!("{passed} passed, {} failed\n", all.len() - passed)
+}
+
+/// The line that tells most: the first error of a task of ours, else the first line.
+fn reason(why: &str) -> &str {
+    let error = why.lines().find_map(|line| line.strip_prefix("error: "));
+    error.or_else(|| why.lines().next()).unwrap_or_default()
 }
 
 /// Writes `report.txt`, `junit.xml` and `report.json` into a folder.
@@ -126,6 +132,7 @@ mod tests {
         let all = [
             ran("soak rust*200", Verdict::Passed { earlier: false }),
             ran("miri liblu", Verdict::Failed("ended with 1\nmore".into())),
+            ran("mutants x", Verdict::Failed("ended with 1\nerror: x survived: y\nz".into())),
             ran("fuzz passing", Verdict::Passed { earlier: true }),
         ];
         insta::assert_snapshot!(render(&all), @"
@@ -134,10 +141,14 @@ mod tests {
               ended with 1
               by hand: cargo xtask vm-test
               log:     /tmp/x.log
+        FAIL  mutants x      1 min 15 s
+              x survived: y
+              by hand: cargo xtask vm-test
+              log:     /tmp/x.log
         ok    fuzz passing   passed before
-        2 passed, 1 failed
+        2 passed, 2 failed
         ");
         assert!(json_of(&all).unwrap().contains("\"passed\": false"));
-        assert!(junit_of(&all).to_string().unwrap().contains("failures=\"1\""));
+        assert!(junit_of(&all).to_string().unwrap().contains("failures=\"2\""));
     }
 }

@@ -23,6 +23,7 @@ const LICENCES: &[(&str, &str)] = &[
     ("kernel/", "GPL-2.0"),
     ("rust/", "GPL-2.0"),
     ("patches/", "GPL-2.0"),
+    ("selftests/mutants/", "GPL-2.0"),
     ("Makefile", "GPL-2.0"),
     ("Kconfig", "GPL-2.0"),
     ("uapi/", "GPL-2.0 WITH Linux-syscall-note OR MIT"),

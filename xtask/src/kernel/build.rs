@@ -66,6 +66,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) root: &'a Root,
     pub(crate) source: &'a Source,
     pub(crate) overlay: &'a Overlay,
+    /// Where finished kernels lie.
+    pub(crate) images: &'a Path,
     pub(crate) project: &'a Project,
 }
 
@@ -80,7 +82,7 @@ impl Builder<'_> {
             .with(fragments.text())
             .finish();
         let name = format!("{}-{key}", recipe.kind);
-        Ok(Image { folder: self.cache.path("images", name) })
+        Ok(Image { folder: self.images.join(name) })
     }
 
     /// Builds the image of a recipe, on top of what an earlier build of its kind left.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache::{Cache, Key, files, remove, write_by_rename};
 use crate::failure::NextStep;
@@ -55,11 +55,25 @@ pub(crate) struct Patched {
 impl Overlay {
     /// Reads the overlay of the checkout in `project`.
     pub(crate) fn of(project: &Path) -> Result<Self> {
+        Self::with(project, BTreeMap::new())
+    }
+
+    /// The same with another content of some files, by path in the project.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the checkout; a file that is no part of the overlay.
+    pub(crate) fn with(project: &Path, mut changed: BTreeMap<PathBuf, Vec<u8>>) -> Result<Self> {
         let (mut own, mut patches) = (BTreeMap::new(), BTreeMap::new());
-        let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+        let mut read = |path: &Path| match changed.remove(path) {
+            Some(content) => Ok(content),
+            None => {
+                fs::read(project.join(path)).with_context(|| format!("read {}", path.display()))
+            }
+        };
         for (from, to) in FOLDERS {
             for file in files(&project.join(from))?.into_iter().filter(|file| is_kernels(file)) {
-                let content = read(&project.join(from).join(&file))?;
+                let content = read(&Path::new(from).join(&file))?;
                 let to = Path::new(to).join(file);
                 ensure!(!to.starts_with(UPSTREAM), "{} must stay upstream's", to.display());
                 ensure!(
@@ -69,11 +83,13 @@ impl Overlay {
                 );
             }
         }
-        let folder = project.join(PATCHES);
-        for file in files(&folder)?.into_iter().filter(|file| is_patch(file)) {
-            let text = String::from_utf8(read(&folder.join(&file))?);
+        for file in files(&project.join(PATCHES))?.into_iter().filter(|file| is_patch(file)) {
+            let text = String::from_utf8(read(&Path::new(PATCHES).join(&file))?);
             let text = text.with_context(|| format!("{} is not UTF-8", file.display()))?;
             patches.insert(file, text);
+        }
+        if let Some((path, _)) = changed.first_key_value() {
+            bail!("{} is no file of the kernel side", path.display());
         }
         let mut key = Key::of("overlay", 3);
         for (path, content) in &own {
@@ -217,7 +233,7 @@ pub(crate) fn begins_hunks(line: &str) -> bool {
 }
 
 /// The files that a patch changes or makes.
-fn touched_files(patch: &str) -> Vec<PathBuf> {
+pub(crate) fn touched_files(patch: &str) -> Vec<PathBuf> {
     let new = patch.lines().filter_map(|line| line.strip_prefix("+++ b/"));
     let name = |line: &str| line.split('\t').next().map(PathBuf::from);
     new.filter_map(name).filter(|path| is_below(path)).collect()
@@ -253,6 +269,24 @@ mod tests {
         fs::create_dir_all(project.path().join("docs")).unwrap();
         fs::write(project.path().join("docs/new.md"), "x").unwrap();
         assert_eq!(one, key());
+    }
+
+    #[test]
+    fn a_changed_file_changes_the_key_and_must_be_of_the_overlay() {
+        let project = tempfile::tempdir().unwrap();
+        fs::create_dir_all(project.path().join("kernel")).unwrap();
+        fs::write(project.path().join("kernel/a.rs"), "as it is").unwrap();
+        let with = |path: &str, content: &str| {
+            let changed = BTreeMap::from([(PathBuf::from(path), content.into())]);
+            Overlay::with(project.path(), changed)
+        };
+        let plain = Overlay::of(project.path()).unwrap();
+        assert_eq!(with("kernel/a.rs", "as it is").unwrap().key, plain.key);
+        let changed = with("kernel/a.rs", "changed").unwrap();
+        assert_ne!(changed.key, plain.key);
+        assert_eq!(changed.own[Path::new("kernel/a.rs")], b"changed");
+        let error = with("kernel/b.rs", "new").unwrap_err().to_string();
+        assert_eq!(error, "kernel/b.rs is no file of the kernel side");
     }
 
     #[test]

@@ -108,6 +108,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mutation_goes_with_the_next_preparation() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, tree) = (folder.path().join("source"), folder.path().join("tree"));
+        let put = |content: &str| {
+            let wanted = BTreeMap::from([(PathBuf::from("luo/a.rs"), content.into())]);
+            apply(&tree, &source, &wanted, &wanted.keys().cloned().collect()).unwrap();
+            let file = tree.join("luo/a.rs");
+            let time = fs::metadata(&file).unwrap().modified().unwrap();
+            (fs::read_to_string(file).unwrap(), time)
+        };
+        let (_, right) = put("right");
+        let (content, mutated) = put("mutated");
+        assert_eq!(content, "mutated");
+        let (content, again) = put("right");
+        assert_eq!(content, "right");
+        // make compiles it again each time.
+        assert!(right < mutated && mutated < again);
+    }
+
+    #[test]
     fn the_overlay_comes_and_goes() {
         let folder = tempfile::tempdir().unwrap();
         let (source, tree) = (folder.path().join("source"), folder.path().join("tree"));

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 
 use crate::cache::Cache;
 use crate::campaign::{self, Campaign, Ran, Size};
-use crate::failure::TestsFailed;
+use crate::failure::{Failure, TestsFailed};
+use crate::mutant;
 use crate::project::Project;
 use crate::{run_folder, say};
 
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// Print the campaigns there are, with their commands, and stop
     #[arg(long)]
     list: bool,
+    /// Only this part: the name of a mutant, or what else sets a part apart
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// Run also what has passed on this checkout before
     #[arg(long)]
     again: bool,
@@ -68,7 +72,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let wanted = Campaign::value_variants().iter().filter(is_wanted);
     let parts = wanted.map(|campaign| campaign.parts(size, &project.folder));
-    let parts = parts.collect::<Result<Vec<_>>>()?.concat();
+    let mut parts = parts.collect::<Result<Vec<_>>>()?.concat();
+    if let Some(only) = &options.only {
+        parts.retain(|part| part.is(only));
+        if parts.is_empty() {
+            let what = format!("no part of these campaigns is called `{only}`");
+            return Err(Failure::new(what, "see `cargo xtask campaign --list`").into());
+        }
+    }
     if parts.is_empty() {
         return say(NOTHING);
     }
@@ -97,6 +108,11 @@ fn list(size: Size, project: &Path) -> Result<String> {
         for part in parts {
             text += &format!("         {}\n", part.command());
         }
+    }
+    let without = mutant::tests_without(&mutant::all(project)?);
+    text += &format!("tests without a mutant: {}\n", without.len());
+    for test in without {
+        text += &format!("         {}\n", test.name);
     }
     Ok(text)
 }

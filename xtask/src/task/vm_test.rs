@@ -198,9 +198,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// A list of hops, and the tests that make sense over it.
-struct Run {
-    hops: Hops,
-    tests: Vec<Test>,
+pub(crate) struct Run {
+    pub(crate) hops: Hops,
+    pub(crate) tests: Vec<Test>,
 }
 
 impl Run {
@@ -214,7 +214,7 @@ impl Run {
     }
 
     /// What its machines, the chain first, have shown.
-    fn judge(&self, machines: &[&Ran]) -> Outcome {
+    pub(crate) fn judge(&self, machines: &[&Ran]) -> Outcome {
         let troubles = machines.iter().flat_map(|ran| judge::troubles(ran));
         // A machine whose own carrying is not among the tests shown must carry all the same.
         let shown = self.tests.iter().any(|test| test.kind == suite::Kind::Carry);

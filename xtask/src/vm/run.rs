@@ -22,7 +22,7 @@ use crate::interrupt;
 use crate::process::{PERIOD, Running, read_lines};
 use crate::toolchain::Root;
 use crate::vm::monitor::{self, Monitor};
-use crate::vm::watch::{IsEvidence, LAST_HOPS, Port, Record, Watch};
+use crate::vm::watch::{IsEvidence, LAST_HOPS, Port, Record, SILENCE, Watch};
 use crate::vm::{Machine, kernel_log};
 
 /// How long the log may go on after an alarm, so that the whole report is in it; and how long a guest
@@ -183,7 +183,7 @@ fn check_clocks(watch: &mut Watch, limits: Limits, last_line: Instant, begin: In
         watch.raise("hang", "the guest was done but did not switch off".into());
     } else if silent > limits.silence {
         let doing = doing(watch.record());
-        watch.raise("silence", format!("not a word for {} s{doing}", silent.as_secs()));
+        watch.raise(SILENCE, format!("not a word for {} s{doing}", silent.as_secs()));
     } else if begin.elapsed() > limits.total {
         let (doing, total) = (doing(watch.record()), limits.total.as_secs());
         let detail = format!(

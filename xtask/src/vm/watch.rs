@@ -15,6 +15,9 @@ use crate::vm::ktap::{self, Line, Subtests};
 const BEFORE: usize = 5;
 const AFTER: usize = 60;
 
+/// Kind of the alarm about a machine that says nothing.
+pub(super) const SILENCE: &str = "silence";
+
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
@@ -91,6 +94,13 @@ pub(crate) struct Alarm {
     pub(crate) detail: String,
     /// Index of the first line of the hop's log that matters.
     at_line: usize,
+}
+
+impl Alarm {
+    /// Whether the kernel has raised it by a report or by silence, and not PID 1, QEMU or a limit.
+    pub(crate) fn is_of_kernel(&self) -> bool {
+        kernel_log::trouble(&self.detail).is_some() || self.kind == SILENCE
+    }
 }
 
 impl HopRecord {
