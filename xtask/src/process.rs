@@ -245,8 +245,11 @@ fn describe(command: &Command) -> String {
 /// The lines of an output that tell why: around the first error of a compiler, else the last ones.
 fn telling(output: &str) -> Vec<&str> {
     let lines: Vec<&str> = output.lines().collect();
-    let is_error =
-        |line: &&str| [" error: ", " fatal error: "].iter().any(|mark| line.contains(mark));
+    let is_error = |line: &&str| {
+        [" error: ", " fatal error: "].iter().any(|mark| line.contains(mark))
+            // rustc's, for a file that it names in the next line.
+            || ["error: ", "error["].iter().any(|mark| line.starts_with(mark))
+    };
     let last = lines.len().saturating_sub(SHOWN);
     let first = lines.iter().position(is_error).unwrap_or(last).min(last);
     lines.into_iter().skip(first).take(SHOWN).collect()
@@ -319,6 +322,8 @@ mod tests {
         assert_eq!(telling(&output).first(), Some(&"a.c:1:2: error: no"));
         assert_eq!(telling(&output).len(), SHOWN);
         assert_eq!(telling(&noise).len(), SHOWN);
+        let rust = format!("error[E0505]: no\n --> a.rs\n{noise}");
+        assert_eq!(telling(&rust).first(), Some(&"error[E0505]: no"));
         assert_eq!(telling("one\ntwo\n"), ["one", "two"]);
     }
 

@@ -77,10 +77,11 @@ pub(super) fn child_main() -> Result<()> {
     }
 }
 
-/// A thread that waits in a callback of a slow file.
+/// A thread that waits in a callback of a slow file. If a test fails, the thread goes on, so that
+/// `reboot(2)` does not wait for it and the next kernel can tell why.
 pub(super) struct Slow<T> {
     number: u64,
-    thread: JoinHandle<T>,
+    thread: Option<JoinHandle<T>>,
 }
 
 impl<T: Send + 'static> Slow<T> {
@@ -88,20 +89,33 @@ impl<T: Send + 'static> Slow<T> {
     pub(super) fn begin(number: u64, work: impl FnOnce() -> T + Send + 'static) -> Result<Self> {
         let thread = thread::spawn(work);
         wait_for_slow(&test_device()?, number, || thread.is_finished())?;
-        Ok(Self { number, thread })
+        Ok(Self { number, thread: Some(thread) })
     }
 
     /// Whether the thread has ended, without having been told to go on.
     pub(super) fn is_over(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Lets the thread go on, and waits for its end.
-    pub(super) fn end(self) -> Result<T> {
+    pub(super) fn end(mut self) -> Result<T> {
         ensure!(!self.is_over(), "the slow one did not wait");
-        abi::number(test_device()?, GO, self.number).context("let it go on")?;
-        joined(self.thread.join())
+        let thread = self.thread.take().context("the slow one has ended")?;
+        go_on(self.number)?;
+        joined(thread.join())
     }
+}
+
+impl<T> Drop for Slow<T> {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let _ = go_on(self.number);
+        }
+    }
+}
+
+fn go_on(number: u64) -> Result<()> {
+    abi::number(test_device()?, GO, number).context("let it go on").map(drop)
 }
 
 /// Begins a PRESERVE_FD under token 1 that waits in the handler, on a file of this number.
