@@ -123,15 +123,17 @@ fn freeze_before(stage: &mut Stage<'_>) -> Result<()> {
     });
     let thread = receive.recv().context("the thread that reboots")?;
     until_reboot_sleeps(std::process::id(), thread, || reboot.is_finished())?;
-    let close = thread::spawn(move || drop(closed));
+    let mut close = Some(thread::spawn(move || drop(closed)));
     if stage.kernel == Kernel::Rust {
+        // It does not wait, and is over while the reboot waits.
+        close.take().map_or(Ok(()), |close| joined(close.join()))?;
         fails("CREATE_SESSION", try_create("give-up-new"), Errno::BUSY)?;
     }
     slow.end()?.context("the slow PRESERVE_FD")?;
     let error = joined(reboot.join())?;
     ensure!(error.errno() == failure(), "reboot(2) says {error:?}, not {:?}", failure());
-    // On C, the close has waited for the reboot.
-    joined(close.join())?;
+    // On C, it has waited for the reboot.
+    close.map_or(Ok(()), |close| joined(close.join()))?;
     check_gone(&mut log, "give-up-closed", 170)?;
     create("give-up-new").context("CREATE_SESSION after the reboot")?;
     stage.keep(session);

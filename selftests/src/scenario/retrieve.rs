@@ -5,12 +5,14 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use liblu::{Error, IncomingSession, OutgoingSession};
 use liveupdate_uapi::{Command, Finish};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use rustix::thread::gettid;
 use zerocopy::IntoBytes;
 
 use super::stage::{
@@ -27,6 +29,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("finish_is_all_or_nothing", busy_before, busy_after),
     Scenario::across("finish_goes_from_the_last_file_to_the_first", lifo_before, lifo_after),
     Scenario::across("a_slow_retrieve_keeps_nobody_waiting", late_before, late_after),
+    Scenario::across(
+        "two_retrieves_of_one_file_at_once_get_the_same_file",
+        twice_before,
+        twice_after,
+    ),
     Scenario::across("a_slow_finish_keeps_nobody_waiting", slow_before, slow_after),
     Scenario::across("a_retrieved_file_is_held_until_finish", hold_before, hold_after),
 ];
@@ -199,6 +206,46 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
         Ok(())
     })?;
     finish(session).map(drop)
+}
+
+fn twice_before(stage: &mut Stage<'_>) -> Result<()> {
+    preserve(stage, "slow-retrieve-twice", &[test_device::PLAIN | test_device::RETRIEVE_IS_SLOW])
+}
+
+fn twice_after(_: &mut Stage<'_>) -> Result<()> {
+    let device = test_device()?;
+    let session = retrieve("slow-retrieve-twice")?.into_custody();
+    let (send, receive) = mpsc::channel();
+    let mut log = Log::begin()?;
+    let (one, two) = thread::scope(|scope| {
+        let one = scope.spawn(|| abi::retrieve_fd(&session, 1));
+        let go = Go(&device, 0);
+        wait_for_slow(&device, 0, || one.is_finished())?;
+        let two = scope.spawn(|| {
+            let _ = send.send(gettid().as_raw_nonzero().get());
+            abi::retrieve_fd(&session, 1)
+        });
+        let thread = receive.recv().context("the second thread")?;
+        until_blocked(thread, || two.is_finished())?;
+        drop(go);
+        let one = joined(one.join())?.context("the slow RETRIEVE_FD")?;
+        anyhow::Ok((one, joined(two.join())?.context("the one that waits")?))
+    })?;
+    check_callbacks(&mut log, &["retrieve 1"])?;
+    ensure!((number_of(&one)?, number_of(&two)?) == (1, 1), "another file came back");
+    abi::finish(&session).context("FINISH")
+}
+
+/// Returns when a thread of this process waits in the kernel for another thread; fails if it
+/// `has_ended`.
+fn until_blocked(thread: i32, has_ended: impl Fn() -> bool) -> Result<()> {
+    let path = format!("/proc/self/task/{thread}/stat");
+    // A thread that has ended has no such file.
+    while !fs::read_to_string(&path).is_ok_and(|stat| stat.contains(") D ")) {
+        ensure!(!has_ended(), "a second RETRIEVE_FD has not waited");
+        thread::yield_now();
+    }
+    Ok(())
 }
 
 fn slow_before(stage: &mut Stage<'_>) -> Result<()> {
