@@ -5,6 +5,7 @@
 //! Each runs on both implementations. Where they differ on purpose, the scenario has the
 //! expectation for each, and `docs/compatibility.md` gives the reason.
 
+mod allocation;
 pub mod boot;
 mod client;
 mod close;
@@ -97,7 +98,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 27] = [
+    let groups: [&[Scenario]; 28] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -127,6 +128,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         reboot::ALL,
         object::LAST,
         drain::ALL,
+        allocation::ALL,
         counted::ALL,
         drain::LAST,
     ];

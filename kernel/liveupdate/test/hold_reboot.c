@@ -14,6 +14,7 @@
 #include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/kstrtox.h>
+#include <linux/limits.h>
 #include <linux/notifier.h>
 #include <linux/reboot.h>
 
@@ -34,6 +35,8 @@ static int luo_test_hold(struct notifier_block *nb, unsigned long action,
 
 static struct notifier_block luo_test_notifier = {
 	.notifier_call = luo_test_hold,
+	/* The first: tests look at what live update has done, and no other. */
+	.priority = INT_MAX,
 };
 
 static ssize_t luo_test_read(struct file *file, char __user *to, size_t count,
