@@ -46,8 +46,9 @@ const ALL: &[&dyn Check] = &[
 /// below the folder `except`.
 pub(crate) fn checkout(project: &Path, except: Option<&'static str>) -> Result<String> {
     let files = files::all(project)?;
-    let is_wanted =
-        |file: &&files::TextFile| !except.is_some_and(|folder| file.path.starts_with(folder));
+    let is_wanted = |file: &&files::TextFile| {
+        !except.is_some_and(|folder| Path::new(&file.path).starts_with(folder))
+    };
     let with = |key: Key, file: &files::TextFile| key.with(&file.path).with(&file.text);
     Ok(files.iter().filter(is_wanted).fold(Key::of("checkout", 1), with).finish())
 }

@@ -24,7 +24,7 @@ use crate::suite::{self, Suite, Test};
 pub(crate) use verdict::Seen;
 
 /// Folder of the patches in the project.
-pub(crate) const FOLDER: &str = "selftests/mutants/";
+pub(crate) const FOLDER: &str = "selftests/mutants";
 
 /// The hops of a mutant that names none.
 const USUAL: &str = "rust,rust";

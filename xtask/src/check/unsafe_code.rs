@@ -57,7 +57,8 @@ fn rows(text: &str) -> impl Iterator<Item = &str> {
 fn rust_code(file: &TextFile) -> Vec<&str> {
     match extension(&file.path) {
         "rs" => file.text.lines().collect(),
-        "patch" => {
+        // Mutants land nowhere.
+        "patch" if file.path.starts_with("patches/") => {
             let mut is_rust = false;
             let added = file.text.lines().filter_map(|line| {
                 if let Some(path) = line.strip_prefix("+++ ") {

@@ -18,7 +18,7 @@ use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{bench, kernel, msrv, self_test, series, uapi_check, vm_test};
+use crate::task::{bench, kernel, msrv, mutant, self_test, series, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
@@ -42,6 +42,9 @@ const SOAK: &[&str] = &[
     "--test",
     "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel",
 ];
+
+/// A kernel that breaks a rule.
+const MUTANT: &[&str] = &["mutant", "close-unpreserves-forward"];
 
 /// Steps that the summary names, the longest.
 const LONGEST: usize = 12;
@@ -94,6 +97,8 @@ pub(crate) fn run() -> Result<()> {
         for words in [SYSTEMD, SOAK, DEBUG] {
             results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
         }
+        // Near the end: it changes the tree, and the next build changes it back.
+        results.push(part(&MUTANT.join(" "), || mutant::run(&typed(MUTANT)?))?);
         results.extend(nightly_samples(&project)?);
     }
 
@@ -196,5 +201,6 @@ mod tests {
             typed::<vm_test::Options>(words).unwrap();
         }
         typed::<bench::Options>(BENCH).unwrap();
+        typed::<mutant::Options>(MUTANT).unwrap();
     }
 }
