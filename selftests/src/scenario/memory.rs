@@ -45,15 +45,16 @@ fn settled() -> Result<u64> {
 const QUIET: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_secs(5);
 
-/// Sessions, and files of one session: so many that lists of free pages do not matter.
-const MANY: u32 = 5000;
+/// Sessions, and files of one session: so many that lists of free pages matter little. On C, the time
+/// grows with the square.
+const MANY: u32 = 3000;
 
 /// Bytes that a session may take: with its descriptor, and its 80 bytes for the next kernel.
-const SESSION: u64 = 1536;
+const SESSION: u64 = 2048;
 
 /// Bytes that a preserved file may take beyond the file itself: with its 64 bytes for the next
 /// kernel.
-const FILE: u64 = 512;
+const FILE: u64 = 1024;
 
 /// Bytes of one item that may not be free again after it has gone: slabs are partly used.
 const LEFT: u64 = 64;
@@ -66,14 +67,14 @@ fn check<T>(stage: &Stage<'_>, most: u64, make: impl Fn() -> Result<T>) -> Resul
     // The first time, caches are filled.
     drop(make()?);
     let before = settled()?;
-    let taken = |now: u64| before.saturating_sub(now) / u64::from(MANY);
+    let gone = |now: u64| before.saturating_sub(now) / u64::from(MANY);
     let items = make()?;
-    let takes = taken(free()?);
+    let takes = gone(free()?);
     drop(items);
     ensure!(takes <= most, "each takes {takes} bytes, not {most}");
     let end = Instant::now();
-    while taken(free()?) > LEFT {
-        let leaves = taken(free()?);
+    while gone(free()?) > LEFT {
+        let leaves = gone(free()?);
         ensure!(end.elapsed() < LATE, "{leaves} bytes of each are not free, of {takes}");
         thread::yield_now();
     }
