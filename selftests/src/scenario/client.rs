@@ -295,17 +295,20 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// How often each of three threads looks at a session: so often that two of them meet.
+const LOOKS: usize = 4000;
+
 /// A descriptor is asked for its direction. This must not disturb other processes that do the same.
-fn look_at_once(_: &mut Stage<'_>) -> Result<()> {
-    let session = create("looked-at")?;
+fn look_at_once(stage: &mut Stage<'_>) -> Result<()> {
+    let (session, looks) = (create("looked-at")?, stage.many(LOOKS));
     let look = || {
-        (0..1000).try_for_each(|_| {
+        (0..looks).try_for_each(|_| {
             let copy = session.as_fd().try_clone_to_owned().context("copy it")?;
             OutgoingSession::try_from(copy).context("look at it").map(drop)
         })
     };
     thread::scope(|scope| {
-        let others = [scope.spawn(look), scope.spawn(look)];
+        let others = [scope.spawn(look), scope.spawn(look), scope.spawn(look)];
         let looked = others.map(|other| other.join().map_err(|_| anyhow!("it panics")));
         looked.into_iter().try_for_each(|looked| looked?)
     })
