@@ -85,3 +85,11 @@ pub(crate) struct Pace {
     /// More for each further kernel.
     pub(crate) kernel: Duration,
 }
+
+impl Pace {
+    const fn of_seconds(silence: u64, base: u64, kernel: u64) -> Self {
+        let [silence, base, kernel] =
+            [Duration::from_secs(silence), Duration::from_secs(base), Duration::from_secs(kernel)];
+        Self { silence, base, kernel }
+    }
+}

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::{remove, write_by_rename};
 use crate::kernel::{Implementation, Profile, path};
+use crate::outcome::Outcome;
 use crate::prepare::Prepared;
 use crate::progress::{self, Progress};
 use crate::suite::{self, Platform, Vm, kernel_name};
@@ -56,6 +57,16 @@ impl<'a> Runner<'a> {
             runner.boots_with_kvm()
         })?;
         Ok(runner)
+    }
+
+    /// An outcome of which nothing is known but where it comes from.
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome {
+            profile: self.profile.to_string(),
+            accel: self.accel.name().into(),
+            linux: self.prepared.setup.source.version.clone(),
+            ..Outcome::default()
+        }
     }
 
     fn platform(&self) -> Platform {

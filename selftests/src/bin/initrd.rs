@@ -8,7 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::CString;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -19,6 +18,7 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{chdir, chroot};
 use rustix::system::{RebootCommand, reboot};
+use selftests::mounts::mount_new;
 
 /// The disks behind the payload: our files, and the distribution below them.
 const LAYERS: [(&str, &str); 2] = [("/dev/vdb", "/layers/ours"), ("/dev/vdc", "/layers/system")];
@@ -44,24 +44,19 @@ fn main() {
 }
 
 fn enter() -> Result<std::convert::Infallible> {
-    mount_new("devtmpfs", "devtmpfs", "/dev", "mode=0755")?;
+    mount_new("devtmpfs", "/dev", "mode=0755")?;
     for (disk, on) in LAYERS {
         fs::create_dir_all(on).with_context(|| format!("create {on}"))?;
         mount(disk, on, "squashfs", MountFlags::RDONLY, None)
             .with_context(|| format!("mount {disk} on {on}"))?;
     }
-    mount_new("tmpfs", "tmpfs", MEMORY, "mode=0755")?;
+    mount_new("tmpfs", MEMORY, "mode=0755")?;
     let [upper, work] = ["upper", "work"].map(|name| format!("{MEMORY}/{name}"));
     for folder in [&upper, &work] {
         fs::create_dir(folder).with_context(|| format!("create {folder}"))?;
     }
     let layers = LAYERS.map(|(_, on)| on).join(":");
-    mount_new(
-        "overlay",
-        "overlay",
-        ROOT,
-        &format!("lowerdir={layers},upperdir={upper},workdir={work}"),
-    )?;
+    mount_new("overlay", ROOT, &format!("lowerdir={layers},upperdir={upper},workdir={work}"))?;
     mount_move("/dev", format!("{ROOT}/dev").as_str()).context("move /dev")?;
     chdir(ROOT).context("enter the root")?;
     mount_move(".", "/").context("make it the root")?;
@@ -69,11 +64,4 @@ fn enter() -> Result<std::convert::Infallible> {
     chdir("/").context("enter the new root")?;
     let error = Command::new(INIT).exec();
     Err(error).with_context(|| format!("run {INIT}"))
-}
-
-fn mount_new(source: &str, kind: &str, on: &str, options: &str) -> Result<()> {
-    fs::create_dir_all(on).with_context(|| format!("create {on}"))?;
-    let options = CString::new(options).context("mount options")?;
-    mount(source, on, kind, MountFlags::empty(), options.as_c_str())
-        .with_context(|| format!("mount {kind} on {on}"))
 }

@@ -9,7 +9,6 @@ mod layer;
 mod system;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -53,12 +52,10 @@ impl Guest for Debian {
     }
 
     fn pace(&self, profile: Profile) -> Pace {
-        let (silence, base, kernel) = match profile {
-            Profile::Release => (120, 600, 120),
-            Profile::Debug => (600, 2400, 600),
-        };
-        let [silence, base, kernel] = [silence, base, kernel].map(Duration::from_secs);
-        Pace { silence, base, kernel }
+        match profile {
+            Profile::Release => Pace::of_seconds(120, 600, 120),
+            Profile::Debug => Pace::of_seconds(600, 2400, 600),
+        }
     }
 
     fn prepare(

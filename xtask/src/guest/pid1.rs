@@ -3,7 +3,6 @@
 //! A guest without a distribution: our own PID 1 and the test programs, in an initramfs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use selftests::plan::MODULES;
@@ -49,12 +48,10 @@ impl Guest for Pid1 {
     }
 
     fn pace(&self, profile: Profile) -> Pace {
-        let (silence, base, kernel) = match profile {
-            Profile::Release => (90, 300, 25),
-            Profile::Debug => (300, 1200, 100),
-        };
-        let [silence, base, kernel] = [silence, base, kernel].map(Duration::from_secs);
-        Pace { silence, base, kernel }
+        match profile {
+            Profile::Release => Pace::of_seconds(90, 300, 25),
+            Profile::Debug => Pace::of_seconds(300, 1200, 100),
+        }
     }
 
     fn prepare(

@@ -106,14 +106,8 @@ fn try_one(options: &Options, project: &Path, mutant: &Mutant) -> Result<Vec<(St
     let mut all = Vec::new();
     for (test, machines) in mutant.tests.iter().zip(queue.sort_out(&results.each)) {
         let run = Run { hops: hops.clone(), tests: vec![test.clone()] };
-        let outcome = Outcome {
-            profile: profile.to_string(),
-            accel: runner.accel.name().into(),
-            linux: prepared.setup.source.version.clone(),
-            started,
-            elapsed: begin.elapsed(),
-            ..run.judge(&machines)
-        };
+        let outcome =
+            Outcome { started, elapsed: begin.elapsed(), ..run.judge(&runner, &machines) };
         report::write(&outcome, &folder.join(&test.name))?;
         let seen = outcome.tests.first().map(|outcome| Seen::by(test, outcome, &machines));
         all.extend(seen.map(|seen| (test.name.clone(), seen)));

@@ -2,6 +2,7 @@
 
 //! `cargo xtask kernel series`: the kernel side as mails for maintainers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,10 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mails = mails.write(&patches, &scratch)?;
     if options.check || options.builds {
-        let files = setup.overlay.files(cache, root, source)?.into_keys();
-        let pristine = Pristine::open(cache, source, files, (&author, &date), &lock)?;
+        let files = setup.overlay.files(cache, root, source)?;
+        let pristine =
+            Pristine::open(cache, source, files.keys().cloned(), (&author, &date), &lock)?;
         let tree = setup.tree(&lock)?;
-        let commits = check(&setup, &tree, &pristine, &patches, &mails, &allowed)?;
+        let commits = check(&setup, &tree, &files, &pristine, &patches, &mails, &allowed)?;
         if options.builds {
             pristine.complete(cache, root, source)?;
             let (project, profile) = (&setup.project, request.profile);
@@ -107,18 +109,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn check(
     setup: &BuildSetup,
     tree: &Tree,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
     pristine: &Pristine,
     series: &[Patch],
     mails: &[PathBuf],
     allowed: &Allowed,
 ) -> Result<Vec<String>> {
-    let (cache, root) = (&setup.cache, &setup.root);
     let (_cover, patches) = mails.split_first().context("there is no mail")?;
     let commits = pristine.apply(patches)?;
-    pristine.compare(&setup.overlay.files(cache, root, &setup.source)?)?;
+    pristine.compare(files)?;
     let names = series.iter().map(|patch| patch.name.as_str());
     let mails: Vec<_> = names.zip(patches.iter().map(PathBuf::as_path)).collect();
-    let warnings = checkpatch(cache, &tree.folder, &mails, allowed)?;
+    let warnings = checkpatch(&setup.cache, &tree.folder, &mails, allowed)?;
     eprintln!(
         "{} mails apply to Linux {}, and end in the tree that is tested; checkpatch.pl: no error, \
          {warnings} warnings, all listed",

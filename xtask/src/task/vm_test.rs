@@ -181,14 +181,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             continue;
         }
         let folder = below(run).map_or_else(|| folder.clone(), |below| folder.join(below));
-        let outcome = Outcome {
-            profile: profile.to_string(),
-            accel: runner.accel.name().into(),
-            linux: prepared.setup.source.version.clone(),
-            started,
-            elapsed: begin.elapsed(),
-            ..run.judge(&machines)
-        };
+        let outcome =
+            Outcome { started, elapsed: begin.elapsed(), ..run.judge(&runner, &machines) };
         report::write(&outcome, &folder)?;
         show(&outcome, &folder)?;
         passed &= outcome.passed();
@@ -213,8 +207,8 @@ impl Run {
         Ok(Self { hops, tests })
     }
 
-    /// What its machines, the chain first, have shown.
-    pub(crate) fn judge(&self, machines: &[&Ran]) -> Outcome {
+    /// What its machines, the chain first, have shown where `runner` ran them.
+    pub(crate) fn judge(&self, runner: &Runner<'_>, machines: &[&Ran]) -> Outcome {
         let troubles = machines.iter().flat_map(|ran| judge::troubles(ran));
         // A machine whose own carrying is not among the tests shown must carry all the same.
         let shown = self.tests.iter().any(|test| test.kind == suite::Kind::Carry);
@@ -227,7 +221,7 @@ impl Run {
             troubles: troubles.collect(),
             retries: machines.iter().filter_map(|ran| ran.retry.clone()).collect(),
             logs: machines.iter().map(|ran| ran.log.clone()).collect(),
-            ..Outcome::default()
+            ..runner.outcome()
         }
     }
 }

@@ -22,34 +22,25 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
         system::note(&format!("hop {}: {}", guest.position.number, step.name));
         control.event(&Event::Step { name: step.name.clone() });
         let number = index + 1;
-        match &step.action {
-            Action::Misbehave(how) => misbehave::run(&control, number, step, *how)?,
-            Action::Run { argv } => {
-                let verdict = program::run(&control, argv, step.limit_ms);
-                guest.position.say(number, step, &verdict);
+        let verdict = match &step.action {
+            Action::Misbehave(how) => {
+                misbehave::run(&control, number, step, *how)?;
+                continue;
             }
-            Action::Scenario { name, side } => {
-                let verdict = scenario::run(guest, name, *side, step.limit_ms);
-                guest.position.say(number, step, &verdict);
-            }
+            Action::Run { argv } => program::run(&control, argv, step.limit_ms),
+            Action::Scenario { name, side } => scenario::run(guest, name, *side, step.limit_ms),
             Action::Measure { load, side, count } => {
                 let measured = measure::run(*load, *side, *count, &mut guest.kept);
-                let verdict = measured.map(|all| {
+                measured.map(|all| {
                     for measurement in all {
                         control.event(&Event::Measured(measurement));
                     }
-                });
-                guest.position.say(number, step, &verdict);
+                })
             }
-            Action::Start { unit, .. } => {
-                let verdict = Err(anyhow!("this guest has no systemd to start {unit}"));
-                guest.position.say(number, step, &verdict);
-            }
-            Action::Carry => {
-                let verdict = carry::take(guest);
-                guest.position.say(number, step, &verdict);
-            }
-        }
+            Action::Start { unit, .. } => Err(anyhow!("this guest has no systemd to start {unit}")),
+            Action::Carry => carry::take(guest),
+        };
+        guest.position.say(number, step, &verdict);
     }
     if guest.position.next().is_none() {
         // No later hop retrieves them.

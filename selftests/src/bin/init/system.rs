@@ -2,7 +2,6 @@
 
 //! The guest around PID 1: mounts, the kernel's log, the payload, the end of a hop.
 
-use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -10,10 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 use selftests::control::Control;
+use selftests::mounts::mount_new;
 use selftests::position::Position;
 use selftests::scenario::LeavingPart;
 
@@ -48,10 +47,7 @@ pub(crate) struct Guest {
 /// Mounts what tests need, opens the control port and reads the plan.
 pub(crate) fn set_up() -> Result<Guest> {
     for (kind, on, options) in MOUNTS {
-        fs::create_dir_all(on).with_context(|| format!("create {on}"))?;
-        let options = CString::new(*options).context("mount options")?;
-        mount(*kind, *on, *kind, MountFlags::empty(), options.as_c_str())
-            .with_context(|| format!("mount {kind} on {on}"))?;
+        mount_new(kind, on, options)?;
     }
     let files = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     setrlimit(Resource::Nofile, files).context("raise the limit of open files")?;

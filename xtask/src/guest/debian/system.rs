@@ -79,34 +79,36 @@ fn base(setup: &BuildSetup, settings: &DebianSettings, _: &Lock) -> Result<PathB
 fn with_packages(setup: &BuildSetup, base: &Path, packages: &[PathBuf]) -> Result<PathBuf> {
     let mut key =
         Key::of("system with packages", VERSION).with(base.as_os_str().as_encoded_bytes());
-    let scratch = setup.cache.scratch("packages")?;
-    let copies = scratch.join("packages");
-    fs::create_dir(&copies).context("make a folder for packages")?;
     for path in packages {
         let content = fs::read(path).or_advise(|| {
             (format!("no package {}", path.display()), "give the path of a .deb to --deb")
         })?;
-        key = key.with(&content);
-        let name = path.file_name().unwrap_or_default();
-        fs::write(copies.join(name), content).context("copy a package")?;
+        key = key.with(content);
     }
     let folder = setup.cache.path("systems", key.finish());
-    if !folder.exists() {
-        let step = Progress::begin(&setup.cache, "install packages into the system of guests");
-        let log = setup.cache.path("logs", "packages.log");
-        let mut command = setup.root.command_of(Ids::All, "sh", &scratch, &[]);
-        command.args(["-ec", INSTALL, "install"]).arg(base);
-        Job::new(command, &log).run().or_advise(|| {
-            let next = format!(
-                "see {}; what they depend on goes to [guests.debian] in xtask/kernel.toml",
-                log.display()
-            );
-            ("the packages cannot be installed", next)
-        })?;
-        publish(setup, &scratch, &folder)?;
-        step.done();
+    if folder.exists() {
+        return Ok(folder.join(IMAGE));
     }
-    remove(&scratch)?;
+    let step = Progress::begin(&setup.cache, "install packages into the system of guests");
+    let scratch = setup.cache.scratch("packages")?;
+    let copies = scratch.join("packages");
+    fs::create_dir(&copies).context("make a folder for packages")?;
+    for path in packages {
+        let name = path.file_name().unwrap_or_default();
+        fs::copy(path, copies.join(name)).context("copy a package")?;
+    }
+    let log = setup.cache.path("logs", "packages.log");
+    let mut command = setup.root.command_of(Ids::All, "sh", &scratch, &[]);
+    command.args(["-ec", INSTALL, "install"]).arg(base);
+    Job::new(command, &log).run().or_advise(|| {
+        let next = format!(
+            "see {}; what they depend on goes to [guests.debian] in xtask/kernel.toml",
+            log.display()
+        );
+        ("the packages cannot be installed", next)
+    })?;
+    publish(setup, &scratch, &folder)?;
+    step.done();
     Ok(folder.join(IMAGE))
 }
 
