@@ -42,8 +42,8 @@ pub(crate) fn hold_a_second() -> Result<()> {
     Ok(())
 }
 
-/// Before the kexec: holds the device until a second after systemd wants the process to end. After it:
-/// that has happened.
+/// Before the kexec: holds the device, and ends with it open a second after systemd wants the process to
+/// end. After it: that has happened.
 pub(crate) fn check(mut store: Store, side: Side, hop: usize) -> Result<()> {
     let ready = || sd_notify::notify(&[NotifyState::Ready]).context("say that it is ready");
     if side == Side::After {
@@ -52,7 +52,8 @@ pub(crate) fn check(mut store: Store, side: Side, hop: usize) -> Result<()> {
         return ready();
     }
     let mut signals = Signals::new([SIGTERM]).context("wait for signals")?;
-    let _device = open()?;
+    // The end of the process closes it, as after a crash.
+    std::mem::forget(open()?);
     ready()?;
     signals.forever().next();
     sleep(SECOND);
