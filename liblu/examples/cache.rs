@@ -16,29 +16,25 @@
 //! | `preserve` | `ok`: the next kernel gets everything, if this process stays until then |
 //! | `cancel` | `ok`: there will be no update |
 //!
-//! Anything else, and whatever fails, is answered with `error` and why. Started again after the
-//! update with the same `NAME`, of a session, it has all its data.
+//! All other requests, and those that fail, are answered with `error` and the reason. Started again after
+//! the update with the same `NAME`, the label of its session, it has all its data.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::fd::IntoRawFd;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use liblu::{
-    Error as LuError, IncomingSession, LiveUpdate, Manifest, ManifestError, OutgoingSession,
-    SessionName, Token,
-};
+use liblu::{Claim, Claimed, ErrorKind, Provider, Ready};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What the memfd is called in the manifest.
+/// The label of the memfd in the manifest.
 const LABEL: &str = "store";
 
-/// What a store begins with.
+/// The first bytes of a store.
 const MAGIC: &[u8; 8] = b"lucache1";
 
 /// A longer key or value is refused.
@@ -47,9 +43,9 @@ const LONGEST: usize = 64 << 10;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, socket] = &arguments[..] else { return Err("usage: cache NAME SOCKET".into()) };
-    let mut cache = Cache::start(name.parse()?)?;
+    let mut cache = Cache::start(name)?;
     match fs::remove_file(socket) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     for client in UnixListener::bind(socket)?.incoming() {
@@ -62,34 +58,45 @@ fn main() -> Result<()> {
 }
 
 struct Cache {
-    name: SessionName,
+    label: String,
+    provider: Provider,
     store: Store,
     /// While an update is expected.
-    session: Option<OutgoingSession>,
+    ready: Option<Ready>,
+    /// A session that is kept open for somebody who looks into it.
+    _kept: Option<Claimed>,
 }
 
 impl Cache {
-    /// Starts with what the last kernel has left, or with nothing.
-    fn start(name: SessionName) -> Result<Self> {
-        let store = match LiveUpdate::new().retrieve(&name) {
-            Ok(session) => match take_over(session) {
-                Ok(store) => {
-                    eprintln!("cache: {} keys came from the last kernel", store.places.len());
-                    store
+    /// Starts with the store of the previous kernel, or with an empty one.
+    fn start(label: &str) -> Result<Self> {
+        let provider = Provider::find()?;
+        let mut kept = None;
+        let store = match provider.claim(label, None) {
+            Ok(Claim::Session(session)) => {
+                let (store, session) = take_over(session);
+                kept = session;
+                match store {
+                    Ok(store) => {
+                        let count = store.places.len();
+                        eprintln!("cache: {count} keys came from the previous kernel");
+                        store
+                    }
+                    // A cache can be filled again; other programs might rather stop here.
+                    Err(error) => {
+                        eprintln!("cache: the store that came cannot be used: {error}");
+                        Store::new()?
+                    }
                 }
-                // A cache can be filled again; other programs might rather stop here.
-                Err(error) => {
-                    eprintln!("cache: what came is lost: {error}");
-                    Store::new()?
-                }
-            },
-            Err(LuError::NoSession(_)) => Store::new()?,
+            }
+            Ok(Claim::ColdStart) => Store::new()?,
+            // A cache can be filled again. A VMM must stop here: its guest may be there.
             Err(error) => {
                 eprintln!("cache: goes on without live updates: {error}");
                 Store::new()?
             }
         };
-        Ok(Self { name, store, session: None })
+        Ok(Self { label: label.to_owned(), provider, store, ready: None, _kept: kept })
     }
 
     fn serve(&mut self, client: &UnixStream) -> Result<()> {
@@ -103,7 +110,7 @@ impl Cache {
     fn answer(&mut self, request: &str) -> Result<String> {
         let (command, rest) = request.split_once(' ').unwrap_or((request, ""));
         Ok(match (command, rest.split_once(' ')) {
-            ("set", Some(_)) if self.session.is_some() => "busy".into(),
+            ("set", Some(_)) if self.ready.is_some() => "busy".into(),
             ("set", Some((key, value))) => {
                 self.store.set(key, value)?;
                 "ok".into()
@@ -114,58 +121,46 @@ impl Cache {
             },
             ("count", None) => format!("count {}", self.store.places.len()),
             ("preserve", None) => {
-                if self.session.is_none() {
-                    self.session = Some(self.preserve()?);
+                if self.ready.is_none() {
+                    self.ready = Some(self.preserve()?);
                 }
                 "ok".into()
             }
             ("cancel", None) => {
-                // The kernel undoes everything when the session is closed.
-                self.session = None;
+                // The kernel undoes everything when the last descriptor is closed.
+                self.ready = None;
+                self.provider.discard(&self.label, None)?;
                 "ok".into()
             }
             _ => return Err("no such request".into()),
         })
     }
 
-    fn preserve(&self) -> Result<OutgoingSession> {
-        let session = LiveUpdate::new().create(&self.name)?;
-        let mut manifest = Manifest::new();
-        manifest.preserve(&session, LABEL, &self.store.memory, b"")?;
-        manifest.seal(&session)?;
-        Ok(session)
+    fn preserve(&self) -> Result<Ready> {
+        let handover = self.provider.open(&self.label, None)?;
+        handover.preserve(LABEL, &self.store.memory)?;
+        Ok(handover.ready()?)
     }
 }
 
-/// Retrieves the store, and finishes the session once it is known to be good, or lost for ever.
-fn take_over(session: IncomingSession) -> Result<Store> {
-    let store = restore(&session);
-    let is_done = store.as_ref().err().is_none_or(|error| is_lost_for_ever(&**error));
-    let kept = if is_done {
-        // What is given back here is for the next update, which may never come.
-        session.finish().err().map(|error| {
-            eprintln!("cache: the session stays open: {error}");
-            error.session
-        })
-    } else {
-        Some(session)
-    };
-    // Somebody may look into what is damaged, as long as this runs at least; and some kernels would be
-    // hurt if a session were closed that they cannot finish.
-    if let Some(session) = kept {
-        let _ = session.into_custody().into_raw_fd();
+/// Retrieves the store. The session is finished once the store is known to be good, or lost for ever;
+/// otherwise it comes back.
+fn take_over(session: Claimed) -> (Result<Store>, Option<Claimed>) {
+    let file = session.retrieve(LABEL);
+    let is_lost = file.as_ref().is_err_and(|error| {
+        // Without the manifest, the store itself may be well.
+        let token = session.manifest().ok().and_then(|manifest| manifest.entry(LABEL));
+        error.kind() == ErrorKind::RetrieveFailed && token.is_some()
+    });
+    let store = file.map_err(Into::into).and_then(|file| Store::of(file.into()));
+    if store.is_err() && !is_lost {
+        return (store, Some(session));
     }
-    store
-}
-
-fn restore(session: &IncomingSession) -> Result<Store> {
-    Store::of(Manifest::of(session)?.retrieve(session, LABEL)?.into())
-}
-
-/// Whether it is the store that is lost, and not only the manifest.
-fn is_lost_for_ever(error: &(dyn Error + 'static)) -> bool {
-    let Some(ManifestError::Session(error)) = error.downcast_ref() else { return false };
-    matches!(error, LuError::RetrieveFailed { token, .. } if *token != Token::MANIFEST)
+    let kept = session.finish(None).err().map(|failed| {
+        eprintln!("cache: the session stays open: {failed}");
+        failed.into_value()
+    });
+    (store, kept)
 }
 
 /// Keys and values in a memfd: the magic, then records of two lengths (32 bits, little-endian), key

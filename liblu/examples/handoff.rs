@@ -19,19 +19,22 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use liblu::{IncomingSession, LiveUpdate, Manifest, OutgoingSession, SessionName, passing};
+use liblu::{
+    ErrorKind, Handover, IncomingSession, LiveUpdate, Manifest, OutgoingSession, SessionName,
+    passing,
+};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Neither root nor anybody else.
+/// A user without rights.
 const NOBODY: u32 = 65534;
 
-/// What the child's file is called, and what is in it.
+/// The label and the content of the child's file.
 const LABEL: &str = "letter";
-const LETTER: &[u8] = b"written under the last kernel";
+const LETTER: &[u8] = b"written under the previous kernel";
 
-/// What the child answers when it is done.
+/// The answer of the child when it is done.
 const DONE: &[u8] = b"done";
 
 fn main() -> Result<()> {
@@ -42,14 +45,14 @@ fn main() -> Result<()> {
             let session = LiveUpdate::new().create(&name()?)?;
             let (mut child, _line) = start_child("child-before", &session)?;
             println!("ready");
-            // The child has the session, and so have we: whoever ends first loses nothing.
+            // The child has the session, and so has this process.
             child.wait()?;
             Err("the child has ended before the update".into())
         }
         ["after"] => {
             let session = LiveUpdate::new().retrieve(&name()?)?;
-            // Custody: if the child crashes now, the session can be sent to another.
-            let session = session.into_custody();
+            // Custody: if the child crashes now, the session can be sent to another. As long as it is an
+            // `IncomingSession` here, dropping it destroys nothing.
             let (mut child, _line) = start_child("child-after", &session)?;
             let status = child.wait()?;
             if !status.success() {
@@ -76,7 +79,7 @@ fn start_child(what: &str, session: impl AsFd) -> Result<(Child, UnixStream)> {
     command.arg(what).stdin(Stdio::from(OwnedFd::from(theirs))).uid(NOBODY).gid(NOBODY);
     let child = command.spawn()?;
     drop(command);
-    passing::send(&ours, b"session", &[session.as_fd()])?;
+    passing::send(&ours, b"session", &[session.as_fd()], None)?;
     let mut answer = [0; DONE.len()];
     (&ours).read_exact(&mut answer).map_err(|_| "the child has not done its work")?;
     Ok((child, ours))
@@ -85,7 +88,7 @@ fn start_child(what: &str, session: impl AsFd) -> Result<(Child, UnixStream)> {
 /// The socket to the parent, and the session that came over it.
 fn receive() -> Result<(UnixStream, OwnedFd)> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let message = passing::receive(&socket, 16)?.ok_or("the parent has hung up")?;
+    let message = passing::receive(&socket, 16, 1, None)?.ok_or("the parent has hung up")?;
     let [session] = <[_; 1]>::try_from(message.fds).map_err(|_| "no session came")?;
     Ok((socket, session))
 }
@@ -96,9 +99,9 @@ fn before() -> Result<()> {
     let session = OutgoingSession::from_fd(fd, &name()?)?;
     let mut letter = File::from(memfd_create(LABEL, MemfdFlags::CLOEXEC)?);
     letter.write_all(LETTER)?;
-    let mut manifest = Manifest::new();
-    manifest.preserve(&session, LABEL, &letter, b"")?;
-    manifest.seal(&session)?;
+    let handover = Handover::new(session)?;
+    handover.preserve(LABEL, &letter)?;
+    let _ready = handover.ready()?;
     socket.write_all(DONE)?;
     // The session must stay open until the kernel is left; nothing comes before that.
     socket.read_to_end(&mut Vec::new())?;
@@ -108,10 +111,11 @@ fn before() -> Result<()> {
 fn after() -> Result<()> {
     must_not_open()?;
     let (mut socket, fd) = receive()?;
-    let session = IncomingSession::from_fd(fd, &name()?)?;
+    let session = IncomingSession::from_fd(fd, &name()?)?.held_elsewhere();
     let manifest = Manifest::of(&session)?;
+    let entry = manifest.entry(LABEL).ok_or("there is no letter")?;
     let mut text = Vec::new();
-    let letter = File::from(manifest.retrieve(&session, LABEL)?);
+    let letter = File::from(session.retrieve(entry.token())?);
     io::Seek::rewind(&mut &letter)?;
     (&letter).read_to_end(&mut text)?;
     if text != LETTER {
@@ -121,11 +125,11 @@ fn after() -> Result<()> {
     Ok(socket.write_all(DONE)?)
 }
 
-/// That the child can do nothing without the session is what this shows.
+/// Shows that the child can do nothing without the session.
 fn must_not_open() -> Result<()> {
     match LiveUpdate::new().create(&name()?) {
         Ok(_) => Err("the child has rights".into()),
-        Err(error) if error.errno() == rustix::io::Errno::ACCESS => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NoPermission => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -23,7 +23,7 @@ pub struct Backoff {
     pub first: Duration,
     /// No wait is longer.
     pub longest: Duration,
-    /// All waits together are not longer; then the error is [`Error::Busy`](crate::Error::Busy).
+    /// All waits together are not longer; then the error is [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     pub total: Duration,
 }
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::session::leaving;
 use crate::{
-    Backoff, Error, IncomingSession, OutgoingSession, Result, SessionName, Unavailable, sys,
+    Backoff, Error, ErrorKind, IncomingSession, OutgoingSession, Result, SessionName, Unavailable,
+    sys,
 };
 
 /// The device that creates and retrieves sessions.
 ///
-/// One process at a time can have it open, and others need it too: systemd when it starts and when it
-/// stops, and treats a busy device as lost data. So it is opened for each call, and closed at once.
-/// Sessions do not need it.
+/// One process at a time can have it open, and other processes need it too: systemd opens it when it
+/// starts and when it stops, and loses its fd stores if the device is busy. So the device is opened for
+/// each call, and closed at once. Sessions do not need it.
 ///
 /// ```no_run
 /// use liblu::{LiveUpdate, Token};
@@ -52,10 +54,10 @@ impl LiveUpdate {
     /// The device at another path, as in a container.
     ///
     /// ```
-    /// use liblu::{Error, LiveUpdate};
+    /// use liblu::{ErrorKind, LiveUpdate};
     ///
     /// let device = LiveUpdate::at("/nonexistent/liveupdate");
-    /// assert!(matches!(device.check(), Err(Error::Unavailable(_))));
+    /// assert_eq!(device.check().unwrap_err().kind(), ErrorKind::Unavailable);
     /// ```
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), backoff: Backoff::default() }
@@ -73,6 +75,12 @@ impl LiveUpdate {
         self
     }
 
+    /// How it waits for a device that is busy.
+    #[cfg(feature = "agent")]
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff
+    }
+
     /// Where it is.
     ///
     /// ```
@@ -82,12 +90,12 @@ impl LiveUpdate {
         &self.path
     }
 
-    /// Opens and closes the device: whether there are live updates here, and this process may take
-    /// part.
+    /// Opens and closes the device: whether there are live updates here, and this process may open it.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] says why not. [`Error::Busy`], [`Error::Damaged`].
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::NoPermission`], [`ErrorKind::Busy`],
+    /// [`ErrorKind::Damaged`].
     ///
     /// ```no_run
     /// if let Err(error) = liblu::LiveUpdate::new().check() {
@@ -100,12 +108,12 @@ impl LiveUpdate {
 
     /// Creates a session for the next kernel.
     ///
-    /// It lives for as long as somebody holds it: closing the last descriptor undoes all that was
-    /// preserved in it. Hold it until `reboot(2)`, or hand it to somebody who does.
+    /// It lives for as long as a process holds a descriptor of it: closing the last one undoes all that
+    /// was preserved in it. Hold it until `reboot(2)`, or pass it to a custodian.
     ///
     /// # Errors
     ///
-    /// [`Error::NameTaken`], and those of [`LiveUpdate::check`].
+    /// [`ErrorKind::NameTaken`], [`ErrorKind::Leaving`], and those of [`LiveUpdate::check`].
     ///
     /// ```no_run
     /// let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;
@@ -115,25 +123,30 @@ impl LiveUpdate {
         let device = self.open()?;
         match sys::create_session(device.as_fd(), name) {
             Ok(fd) => Ok(OutgoingSession::new(fd)),
-            Err(Errno::EXIST) => Err(Error::NameTaken(Box::new(*name))),
-            Err(source) => Err(Error::System { doing: "create a session", source }),
+            Err(Errno::EXIST) => {
+                let why = format!("there is an outgoing session {name:?} already");
+                Err(Error::new(ErrorKind::NameTaken, why).caused_by(Errno::EXIST))
+            }
+            Err(Errno::BUSY) => Err(leaving("create a session")),
+            Err(errno) => Err(Error::system("create a session", errno)),
         }
     }
 
-    /// Takes over a session of the last kernel.
+    /// Takes over a session of the previous kernel.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSession`] if it did not come, [`Error::Held`] while somebody has it, and those of
-    /// [`LiveUpdate::check`].
+    /// [`ErrorKind::NoSession`] if it did not come, [`ErrorKind::Held`] while another descriptor of it is
+    /// open, [`ErrorKind::Leaving`], and those of [`LiveUpdate::check`]. None of these but `NoSession` is a
+    /// cold start.
     ///
     /// ```no_run
-    /// use liblu::{Error, LiveUpdate};
+    /// use liblu::{ErrorKind, LiveUpdate};
     ///
     /// let device = LiveUpdate::new();
     /// match device.retrieve(&"vm-17".parse()?) {
     ///     Ok(session) => println!("the VM goes on"),
-    ///     Err(Error::NoSession(_)) => println!("the VM starts"),
+    ///     Err(error) if error.kind() == ErrorKind::NoSession => println!("the VM starts"),
     ///     Err(error) => return Err(error.into()),
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -142,9 +155,17 @@ impl LiveUpdate {
         let device = self.open()?;
         match sys::retrieve_session(device.as_fd(), name) {
             Ok(fd) => Ok(IncomingSession::new(fd)),
-            Err(Errno::NOENT) => Err(Error::NoSession(Box::new(*name))),
-            Err(Errno::INVAL) => Err(Error::Held(Box::new(*name))),
-            Err(source) => Err(Error::System { doing: "retrieve a session", source }),
+            Err(Errno::NOENT) => {
+                let why =
+                    format!("no session {name:?} came from the previous kernel, or it is finished");
+                Err(Error::new(ErrorKind::NoSession, why).caused_by(Errno::NOENT))
+            }
+            Err(Errno::INVAL) => {
+                let why = format!("another descriptor of the session {name:?} is open");
+                Err(Error::new(ErrorKind::Held, why).caused_by(Errno::INVAL))
+            }
+            Err(Errno::BUSY) => Err(leaving("retrieve a session")),
+            Err(errno) => Err(Error::system("retrieve a session", errno)),
         }
     }
 
@@ -154,13 +175,14 @@ impl LiveUpdate {
         loop {
             match sys::open(&self.path) {
                 Ok(device) => return Ok(device),
-                Err(Errno::BUSY) => match waits.next() {
-                    Some(wait) => {
-                        std::thread::sleep(wait);
-                        waited += wait;
-                    }
-                    None => return Err(Error::Busy { waited }),
-                },
+                Err(Errno::BUSY) => {
+                    let Some(wait) = waits.next() else {
+                        let why = format!("another process has had the device for {waited:?}");
+                        return Err(Error::new(ErrorKind::Busy, why).caused_by(Errno::BUSY));
+                    };
+                    std::thread::sleep(wait);
+                    waited += wait;
+                }
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.explain(errno)),
             }
@@ -169,13 +191,21 @@ impl LiveUpdate {
 
     fn explain(&self, errno: Errno) -> Error {
         match errno {
-            Errno::IO => Error::Damaged,
-            Errno::ACCESS | Errno::PERM => Unavailable::NoPermission(self.path.clone()).into(),
+            Errno::IO => {
+                let why = "the kernel could not read the handover of the previous kernel; its log says \
+                           why";
+                Error::new(ErrorKind::Damaged, why).caused_by(errno)
+            }
+            Errno::ACCESS | Errno::PERM => {
+                let path = self.path.display();
+                let why = format!("this user may not open {path}; ask an agent for a session");
+                Error::new(ErrorKind::NoPermission, why).caused_by(errno)
+            }
             // A node without a device behind it, too.
             Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::NOTDIR => {
                 Unavailable::look(&self.path).into()
             }
-            source => Error::System { doing: "open the device", source },
+            errno => Error::system("open the device", errno),
         }
     }
 }

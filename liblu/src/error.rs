@@ -1,131 +1,310 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What can go wrong, and what it means.
+//! The one error of this crate.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::fmt;
 
 use rustix::io::Errno;
 
-use crate::{NameError, SessionName, Token, Unavailable};
+use crate::{Token, Unavailable};
 
-/// Why something did not work.
+/// Why something did not work: a [kind](ErrorKind) for programs, and a sentence for people.
 ///
-/// The texts say what is wrong and end without a full stop; [`std::error::Error::source`] has what
-/// lies behind. [`Error::errno`] is the kernel's number.
+/// The sentence says what is wrong, has the kernel's error number if there is one, and ends without a
+/// full stop.
 ///
 /// ```
-/// use liblu::{Error, Token};
+/// use liblu::{ErrorKind, SessionName};
 ///
-/// let error = Error::NoFile(Token::from(7));
-/// assert_eq!(error.to_string(), "the session has no file with token 0x7");
-/// assert_eq!(error.errno(), rustix::io::Errno::NOENT);
+/// let error = SessionName::new("").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidName);
+/// assert_eq!(error.to_string(), "a session's name must not be empty");
 /// ```
-#[derive(Debug, thiserror::Error)]
+pub struct Error(Box<Detail>);
+
+struct Detail {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    errno: Option<Errno>,
+    token: Option<Token>,
+    unavailable: Option<Unavailable>,
+}
+
+/// What went wrong, and so what to do.
+///
+/// ```
+/// use liblu::{ErrorKind, LiveUpdate};
+///
+/// let error = LiveUpdate::at("/nonexistent/liveupdate").check().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Unavailable);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Error {
-    /// There are no live updates here.
-    #[error("there are no live updates here")]
-    Unavailable(#[from] Unavailable),
-    /// Another process had the device for longer than the [`Backoff`](crate::Backoff) allows.
-    /// Whoever holds it for more than milliseconds is to blame: systemd needs it too.
-    #[error("another process holds the device, and has for {waited:?}")]
-    Busy {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// The kernel could not restore the sessions of the last one. Its log says why. Nothing can be
-    /// done until the next boot.
-    #[error("the kernel cannot restore what the last one handed over; its log says why")]
+pub enum ErrorKind {
+    /// There are no live updates here; [`Error::unavailable`] says why. Work without.
+    Unavailable,
+    /// This process has not the right. Ask an agent for sessions.
+    NoPermission,
+    /// Another process has had the device for longer than the [`Backoff`](crate::Backoff) allows. Find
+    /// out which: systemd needs the device too.
+    Busy,
+    /// The kernel could not read the handover of the previous kernel. Its log says why. Nothing can be
+    /// retrieved until the next boot.
     Damaged,
+    /// `reboot(2)` has begun. If it fails, everything works again.
+    Leaving,
+
     /// Another outgoing session has the name.
-    #[error("there is an outgoing session {0:?} already")]
-    NameTaken(Box<SessionName>),
-    /// There is no such incoming session: it was not handed over, or it is finished.
-    #[error("no session {0:?} came from the last kernel, or it is finished")]
-    NoSession(Box<SessionName>),
-    /// Somebody holds a descriptor of the incoming session.
-    #[error("somebody else holds the session {0:?}")]
-    Held(Box<SessionName>),
+    NameTaken,
+    /// No session of this name came from the previous kernel, or it is finished.
+    NoSession,
+    /// Another descriptor or process holds the session of the previous kernel.
+    Held,
+    /// The descriptor is no session, or a session of the other direction.
+    WrongDirection,
+    /// The descriptor is a session of another name.
+    WrongName,
+
     /// Another file of the session has the token. Or the session is idle after it was finished, and
-    /// another outgoing session has its name: it can be used when the other is gone.
-    #[error(
-        "the session has a file with token {0} already, or it is finished and another has its name"
-    )]
-    TokenTaken(Token),
-    /// The file is preserved already, in this session or another; or the kernel is being left.
-    #[error("the file for token {0} is preserved already, or the kernel is being left")]
-    AlreadyPreserved(Token),
-    /// This kernel does not know how to preserve files of this kind.
-    #[error("the kernel cannot preserve a file such as that for token {0}")]
-    NotPreservable(Token),
-    /// No file of the session has the token.
-    #[error("the session has no file with token {0}")]
-    NoFile(Token),
-    /// The file could not be restored. It never can: asking again gives the same answer, which this
-    /// library remembers where the kernel does not (CVE-2026-43489).
-    #[error("the file with token {token} could not be restored, and never will be")]
-    RetrieveFailed {
-        /// The file.
-        token: Token,
-        /// What the kernel said.
-        source: Errno,
-    },
-    /// A file cannot be finished yet: something is missing that its handler waits for, for instance
-    /// that all files of a device are retrieved. Nothing has changed.
-    #[error("a file of the session cannot be finished yet, or the kernel is being left")]
+    /// another outgoing session has its name.
+    TokenTaken,
+    /// The file is preserved already, in this session or another.
+    AlreadyPreserved,
+    /// This kernel cannot preserve files of this kind. Decide: go without the file, or cancel.
+    NotPreservable,
+    /// No file of the session has the token or the label.
+    NoFile,
+    /// The file could not be restored, and asking again gives the same answer. Start this part from
+    /// nothing, and finish the session.
+    RetrieveFailed,
+    /// A file cannot be finished yet: its handler waits for something, for instance until all files of
+    /// a device are retrieved. Nothing has changed.
     NotReady,
-    /// The descriptor is that of no session, or of one of the other direction.
-    #[error("this is no {expected} session")]
-    WrongDirection {
-        /// `outgoing` or `incoming`.
-        expected: &'static str,
-    },
-    /// What the descriptor holds has another name.
-    #[error("this is the session {found:?}, not {expected:?}")]
-    WrongName {
-        /// Who was asked for.
-        expected: Box<SessionName>,
-        /// Who it is.
-        found: Box<SessionName>,
-    },
-    /// Something is no name.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// A system call failed in a way that has no name above.
-    #[error("cannot {doing}")]
-    System {
-        /// What was to be done.
-        doing: &'static str,
-        /// What the kernel said.
-        source: Errno,
-    },
+    /// There is no memory, descriptor or place. Nothing has changed; ask again when there is.
+    NoResources,
+
+    /// A name or a label has a form that is not allowed.
+    InvalidName,
+    /// Another argument has a value that is not allowed.
+    InvalidArgument,
+    /// Another file has the label.
+    LabelTaken,
+    /// There would be too much of something, such as bytes of state.
+    TooLarge,
+
+    /// The session has no manifest: another library has made it.
+    NoManifest,
+    /// The manifest was not complete when the kernel was left: its owner never said that it was ready.
+    Incomplete,
+    /// The manifest cannot be understood.
+    BadManifest,
+    /// A later version has written the manifest, and says that this one must not read it.
+    NewerManifest,
+
+    /// The agent cannot be reached.
+    NoAgent,
+    /// The policy of the agent says no.
+    Refused,
+    /// The update is over, or another one is being prepared: an answer to it has no effect.
+    Stale,
+    /// The other side has hung up.
+    Disconnected,
+    /// The other side has broken the rules of the protocol.
+    Protocol,
+    /// The deadline has passed.
+    TimedOut,
+    /// Not here: the source of sessions, or the kernel, does not know this.
+    Unsupported,
+
+    /// The image is no kernel that can be loaded, or the command line is too long.
+    BadKernel,
+    /// The kernel takes signed images only, and a signature is missing or wrong.
+    BadSignature,
+    /// No kernel is loaded.
+    NotLoaded,
+    /// `reboot(2)` has returned: as a rule, a file could not be frozen. Everything is as before.
+    RebootFailed,
+
+    /// A system call failed in a way that has no kind of its own.
+    System,
+}
+
+impl ErrorKind {
+    /// The number for errors of this kind that have none from the kernel.
+    fn errno(self) -> Errno {
+        match self {
+            Self::Unavailable => Errno::NODEV,
+            Self::NoPermission => Errno::ACCESS,
+            Self::Busy | Self::AlreadyPreserved | Self::NotReady => Errno::BUSY,
+            Self::Damaged => Errno::IO,
+            Self::System | Self::RebootFailed => Errno::REMOTEIO,
+            Self::Stale => Errno::CANCELED,
+            Self::Leaving => Errno::SHUTDOWN,
+            Self::NameTaken | Self::TokenTaken | Self::LabelTaken => Errno::EXIST,
+            Self::NoSession | Self::NoFile => Errno::NOENT,
+            Self::Held => Errno::ALREADY,
+            Self::WrongDirection
+            | Self::WrongName
+            | Self::InvalidName
+            | Self::InvalidArgument
+            | Self::NotLoaded => Errno::INVAL,
+            Self::NotPreservable | Self::Unsupported => Errno::OPNOTSUPP,
+            Self::RetrieveFailed => Errno::NODATA,
+            Self::NoResources => Errno::NOMEM,
+            Self::TooLarge => Errno::TOOBIG,
+            Self::NoManifest => Errno::NOMSG,
+            Self::Incomplete => Errno::STALE,
+            Self::BadManifest => Errno::BADMSG,
+            Self::NewerManifest => Errno::PROTONOSUPPORT,
+            Self::NoAgent => Errno::HOSTDOWN,
+            Self::Refused => Errno::PERM,
+            Self::Disconnected => Errno::CONNRESET,
+            Self::Protocol => Errno::PROTO,
+            Self::TimedOut => Errno::TIMEDOUT,
+            Self::BadKernel => Errno::NOEXEC,
+            Self::BadSignature => Errno::KEYREJECTED,
+        }
+    }
+
+    /// Whether the kernel's own number says more than the kind.
+    fn speaks_with_the_kernels_number(self) -> bool {
+        matches!(self, Self::NoResources | Self::System | Self::RebootFailed | Self::InvalidName)
+    }
 }
 
 impl Error {
-    /// The kernel's number for this, for callers that speak in numbers.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self(Box::new(Detail { kind, message, errno: None, token: None, unavailable: None }))
+    }
+
+    /// An error of a system call: `doing` completes the sentence "cannot ...".
+    #[cold]
+    pub(crate) fn system(doing: &str, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOBUFS => {
+                ErrorKind::NoResources
+            }
+            _ => ErrorKind::System,
+        };
+        Self::new(kind, format!("cannot {doing}")).caused_by(errno)
+    }
+
+    /// With the kernel's number, which the sentence gets too.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, errno: Errno) -> Self {
+        self.0.errno = Some(errno);
+        self
+    }
+
+    /// About the file with this token.
+    #[must_use]
+    pub(crate) fn about(mut self, token: Token) -> Self {
+        self.0.token = Some(token);
+        self
+    }
+
+    /// What went wrong.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// # let error = liblu::SessionName::new("a\0b").unwrap_err();
+    /// assert_eq!(error.kind(), liblu::ErrorKind::InvalidName);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether nothing came from the previous kernel, for sure: no such session, or a kernel that cannot
+    /// have received one. No other error is a cold start.
     ///
-    /// let busy = liblu::Error::Busy { waited: Duration::ZERO };
-    /// assert_eq!(busy.errno(), rustix::io::Errno::BUSY);
+    /// ```
+    /// let error = liblu::LiveUpdate::at("/nonexistent/liveupdate").check().unwrap_err();
+    /// if error.is_cold_start() {
+    ///     println!("start from nothing");
+    /// }
+    /// ```
+    pub fn is_cold_start(&self) -> bool {
+        match self.kind() {
+            ErrorKind::NoSession => true,
+            ErrorKind::Unavailable => self.unavailable().is_some_and(Unavailable::is_certain),
+            _ => false,
+        }
+    }
+
+    /// A number for callers that speak in numbers: one for each kind that asks for something else to be
+    /// done. For [`ErrorKind::System`], [`ErrorKind::NoResources`] and [`ErrorKind::RebootFailed`] it is
+    /// the kernel's.
+    ///
+    /// ```
+    /// # let error = liblu::SessionName::new("").unwrap_err();
+    /// assert_eq!(error.errno(), rustix::io::Errno::INVAL);
     /// ```
     pub fn errno(&self) -> Errno {
-        match self {
-            Self::Unavailable(unavailable) => unavailable.errno(),
-            Self::Busy { .. } | Self::AlreadyPreserved(_) | Self::NotReady => Errno::BUSY,
-            Self::Damaged => Errno::IO,
-            Self::NameTaken(_) | Self::TokenTaken(_) => Errno::EXIST,
-            Self::NoSession(_) | Self::NotPreservable(_) | Self::NoFile(_) => Errno::NOENT,
-            Self::Name(NameError::TooLong(_)) => Errno::NAMETOOLONG,
-            Self::Held(_)
-            | Self::WrongDirection { .. }
-            | Self::WrongName { .. }
-            | Self::Name(_) => Errno::INVAL,
-            Self::RetrieveFailed { source, .. } | Self::System { source, .. } => *source,
+        let kernels = self.0.errno.filter(|_| self.0.kind.speaks_with_the_kernels_number());
+        kernels.unwrap_or_else(|| self.0.kind.errno())
+    }
+
+    /// The number that the kernel gave, if it was the kernel that said no.
+    ///
+    /// ```
+    /// # let error = liblu::SessionName::new("").unwrap_err();
+    /// assert_eq!(error.kernel_errno(), None);
+    /// ```
+    pub fn kernel_errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+
+    /// The token of the file that this is about, if it is about one.
+    ///
+    /// ```
+    /// # let error = liblu::SessionName::new("").unwrap_err();
+    /// assert_eq!(error.token(), None);
+    /// ```
+    pub fn token(&self) -> Option<Token> {
+        self.0.token
+    }
+
+    /// Why there are no live updates here, if that is the reason.
+    ///
+    /// ```
+    /// let error = liblu::LiveUpdate::at("/nonexistent/liveupdate").check().unwrap_err();
+    /// println!("no live updates: {}", error.unavailable().unwrap());
+    /// ```
+    pub fn unavailable(&self) -> Option<&Unavailable> {
+        self.0.unavailable.as_ref()
+    }
+}
+
+impl From<Unavailable> for Error {
+    fn from(why: Unavailable) -> Self {
+        let mut error =
+            Self::new(ErrorKind::Unavailable, format!("there are no live updates here: {why}"));
+        error.0.unavailable = Some(why);
+        error
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match self.0.errno {
+            Some(errno) => write!(f, ": {errno}"),
+            None => Ok(()),
         }
     }
 }
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &format_args!("{self}"))
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// What most functions of this crate return.
 ///
@@ -136,3 +315,34 @@ impl Error {
 /// # let _ = is_ready();
 /// ```
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_has_the_number_of_the_kernel() {
+        let error = Error::system("open the device", Errno::IO);
+        assert_eq!(error.to_string(), "cannot open the device: Input/output error (os error 5)");
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::System, Errno::IO));
+    }
+
+    #[test]
+    fn what_is_short_is_told_apart() {
+        for errno in [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC] {
+            let error = Error::system("x", errno);
+            assert_eq!((error.kind(), error.errno()), (ErrorKind::NoResources, errno));
+        }
+    }
+
+    #[test]
+    fn a_kind_has_its_own_number_whatever_the_kernel_said() {
+        let error = Error::new(ErrorKind::RetrieveFailed, "x").caused_by(Errno::NOENT);
+        assert_eq!((error.errno(), error.kernel_errno()), (Errno::NODATA, Some(Errno::NOENT)));
+    }
+
+    #[test]
+    fn an_error_is_small() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+}

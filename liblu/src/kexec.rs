@@ -3,16 +3,18 @@
 //! Loading the next kernel, and going there.
 //!
 //! It takes root. On a machine with systemd, `systemctl kexec` goes to the kernel that is loaded here,
-//! after it has stopped everything.
+//! after it has stopped all services.
 
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::system::{RebootCommand, reboot as reboot_now};
+use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::sys;
+use crate::{Error, ErrorKind, Result, sys};
 
 /// The next kernel, to be loaded.
 ///
@@ -31,76 +33,6 @@ pub struct Kernel<'a> {
     image: BorrowedFd<'a>,
     initrd: Option<BorrowedFd<'a>>,
     cmdline: String,
-}
-
-/// Why a kernel was not loaded, or not gone to.
-///
-/// ```
-/// use liblu::kexec::{Kernel, KexecError};
-///
-/// let image = std::fs::File::open("/dev/null")?;
-/// let error = Kernel::new(&image).cmdline("a\0b").load().unwrap_err();
-/// assert!(matches!(error, KexecError::Nul));
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KexecError {
-    /// The command line has a NUL inside.
-    #[error("the command line must not contain NUL")]
-    Nul,
-    /// This process may not.
-    #[error("only root may load a kernel, and only where lockdown and policy let it")]
-    NoPermission,
-    /// The image is no kernel for this machine, or no regular file, or the command line is too long.
-    #[error("the image is no kernel that can be loaded, or the command line is too long")]
-    NoKernel(#[source] Errno),
-    /// The image or the initrd is open for writing.
-    #[error("the image or the initrd is open for writing")]
-    BeingWritten(#[source] Errno),
-    /// A signature is missing or wrong.
-    #[error("the kernel accepts signed images only, and this one is not, or by a stranger")]
-    Signature(#[source] Errno),
-    /// Another process is loading a kernel, or the kernel is being left.
-    #[error("another kernel is being loaded, or this one is being left")]
-    Busy,
-    /// A file of `/proc` or `/sys` cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: &'static str,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// A system call failed in a way that has no name above. From [`reboot`]: a file could not be
-    /// frozen, and everything is as it was.
-    #[error("cannot {doing}")]
-    System {
-        /// What was to be done.
-        doing: &'static str,
-        /// What the kernel said.
-        source: Errno,
-    },
-}
-
-impl KexecError {
-    /// The kernel's number for this.
-    ///
-    /// ```
-    /// assert_eq!(liblu::kexec::KexecError::Busy.errno(), rustix::io::Errno::BUSY);
-    /// ```
-    pub fn errno(&self) -> Errno {
-        match self {
-            Self::Nul => Errno::INVAL,
-            Self::NoPermission => Errno::PERM,
-            Self::Busy => Errno::BUSY,
-            Self::Read { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::IO),
-            Self::NoKernel(source)
-            | Self::BeingWritten(source)
-            | Self::Signature(source)
-            | Self::System { source, .. } => *source,
-        }
-    }
 }
 
 /// The command line of the running kernel.
@@ -156,7 +88,7 @@ impl<'a> Kernel<'a> {
     ///
     /// # Errors
     ///
-    /// [`KexecError::Read`] without `/proc`.
+    /// [`ErrorKind::System`] without `/proc`.
     ///
     /// ```no_run
     /// # let image = std::fs::File::open("/boot/vmlinuz-7.3.4")?;
@@ -164,17 +96,18 @@ impl<'a> Kernel<'a> {
     /// # drop(kernel);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn running_cmdline(self) -> Result<Self, KexecError> {
-        let running = fs::read_to_string(CMDLINE)
-            .map_err(|source| KexecError::Read { path: CMDLINE, source })?;
-        Ok(self.cmdline(without_loader(&running)))
+    pub fn running_cmdline(self) -> Result<Self> {
+        Ok(self.cmdline(without_loader(&read(CMDLINE)?)))
     }
 
-    /// Loads it. What was loaded before is forgotten if this succeeds, and stays if not.
+    /// Loads it. The kernel that was loaded before is forgotten if this succeeds, and stays if not.
     ///
     /// # Errors
     ///
-    /// See [`KexecError`].
+    /// [`ErrorKind::NoPermission`]; [`ErrorKind::BadKernel`]; [`ErrorKind::BadSignature`];
+    /// [`ErrorKind::InvalidArgument`] if the command line contains NUL; [`ErrorKind::Busy`] if the image or
+    /// the initrd is open for writing, or another process is loading a kernel; or the error of the
+    /// system.
     ///
     /// ```no_run
     /// # let image = std::fs::File::open("/boot/vmlinuz-7.3.4")?;
@@ -182,31 +115,56 @@ impl<'a> Kernel<'a> {
     /// assert!(liblu::kexec::is_loaded()?);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn load(&self) -> Result<(), KexecError> {
-        let cmdline = CString::new(self.cmdline.as_str()).map_err(|_| KexecError::Nul)?;
-        let no_initrd = if self.initrd.is_none() { libc::KEXEC_FILE_NO_INITRAMFS } else { 0 };
-        let flags = libc::c_ulong::try_from(no_initrd).unwrap_or_default();
+    pub fn load(&self) -> Result<()> {
+        let cmdline = CString::new(self.cmdline.as_str()).map_err(|_| {
+            let why = "the command line must not contain NUL";
+            Error::new(ErrorKind::InvalidArgument, why)
+        })?;
+        let flags = if self.initrd.is_none() { NO_INITRAMFS } else { 0 };
         sys::kexec_file_load(self.image, self.initrd, &cmdline, flags).map_err(load_error)
     }
 }
 
-fn load_error(errno: Errno) -> KexecError {
-    match errno {
-        Errno::PERM | Errno::ACCESS => KexecError::NoPermission,
-        Errno::NOEXEC | Errno::INVAL => KexecError::NoKernel(errno),
-        Errno::TXTBSY => KexecError::BeingWritten(errno),
+/// `KEXEC_FILE_UNLOAD`.
+const UNLOAD: u32 = 1;
+
+/// `KEXEC_FILE_NO_INITRAMFS`.
+const NO_INITRAMFS: u32 = 4;
+
+fn load_error(errno: Errno) -> Error {
+    let (kind, why) = match errno {
+        Errno::PERM | Errno::ACCESS => (
+            ErrorKind::NoPermission,
+            "only root may load a kernel, and only if lockdown and the security policy allow it",
+        ),
+        Errno::NOEXEC | Errno::INVAL => (
+            ErrorKind::BadKernel,
+            "the image is no kernel that can be loaded, or the command line is too long",
+        ),
+        Errno::TXTBSY => (ErrorKind::Busy, "the image or the initrd is open for writing"),
         Errno::KEYREJECTED
         | Errno::BADMSG
         | Errno::NODATA
         | Errno::NOKEY
         | Errno::NOPKG
-        | Errno::LIBBAD => KexecError::Signature(errno),
-        Errno::BUSY => KexecError::Busy,
-        source => KexecError::System { doing: "load a kernel", source },
-    }
+        | Errno::LIBBAD => (
+            ErrorKind::BadSignature,
+            "the kernel takes signed images only, and this one has no signature that it accepts",
+        ),
+        Errno::BUSY => (ErrorKind::Busy, "another process is loading a kernel"),
+        errno => return Error::system("load a kernel", errno),
+    };
+    Error::new(kind, why).caused_by(errno)
 }
 
-/// A command line without what boot loaders say of themselves.
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Error::system(&format!("read {path}"), errno)
+    })
+}
+
+/// A command line without the words that boot loaders add about themselves.
 fn without_loader(cmdline: &str) -> String {
     let is_loaders = |word: &&str| word.starts_with("BOOT_IMAGE=") || word.starts_with("initrd=");
     // A value may be quoted, with spaces inside.
@@ -231,57 +189,73 @@ fn without_loader(cmdline: &str) -> String {
 ///
 /// # Errors
 ///
-/// [`KexecError::Read`] if the kernel has no kexec, or there is no `/sys`.
+/// [`ErrorKind::System`] if the kernel has no kexec, or there is no `/sys`.
 ///
 /// ```no_run
 /// if !liblu::kexec::is_loaded()? {
 ///     eprintln!("load a kernel first");
 /// }
-/// # Ok::<(), liblu::kexec::KexecError>(())
+/// # Ok::<(), liblu::Error>(())
 /// ```
-pub fn is_loaded() -> Result<bool, KexecError> {
-    let text =
-        fs::read_to_string(LOADED).map_err(|source| KexecError::Read { path: LOADED, source })?;
-    Ok(text.trim() == "1")
+pub fn is_loaded() -> Result<bool> {
+    Ok(read(LOADED)?.trim() == "1")
 }
 
 /// Forgets the kernel that is loaded, if one is.
 ///
 /// # Errors
 ///
-/// [`KexecError::NoPermission`], [`KexecError::Busy`].
+/// [`ErrorKind::NoPermission`], [`ErrorKind::Busy`].
 ///
 /// ```no_run
 /// liblu::kexec::unload()?;
-/// # Ok::<(), liblu::kexec::KexecError>(())
+/// # Ok::<(), liblu::Error>(())
 /// ```
-pub fn unload() -> Result<(), KexecError> {
-    let null = fs::File::open("/dev/null")
-        .map_err(|source| KexecError::Read { path: "/dev/null", source })?;
-    let flags = libc::KEXEC_FILE_UNLOAD | libc::KEXEC_FILE_NO_INITRAMFS;
-    let flags = libc::c_ulong::try_from(flags).unwrap_or_default();
-    sys::kexec_file_load(null.as_fd(), None, c"", flags).map_err(load_error)
+pub fn unload() -> Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::system("open /dev/null", errno))?;
+    sys::kexec_file_load(null.as_fd(), None, c"", UNLOAD | NO_INITRAMFS).map_err(load_error)
 }
 
-/// Goes to the kernel that is loaded, at once: nothing is stopped, no file system is synced. With
-/// systemd, `systemctl kexec` is what you want.
+/// Goes to the kernel that is loaded, at once: nothing is stopped, no file system is synced. On a
+/// machine with systemd, `systemctl kexec` is the usual way.
 ///
-/// # Errors
+/// It returns only if it failed, and then everything is as it was:
 ///
-/// It only returns if it failed: what the handler of a file said that could not be frozen, and then
-/// everything can go on as before; `EINVAL` if no kernel is loaded.
+/// - [`ErrorKind::RebootFailed`]: as a rule, a file could not be frozen, and [`Error::errno`] is what its
+///   handler said. `EBUSY` may also mean that another process is loading a kernel. The kernel's log names
+///   the file.
+/// - [`ErrorKind::NotLoaded`]: load a kernel first.
+/// - [`ErrorKind::NoPermission`]: this process has not `CAP_SYS_BOOT`.
 ///
 /// ```no_run
 /// let error = liblu::kexec::reboot();
 /// eprintln!("still here: {error}");
 /// ```
-pub fn reboot() -> KexecError {
-    match reboot_now(RebootCommand::Kexec) {
-        Err(Errno::PERM) => KexecError::NoPermission,
-        Err(Errno::BUSY) => KexecError::Busy,
-        Err(source) => KexecError::System { doing: "go to the next kernel", source },
-        // The kernel does not say that it has gone.
-        Ok(()) => KexecError::System { doing: "go to the next kernel", source: Errno::IO },
+pub fn reboot() -> Error {
+    // The kernel does not say that it has gone.
+    let errno = reboot_now(RebootCommand::Kexec).err().unwrap_or(Errno::IO);
+    // A handler may give these numbers too.
+    let may_reboot =
+        capabilities(None).map_or(true, |sets| sets.effective.contains(CapabilitySet::SYS_BOOT));
+    let is_loaded = is_loaded().unwrap_or(true);
+    reboot_error(errno, may_reboot, is_loaded)
+}
+
+fn reboot_error(errno: Errno, may_reboot: bool, is_loaded: bool) -> Error {
+    match errno {
+        Errno::PERM if !may_reboot => {
+            let why = "only a process with CAP_SYS_BOOT may leave this kernel";
+            Error::new(ErrorKind::NoPermission, why).caused_by(errno)
+        }
+        Errno::INVAL if !is_loaded => {
+            Error::new(ErrorKind::NotLoaded, "no kernel is loaded").caused_by(errno)
+        }
+        errno => {
+            let why = "cannot go to the next kernel; everything is as before, and the log of the kernel \
+                       names the file that could not be frozen, if that is the reason";
+            Error::new(ErrorKind::RebootFailed, why).caused_by(errno)
+        }
     }
 }
 
@@ -297,11 +271,23 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_named() {
-        assert!(matches!(load_error(Errno::PERM), KexecError::NoPermission));
-        assert!(matches!(load_error(Errno::NOEXEC), KexecError::NoKernel(Errno::NOEXEC)));
-        assert_eq!(load_error(Errno::TXTBSY).errno(), Errno::TXTBSY);
-        assert!(matches!(load_error(Errno::NOKEY), KexecError::Signature(Errno::NOKEY)));
-        assert_eq!(load_error(Errno::NOMEM).to_string(), "cannot load a kernel");
+    fn errors_of_loading_have_kinds() {
+        let kind = |errno| load_error(errno).kind();
+        assert_eq!(kind(Errno::PERM), ErrorKind::NoPermission);
+        assert_eq!(kind(Errno::NOEXEC), ErrorKind::BadKernel);
+        assert_eq!(kind(Errno::TXTBSY), ErrorKind::Busy);
+        assert_eq!(kind(Errno::NOKEY), ErrorKind::BadSignature);
+        let error = load_error(Errno::NOMEM);
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::NoResources, Errno::NOMEM));
+    }
+
+    #[test]
+    fn a_number_of_a_handler_is_not_mistaken() {
+        for errno in [Errno::BUSY, Errno::PERM, Errno::INVAL, Errno::NOENT] {
+            let error = reboot_error(errno, true, true);
+            assert_eq!((error.kind(), error.errno()), (ErrorKind::RebootFailed, errno));
+        }
+        assert_eq!(reboot_error(Errno::PERM, false, true).kind(), ErrorKind::NoPermission);
+        assert_eq!(reboot_error(Errno::INVAL, true, false).kind(), ErrorKind::NotLoaded);
     }
 }

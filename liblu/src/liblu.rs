@@ -2,112 +2,135 @@
 
 //! Live updates of a running kernel, for the programs that run on it.
 //!
-//! A machine that runs other people's work must now and then get another kernel. With Linux's Live
+//! A machine that runs the programs of others must get another kernel now and then. With Linux's Live
 //! Update Orchestrator (LUO) a process can say which of its open files the next kernel shall have:
 //! the memory of a VM, the content of a cache. `reboot(KEXEC)` starts that kernel, and there the
 //! process, started again, finds its files as it left them.
 //!
-//! This library makes the right thing the short thing on any kernel with LUO, from Linux 6.19 on.
+//! This library works on every kernel with LUO, from Linux 6.19 on, with the implementation in C and with
+//! the one in Rust.
 //!
-//! # The happy path
+//! # A client
 //!
-//! A *session* has a name and holds files, each under a *token*. Before the update it is *outgoing*:
-//! files are preserved in it. After the update it is *incoming*: they are retrieved, and then the
-//! session is finished.
+//! A *session* has a label and holds files, each with a label too. Before the update files are preserved
+//! in it; after the update they are retrieved, and then the session is finished. Sessions come from an
+//! agent (`luod`), from the service manager, or from the device; a [`Provider`] finds out.
 //!
 //! ```no_run
-//! use liblu::{LiveUpdate, Manifest, Error};
+//! use std::time::{Duration, Instant};
+//! use liblu::{Claim, Provider};
 //!
-//! let device = LiveUpdate::new();
-//! let name = "cache".parse()?;
-//! let memory = match device.retrieve(&name) {
-//!     // An update lies behind us.
-//!     Ok(session) => {
-//!         let found = Manifest::of(&session).and_then(|it| it.retrieve(&session, "memory"));
-//!         let Ok(memory) = found else {
-//!             // Nothing more is lost while somebody has the session open.
-//!             keep(session.into_custody());
-//!             return Err(found.unwrap_err().into());
-//!         };
-//!         // Everything that is needed is there: only now.
-//!         session.finish()?;
+//! let soon = || Some(Instant::now() + Duration::from_secs(10));
+//! let provider = Provider::find()?;
+//! // An error is no cold start: the session may be there.
+//! let memory = match provider.claim("cache", soon())? {
+//!     Claim::Session(session) => {
+//!         let memory = session.retrieve("memory")?;
+//!         // All that is needed is there: only now.
+//!         session.finish(soon())?;
 //!         memory
 //!     }
-//!     // It is the first start, or there are no live updates here.
-//!     Err(Error::NoSession(_) | Error::Unavailable(_)) => {
+//!     Claim::ColdStart => {
 //!         rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC)?
 //!     }
-//!     Err(error) => return Err(error.into()),
 //! };
 //!
-//! // ... until somebody says that an update comes:
-//! let session = device.create(&name)?;
-//! let mut manifest = Manifest::new();
-//! manifest.preserve(&session, "memory", &memory, b"")?;
-//! manifest.seal(&session)?;
-//! // Now it must stay open until reboot(2): whoever ends here takes it along.
-//! # std::mem::forget(session);
-//! # fn keep(session: std::os::fd::OwnedFd) {}
+//! // At any time before the update:
+//! let handover = provider.open("cache", soon())?;
+//! handover.preserve("memory", &memory)?;
+//! // When the update comes, and the state is final:
+//! handover.set_state("memory", b"used=4096")?;
+//! let ready = handover.ready()?;
+//! // From here on the session must stay open until reboot(2), unless `ready.abort()` calls it off.
+//! # drop(ready);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`LiveUpdate`] takes rights, [`OutgoingSession`] and [`IncomingSession`] do not: an agent creates
-//! and retrieves sessions and sends them ([`passing`]) to whoever they are for. [`kexec`] loads the
-//! next kernel and goes there.
+//! A client learns of an update by an [`Event`] of a [`Participant`], if there is an agent. Without one, a
+//! service gets `SIGTERM`.
 //!
-//! # The unhappy paths
+//! # An agent
 //!
-//! | what | what it means | what to do |
-//! | --- | --- | --- |
-//! | [`Error::Unavailable`] | there are no live updates here; the text says why | work without, and tell somebody |
-//! | [`Error::Busy`] | somebody holds the device for longer than a moment | find out who; systemd needs it too |
-//! | [`Error::Damaged`] | this kernel could not read what the last one left | nothing can be had any more; read the log |
-//! | [`Error::NoSession`] | nothing came: a cold start | start from nothing |
-//! | [`Error::Held`] | somebody else has taken the session over | ask them for it |
-//! | [`Error::NotPreservable`] | this kernel cannot preserve such a file | do without that file, on purpose: no file is skipped in silence |
-//! | [`Error::AlreadyPreserved`] | the file is in a session already | preserve each file once |
-//! | [`Error::RetrieveFailed`] | the file is lost, for ever | use the others, finish the session, start this part from nothing; but see `retrieve-retry` among the [`Defect`]s |
-//! | [`FinishError`] | a device waits for more files, or the kernel is being left | retrieve them, and finish again: the session comes back. After [`Error::RetrieveFailed`], keep it open |
-//! | `reboot(2)` fails ([`kexec::reboot`]) | a file could not be frozen | everything is as before; see the log, and try again |
+//! [`LiveUpdate`] creates and retrieves sessions, which takes rights. [`OutgoingSession`] and
+//! [`IncomingSession`] are sessions without a manifest; [`passing`] sends them to processes without
+//! rights. [`kexec`] loads the next kernel and goes there.
+//!
+//! # Errors
+//!
+//! There is one [`Error`]; its [`ErrorKind`] says what to do. No error and no dropped value destroys what
+//! crossed the kexec: only [`Claimed::finish`] and [`IncomingSession::finish`] do, and closing the bare
+//! descriptor of a session.
 //!
 //! # Traps
 //!
-//! - **Dropping an unfinished [`IncomingSession`]** destroys what is in it with the C implementation,
-//!   and so does a crash. Keep another descriptor with somebody else until it is finished
-//!   ([`IncomingSession::into_custody`]).
-//! - **Dropping an [`OutgoingSession`]** before the update undoes everything. So does exiting.
-//! - **A memfd keeps the size that it has when it is preserved**, and its holes are filled: preserve
-//!   what is used, not what might be.
-//! - **Whoever retrieves a memfd first is charged for its memory**, and that should be the client.
+//! - **Closing the last descriptor of an unfinished [`IncomingSession`]** destroys its files with the C
+//!   implementation, and so does a crash. An agent or the service manager should hold another one.
+//! - **Dropping a [`Handover`] or an [`OutgoingSession`]** before the update undoes everything, and so does
+//!   exiting, unless an agent or the service manager holds the session: [`Provider::discard`] tells them.
+//! - **A memfd keeps the size that it has when it is preserved**, and its holes are filled.
+//! - **The process that retrieves a memfd first is charged for its memory**: this should be the client.
 //! - [`probe()`] says what this kernel offers, and what is known to be wrong with it.
+//!
+//! # In a sandbox
+//!
+//! A client needs no `/proc` on Linux 7.2 and later. A filter of system calls should allow
+//!
+//! - always: `ioctl`, `fstatfs`, `fstat`, `fcntl`, `dup`, `close`, `uname`, `clock_gettime`, `futex` (locks of
+//!   several threads), `getrandom` (hash tables), and those of the allocator;
+//! - for the manifest: `memfd_create`, `pread64`, `pwrite64`;
+//! - for an agent or the service manager: `socket`, `connect`, `setsockopt`, `getsockopt`, `sendmsg`,
+//!   `recvmsg`, `recvfrom`, `ppoll`, `newfstatat` or `statx`, `getpid`, `getuid`;
+//! - for the device: `openat`, `clock_nanosleep`;
+//! - for texts about what is missing: `openat`, `read`, `readlinkat`, and `write` to standard error.
+//!
+//! The library starts no thread. It waits no longer than the deadline that the caller gives, and for the
+//! device no longer than [`Backoff`] says.
 
+#[cfg(feature = "agent")]
+mod agent;
 mod backoff;
 mod defect;
 mod device;
 mod error;
-#[cfg(test)]
-mod fake;
+mod failed;
+#[cfg(feature = "agent")]
+mod fd_store;
+#[cfg(feature = "manifest")]
+mod handover;
+#[cfg(feature = "kexec")]
 pub mod kexec;
+#[cfg(feature = "manifest")]
 mod manifest;
 mod name;
 pub mod passing;
 mod probe;
+#[cfg(feature = "agent")]
+mod provider;
 mod release;
+mod running;
 mod session;
 mod sys;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod token;
 mod unavailable;
 
+#[cfg(feature = "agent")]
+pub use agent::{Agent, Event, Participant};
 pub use backoff::Backoff;
 pub use defect::Defect;
 pub use device::LiveUpdate;
-pub use error::{Error, Result};
-pub use manifest::{Entry, Manifest, ManifestError};
-pub use name::{NameError, SessionName};
+pub use error::{Error, ErrorKind, Result};
+pub use failed::Failed;
+#[cfg(feature = "manifest")]
+pub use handover::{Handover, Ready};
+#[cfg(feature = "manifest")]
+pub use manifest::{Entry, Manifest};
+pub use name::SessionName;
 pub use probe::{Features, Probe, Support, probe, probe_at, probe_session};
+#[cfg(feature = "agent")]
+pub use provider::{Claim, Claimed, Finished, Provider, SourceKind};
 pub use release::Release;
-pub use session::{
-    FinishError, FromFdError, IncomingSession, LossHook, OutgoingSession, set_loss_hook,
-};
+pub use session::{FromFdError, IncomingSession, LossHook, OutgoingSession, set_loss_hook};
 pub use token::Token;
 pub use unavailable::Unavailable;

@@ -5,9 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{Encoding, Specification};
 use liveupdate_uapi::SESSION_NAME_LENGTH;
-use sha2::{Digest, Sha256};
+use rustix::io::Errno;
+
+use crate::{Error, ErrorKind, Result};
 
 /// The name of a session: 1 to 63 bytes without NUL.
 ///
@@ -21,36 +22,13 @@ use sha2::{Digest, Sha256};
 /// assert_eq!(name.as_bytes(), b"vm-17");
 /// assert_eq!(name.to_string(), "vm-17");
 /// assert!("".parse::<SessionName>().is_err());
-/// # Ok::<(), liblu::NameError>(())
+/// # Ok::<(), liblu::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionName([u8; SESSION_NAME_LENGTH]);
 
-/// Why something is no name of a session.
-///
-/// ```
-/// use liblu::{NameError, SessionName};
-///
-/// assert_eq!(SessionName::new(b"a\0b"), Err(NameError::Nul));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// It has no bytes.
-    #[error("a session's name must not be empty")]
-    Empty,
-    /// It has more than 63 bytes. [`SessionName::of_label`] makes a name of any label.
-    #[error("a session's name has at most {max} bytes, not {0}", max = SessionName::MAX_LENGTH)]
-    TooLong(usize),
-    /// It has a NUL inside.
-    #[error("a session's name must not contain NUL")]
-    Nul,
-    /// A namespace has a slash, or nothing.
-    #[error("a namespace must not be empty or contain `/`")]
-    Namespace,
-}
-
-/// What names that were made by hashing begin with.
+/// The beginning of names that were made by hashing.
+#[cfg(feature = "hash")]
 const HASHED: &str = "lu-";
 
 impl SessionName {
@@ -65,26 +43,26 @@ impl SessionName {
     ///
     /// # Errors
     ///
-    /// [`NameError`] if there are none, too many, or a NUL is among them.
+    /// [`ErrorKind::InvalidName`] if there are none, too many, or a NUL is among them.
     ///
     /// ```
-    /// use liblu::{NameError, SessionName};
+    /// use liblu::SessionName;
     ///
     /// assert!(SessionName::new([b'x'; 63]).is_ok());
-    /// assert_eq!(SessionName::new([b'x'; 64]), Err(NameError::TooLong(64)));
+    /// assert!(SessionName::new([b'x'; 64]).is_err());
     /// ```
-    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
         if bytes.is_empty() {
-            return Err(NameError::Empty);
+            return Err(invalid("a session's name must not be empty"));
         }
         if bytes.contains(&0) {
-            return Err(NameError::Nul);
+            return Err(invalid("a session's name must not contain NUL"));
         }
         let mut name = [0; SESSION_NAME_LENGTH];
         match name.get_mut(..bytes.len()) {
             Some(to) if bytes.len() <= Self::MAX_LENGTH => to.copy_from_slice(bytes),
-            _ => return Err(NameError::TooLong(bytes.len())),
+            _ => return Err(too_long(bytes.len())),
         }
         Ok(Self(name))
     }
@@ -92,11 +70,12 @@ impl SessionName {
     /// The name for a label of any length: the label itself if it can be a name, and else `lu-` and
     /// the base32 of its SHA-256 in small letters, 55 bytes.
     ///
-    /// Labels that begin with `lu-` are hashed too, so that two labels never have one name.
+    /// Labels that begin with `lu-` are hashed too, so that two labels never have one name. It takes the
+    /// feature `hash`.
     ///
     /// # Errors
     ///
-    /// [`NameError::Empty`] and [`NameError::Nul`].
+    /// [`ErrorKind::InvalidName`] if the label is empty or contains NUL.
     ///
     /// ```
     /// use liblu::SessionName;
@@ -105,13 +84,15 @@ impl SessionName {
     /// let long = SessionName::of_label(&"x".repeat(100))?;
     /// assert!(long.as_bytes().starts_with(b"lu-"));
     /// assert_eq!(long.as_bytes().len(), 55);
-    /// # Ok::<(), liblu::NameError>(())
+    /// # Ok::<(), liblu::Error>(())
     /// ```
-    pub fn of_label(label: &str) -> Result<Self, NameError> {
-        match Self::new(label) {
-            Err(NameError::TooLong(_)) => {}
-            Ok(_) if label.starts_with(HASHED) => {}
-            done => return done,
+    #[cfg(feature = "hash")]
+    pub fn of_label(label: &str) -> Result<Self> {
+        use sha2::{Digest, Sha256};
+
+        let is_short = label.len() <= Self::MAX_LENGTH && !label.starts_with(HASHED);
+        if is_short || label.contains('\0') {
+            return Self::new(label);
         }
         let hash = base32().encode(&Sha256::digest(label));
         Self::new(format!("{HASHED}{hash}"))
@@ -122,18 +103,19 @@ impl SessionName {
     ///
     /// # Errors
     ///
-    /// [`NameError::Namespace`] if the namespace is empty or has a slash, [`NameError::Nul`].
+    /// [`ErrorKind::InvalidName`] if the namespace is empty or has a slash, or one of the two has a NUL.
     ///
     /// ```
     /// use liblu::SessionName;
     ///
     /// let name = SessionName::in_namespace("vmm@17.service", "memory")?;
     /// assert_eq!(name.as_bytes(), b"vmm@17.service/memory");
-    /// # Ok::<(), liblu::NameError>(())
+    /// # Ok::<(), liblu::Error>(())
     /// ```
-    pub fn in_namespace(namespace: &str, label: &str) -> Result<Self, NameError> {
+    #[cfg(feature = "hash")]
+    pub fn in_namespace(namespace: &str, label: &str) -> Result<Self> {
         if namespace.is_empty() || namespace.contains('/') {
-            return Err(NameError::Namespace);
+            return Err(invalid("a namespace must not be empty or contain `/`"));
         }
         Self::of_label(&format!("{namespace}/{label}"))
     }
@@ -142,7 +124,7 @@ impl SessionName {
     ///
     /// ```
     /// assert_eq!(liblu::SessionName::new("db")?.as_bytes(), b"db");
-    /// # Ok::<(), liblu::NameError>(())
+    /// # Ok::<(), liblu::Error>(())
     /// ```
     pub fn as_bytes(&self) -> &[u8] {
         let end = self.0.iter().position(|byte| *byte == 0);
@@ -155,24 +137,35 @@ impl SessionName {
     }
 
     /// As the kernel returns it: up to the first NUL.
-    pub(crate) fn from_array(bytes: &[u8; SESSION_NAME_LENGTH]) -> Result<Self, NameError> {
+    pub(crate) fn from_array(bytes: &[u8; SESSION_NAME_LENGTH]) -> Result<Self> {
         let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         Self::new(bytes.get(..length).unwrap_or_default())
     }
 }
 
+fn invalid(why: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidName, why)
+}
+
+fn too_long(length: usize) -> Error {
+    let max = SessionName::MAX_LENGTH;
+    let why = format!("a session's name has at most {max} bytes, not {length}");
+    Error::new(ErrorKind::InvalidName, why).caused_by(Errno::NAMETOOLONG)
+}
+
 /// Without padding, in small letters.
-fn base32() -> Encoding {
-    let mut specification = Specification::new();
+#[cfg(feature = "hash")]
+fn base32() -> data_encoding::Encoding {
+    let mut specification = data_encoding::Specification::new();
     specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     #[expect(clippy::expect_used, reason = "32 different letters are an encoding; a test says so")]
     specification.encoding().expect("an encoding")
 }
 
 impl FromStr for SessionName {
-    type Err = NameError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
+    fn from_str(text: &str) -> Result<Self> {
         Self::new(text)
     }
 }
@@ -208,7 +201,8 @@ mod tests {
     #[test]
     fn namespaces_have_no_slash() {
         for namespace in ["", "a/b"] {
-            assert_eq!(SessionName::in_namespace(namespace, "x"), Err(NameError::Namespace));
+            let error = SessionName::in_namespace(namespace, "x").unwrap_err();
+            assert!(error.to_string().contains("namespace"));
         }
         let one = SessionName::in_namespace("a", "b/c").unwrap();
         assert_eq!(one.as_bytes(), b"a/b/c");
@@ -224,7 +218,7 @@ mod tests {
         fn what_the_kernel_returns_is_the_same(bytes in proptest::collection::vec(1_u8.., 1..=63)) {
             let name = SessionName::new(&bytes).unwrap();
             prop_assert_eq!(name.as_bytes(), &bytes[..]);
-            prop_assert_eq!(SessionName::from_array(&name.to_array()), Ok(name));
+            prop_assert_eq!(SessionName::from_array(&name.to_array()).unwrap(), name);
         }
 
         #[test]

@@ -3,13 +3,14 @@
 //! What this kernel offers.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use liveupdate_uapi::GetInfo;
 use rustix::io::Errno;
 
-use crate::session::{is_session, survives_close};
-use crate::{Defect, Error, LiveUpdate, Release, Result, SessionName, sys};
+use crate::session::is_session;
+use crate::{Defect, ErrorKind, LiveUpdate, Release, Result, SessionName, sys};
 
 /// Whether a kernel can do something.
 ///
@@ -17,12 +18,13 @@ use crate::{Defect, Error, LiveUpdate, Release, Result, SessionName, sys};
 /// assert_eq!(liblu::Support::Unknown.to_string(), "unknown");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Support {
     /// It can.
     Yes,
     /// It cannot.
     No,
-    /// Nobody knows: there was no session to try it on.
+    /// There was no session to try it on.
     Unknown,
 }
 
@@ -60,7 +62,7 @@ pub struct Features {
     /// new session must be created.
     pub reuse_after_finish: Support,
     /// A session that was closed unfinished can be retrieved again (the implementation in Rust).
-    /// Without it, what was not retrieved is destroyed.
+    /// Without it, the files that were not retrieved are destroyed.
     pub retrieve_after_close: Support,
 }
 
@@ -119,11 +121,11 @@ pub fn probe_at(device: &LiveUpdate) -> Probe {
     let defects = Defect::of(&release);
     let number = PROBES.fetch_add(1, Ordering::Relaxed);
     let name = SessionName::new(format!("liblu-probe-{}-{number}", std::process::id()));
-    let session = name.map_err(Error::from).and_then(|name| device.create(&name));
+    let session = name.and_then(|name| device.create(&name));
     let (device, features) = match session {
         Ok(session) => (Ok(()), probe_session(&session)),
         // A process of another PID namespace does the same: there are live updates.
-        Err(Error::NameTaken(_)) => (Ok(()), Features::UNKNOWN),
+        Err(error) if error.kind() == ErrorKind::NameTaken => (Ok(()), Features::UNKNOWN),
         Err(error) => (Err(error), Features::UNKNOWN),
     };
     Probe { release, device, features, defects }
@@ -148,9 +150,15 @@ pub fn probe_session(session: impl AsFd) -> Features {
         Err(Errno::NOTTY | Errno::INVAL) => Support::No,
         Err(_) => Support::Unknown,
     };
-    // The two came together.
-    let is_rust = survives_close(session.as_raw_fd()).into();
-    Features { get_name, reuse_after_finish: is_rust, retrieve_after_close: is_rust }
+    let (reuse, retrieve) = match sys::get_info(session) {
+        Ok(info) => {
+            let has = |feature| Support::from(info.features & feature != 0);
+            (has(GetInfo::REUSE_AFTER_FINISH), has(GetInfo::RETRIEVE_AFTER_CLOSE))
+        }
+        Err(Errno::NOTTY | Errno::INVAL) => (Support::No, Support::No),
+        Err(_) => (Support::Unknown, Support::Unknown),
+    };
+    Features { get_name, reuse_after_finish: reuse, retrieve_after_close: retrieve }
 }
 
 impl fmt::Display for Probe {
@@ -158,8 +166,10 @@ impl fmt::Display for Probe {
         writeln!(f, "Linux                       {}", self.release)?;
         match &self.device {
             Ok(()) => writeln!(f, "live updates                yes")?,
-            Err(Error::Unavailable(why)) => writeln!(f, "live updates                no: {why}")?,
-            Err(error) => writeln!(f, "live updates                no: {error}")?,
+            Err(error) => match error.unavailable() {
+                Some(why) => writeln!(f, "live updates                no: {why}")?,
+                None => writeln!(f, "live updates                no: {error}")?,
+            },
         }
         let features = &self.features;
         writeln!(f, "sessions say their names    {}", features.get_name)?;
@@ -171,46 +181,44 @@ impl fmt::Display for Probe {
 
 #[cfg(test)]
 mod tests {
-    use liveupdate_uapi::Command;
-
     use super::*;
-    use crate::fake::{self, Fake};
-
-    fn features(fake: Fake) -> Features {
-        let _fake = fake::install(fake);
-        let probe = probe_at(&LiveUpdate::at(fake::DEVICE));
-        assert!(probe.device.is_ok());
-        assert!(probe.to_string().contains("live updates                yes"));
-        probe.features
-    }
+    use crate::testing::{FakeKernel, Implementation, Operation};
 
     #[test]
     #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
     fn kernels_are_told_apart() {
         let (yes, no) = (Support::Yes, Support::No);
-        let of = |it: Features| [it.get_name, it.reuse_after_finish, it.retrieve_after_close];
-        assert_eq!(of(features(Fake::default())), [yes, no, no]);
-        assert_eq!(of(features(Fake { is_old: true, ..Fake::default() })), [no, no, no]);
-        assert_eq!(of(features(Fake { is_rust: true, ..Fake::default() })), [yes, yes, yes]);
+        let of = |kernel: &FakeKernel| {
+            let probe = probe_at(&kernel.device());
+            assert!(probe.device.is_ok());
+            assert!(probe.to_string().contains("live updates                yes"));
+            let it = probe.features;
+            [it.get_name, it.reuse_after_finish, it.retrieve_after_close]
+        };
+        let kernel = FakeKernel::new();
+        assert_eq!(of(&kernel), [yes, no, no]);
+        kernel.set_implementation(Implementation::Rust);
+        assert_eq!(of(&kernel), [yes, yes, yes]);
+        let old = FakeKernel::new();
+        old.set_release("7.1.2".parse().unwrap());
+        assert_eq!(of(&old), [no, no, no]);
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
     fn a_name_that_is_taken_means_that_there_are_live_updates() {
-        let exists = (liveupdate_uapi::CreateSession::NR, Errno::EXIST);
-        let _fake = fake::install(Fake { fails: vec![exists], ..Fake::default() });
-        let probe = probe_at(&LiveUpdate::at(fake::DEVICE));
+        let kernel = FakeKernel::new();
+        kernel.fail_next(Operation::Create, Errno::EXIST);
+        let probe = probe_at(&kernel.device());
         assert!(probe.device.is_ok());
         assert_eq!(probe.features, Features::UNKNOWN);
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "rustix and Miri do not agree on uname")]
-    fn what_is_no_session_is_asked_nothing() {
-        let _fake = fake::install(Fake::default());
+    #[cfg_attr(miri, ignore = "Miri has no fstatfs")]
+    fn a_file_that_is_no_session_is_unknown() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(probe_session(&file), Features::UNKNOWN);
-        assert!(fake::with(|fake| fake.asked.is_empty()));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Release {
         (self.major, self.minor, self.patch)
     }
 
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
         let numbers = text.get(..end).unwrap_or_default();
         let mut numbers = numbers.split('.').map(|number| number.parse().unwrap_or(0));

@@ -2,62 +2,22 @@
 
 //! What the two kinds of sessions have in common.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
+use liveupdate_uapi::GetInfo;
 use rustix::io::Errno;
 
-use crate::{Error, Release, Result, SessionName, Token, sys};
-
-/// An error that hands something back and says what its source says, once.
-macro_rules! speaks_as_its_source {
-    ($error:ty) => {
-        impl std::fmt::Display for $error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.source.fmt(f)
-            }
-        }
-
-        impl std::error::Error for $error {
-            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-                std::error::Error::source(&self.source)
-            }
-        }
-    };
-}
+use crate::{Error, ErrorKind, Result, SessionName, Token, running, sys};
 
 mod incoming;
-mod loss;
+mod kept;
 mod once;
 mod outgoing;
 
-pub use incoming::{FinishError, IncomingSession};
-pub(crate) use loss::survives_close;
-pub use loss::{LossHook, set_loss_hook};
+pub use incoming::IncomingSession;
+pub use kept::{FromFdError, LossHook, set_loss_hook};
 pub use outgoing::OutgoingSession;
-
-/// Why a descriptor is not the session that was wanted, and the descriptor.
-///
-/// ```
-/// use std::os::fd::OwnedFd;
-/// use liblu::OutgoingSession;
-///
-/// let null = OwnedFd::from(std::fs::File::open("/dev/null")?);
-/// let error = OutgoingSession::try_from(null).unwrap_err();
-/// assert_eq!(error.to_string(), "this is no outgoing session");
-/// let null: OwnedFd = error.fd;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct FromFdError {
-    /// The descriptor, as it was.
-    pub fd: OwnedFd,
-    /// What is wrong.
-    pub source: Error,
-}
-
-speaks_as_its_source!(FromFdError);
 
 /// Which way a session goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,47 +34,85 @@ impl Direction {
         }
     }
 
-    /// Whether a session may be one of this direction.
-    ///
-    /// An outgoing session says that there is no such file, an incoming one that this is the wrong
-    /// direction. Where nothing shows it, the caller's word is taken.
+    /// Whether a session may be one of this direction. Where the kernel cannot say, the caller's word is
+    /// taken.
     fn may_be_of(self, session: BorrowedFd<'_>) -> bool {
-        let Some(answer) = answer_to_nothing(session) else { return true };
-        match answer {
-            // There is no such file, or no memory to look for it.
-            // Or another thread asks the same just now, or another session has the name of a finished
-            // one at present.
-            Errno::BADF | Errno::NOMEM | Errno::NOSPC | Errno::EXIST => self == Self::Outgoing,
-            Errno::INVAL => self == Self::Incoming,
-            // The kernel is being left, and both say so.
-            Errno::BUSY => true,
-            _ => false,
+        match sys::get_info(session) {
+            Ok(info) => match info.state {
+                GetInfo::OUTGOING | GetInfo::IDLE => self == Self::Outgoing,
+                GetInfo::INCOMING => self == Self::Incoming,
+                _ => false,
+            },
+            Err(_) => self.fits(answer_to_nothing(session)),
         }
+    }
+
+    /// Whether a session of this direction may answer so to PRESERVE_FD of no file: an outgoing session
+    /// says that there is no such file, an incoming one that this is the wrong direction.
+    fn fits(self, answer: Option<Errno>) -> bool {
+        match answer {
+            // The kernel cannot say, or all commands are refused.
+            None | Some(Errno::BUSY) => true,
+            Some(Errno::INVAL) => self == Self::Incoming,
+            // There is no such file, or no memory or place for it.
+            Some(_) => self == Self::Outgoing,
+        }
+    }
+
+    fn wrong(self) -> Error {
+        Error::new(ErrorKind::WrongDirection, format!("this is no {} session", self.name()))
     }
 }
 
-/// What a session answers to PRESERVE_FD of no file, which changes nothing. Kernels before 7.2 do not
+/// The answer of a session to PRESERVE_FD of no file, which changes nothing. Kernels before 7.2 do not
 /// look at the direction, and would take it for a file: they are not asked.
 fn answer_to_nothing(session: BorrowedFd<'_>) -> Option<Errno> {
-    let can_tell = !of_running(|release| release.is_before(7, 2));
+    let can_tell = !running::is_before(session, 7, 2);
     can_tell.then(|| sys::preserve_nothing(session, Token::PROBE.get()))
 }
 
-/// Whether a descriptor is a session, by its name: what is none may take the number of a command for
-/// something else.
+/// Whether `reboot(2)` has begun, so that all commands that change something are `EBUSY`. On C, they
+/// block instead.
+fn is_being_left(session: BorrowedFd<'_>) -> bool {
+    answer_to_nothing(session) == Some(Errno::BUSY)
+}
+
+pub(crate) fn leaving(doing: &str) -> Error {
+    let why = format!("cannot {doing}, because reboot(2) has begun");
+    Error::new(ErrorKind::Leaving, why).caused_by(Errno::BUSY)
+}
+
+/// Whether closing the last descriptor destroys nothing, whatever the descriptor is.
+fn closing_is_harmless(fd: BorrowedFd<'_>) -> bool {
+    match sys::get_info(fd) {
+        Ok(info) => match info.state {
+            GetInfo::IDLE => true,
+            GetInfo::INCOMING => info.features & GetInfo::RETRIEVE_AFTER_CLOSE != 0,
+            _ => false,
+        },
+        Err(_) => matches!(is_session(fd), Ok(false)),
+    }
+}
+
+/// Whether a descriptor is a session. Other kinds of files may take the number of a command for
+/// something else, so only files on the anonymous inode are asked.
 pub(crate) fn is_session(fd: BorrowedFd<'_>) -> Result<bool> {
-    Ok(match link(fd.as_raw_fd())? {
-        Link::Session(_) => true,
-        // Kernels without GET_NAME refuse it as a wrong argument, other files as no command at all.
-        Link::Long => matches!(sys::get_name(fd), Ok(_) | Err(Errno::INVAL)),
-        Link::Other => false,
-    })
+    if !sys::is_anonymous_inode(fd).map_err(|errno| Error::system("look at a descriptor", errno))? {
+        return Ok(false);
+    }
+    match sys::get_name(fd) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOTTY | Errno::INVAL) if !running::is_before(fd, 7, 2) => Ok(false),
+        // Kernels before 7.2 refuse it as a wrong argument, other files as no command at all.
+        Err(Errno::NOTTY | Errno::INVAL) => Ok(!matches!(link(fd.as_raw_fd())?, Link::Other)),
+        Err(errno) => Err(unreadable(errno)),
+    }
 }
 
 /// Checks that a descriptor is a session of this direction.
 fn check(session: BorrowedFd<'_>, direction: Direction) -> Result<()> {
     let is_right = is_session(session)? && direction.may_be_of(session);
-    if is_right { Ok(()) } else { Err(Error::WrongDirection { expected: direction.name() }) }
+    if is_right { Ok(()) } else { Err(direction.wrong()) }
 }
 
 /// Checks that a session has this name, as far as the kernel can say.
@@ -122,7 +120,8 @@ fn check_name(session: BorrowedFd<'_>, expected: &SessionName) -> Result<()> {
     match known_name(session)? {
         Some(found) if found == *expected => Ok(()),
         Some(found) => {
-            Err(Error::WrongName { expected: Box::new(*expected), found: Box::new(found) })
+            let why = format!("this is the session {found:?}, not {expected:?}");
+            Err(Error::new(ErrorKind::WrongName, why))
         }
         // The caller's word is taken, if such a name is too long for the link.
         None if expected.as_bytes().len() > LONGEST_IN_LINK => Ok(()),
@@ -130,24 +129,13 @@ fn check_name(session: BorrowedFd<'_>, expected: &SessionName) -> Result<()> {
     }
 }
 
-static RUNNING: OnceLock<Release> = OnceLock::new();
-
-/// Asks about the running kernel.
-fn of_running(question: impl FnOnce(&Release) -> bool) -> bool {
-    #[cfg(test)]
-    if let Some(release) = crate::fake::release() {
-        return question(&release);
-    }
-    question(RUNNING.get_or_init(Release::running))
-}
-
-fn unreadable(source: Errno) -> Error {
-    Error::System { doing: "read the name of a session", source }
+fn unreadable(errno: Errno) -> Error {
+    Error::system("read the name of a session", errno)
 }
 
 /// The name of a session.
 fn name(session: BorrowedFd<'_>) -> Result<SessionName> {
-    known_name(session)?.ok_or(unreadable(Errno::NAMETOOLONG))
+    known_name(session)?.ok_or_else(|| unreadable(Errno::NAMETOOLONG))
 }
 
 /// The name of a session, by GET_NAME, or by the text of its link on kernels without; `None` if it is
@@ -160,17 +148,17 @@ fn known_name(session: BorrowedFd<'_>) -> Result<Option<SessionName>> {
             Link::Long => Ok(None),
             Link::Other => Err(unreadable(Errno::NOTTY)),
         },
-        Err(source) => Err(unreadable(source)),
+        Err(errno) => Err(unreadable(errno)),
     }
 }
 
-/// What the link of a session's descriptor begins with.
+/// The beginning of the link of a session's descriptor.
 const LINK: &[u8] = b"anon_inode:[luo_session] ";
 
 /// Bytes of a name for which kernels have room that have 64 bytes for the text of a link.
 const LONGEST_IN_LINK: usize = 63 - LINK.len();
 
-/// What the link of a descriptor says.
+/// The link of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     /// It is a session of this name.
@@ -183,21 +171,14 @@ enum Link {
 }
 
 fn link(fd: RawFd) -> Result<Link> {
-    match sys::link(&proc("fd", fd)) {
+    match sys::link(&PathBuf::from(format!("/proc/thread-self/fd/{fd}"))) {
         Ok(text) => {
             let name = text.strip_prefix(LINK).and_then(|name| SessionName::new(name).ok());
             Ok(name.map_or(Link::Other, Link::Session))
         }
         Err(Errno::NAMETOOLONG) => Ok(Link::Long),
-        Err(source) => {
-            Err(Error::System { doing: "look at a descriptor in /proc/self/fd", source })
-        }
+        Err(errno) => Err(Error::system("look at a descriptor in /proc/self/fd", errno)),
     }
-}
-
-/// A file in `/proc` about a descriptor of this process.
-fn proc(folder: &str, fd: RawFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/{folder}/{fd}"))
 }
 
 #[cfg(test)]

@@ -5,23 +5,25 @@
 #![expect(
     unsafe_code,
     reason = "ioctl(2) with the structures of liveupdate_uapi, file descriptors that it returns as \
-              numbers, getsockopt(2) of an option that rustix does not know, and kexec_file_load(2)"
+              numbers, options of sockets that rustix does not know, and kexec_file_load(2)"
 )]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
 use liveupdate_uapi::{
-    Command, CreateSession, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
+    Command, CreateSession, Finish, GetInfo, GetName, PreserveFd, RetrieveFd, RetrieveSession,
     SESSION_NAME_LENGTH,
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, FsWord, Mode, OFlags, fstat, fstatfs, major};
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 
 use crate::SessionName;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::kernel as fake;
 
 /// A command on its way to the kernel.
 struct Call<'a, C>(&'a mut C);
@@ -30,7 +32,7 @@ struct Call<'a, C>(&'a mut C);
 // - `opcode` is the number of the command whose structure `as_ptr` points to.
 // - Only `command` makes a `Call`, of a structure as its `new` made it: the first word is its true
 //   size, so the kernel neither reads nor writes beyond it.
-// - Structures are plain data: whatever the kernel writes is a valid value.
+// - Structures are plain data: all bytes that the kernel writes are a valid value.
 unsafe impl<C: Command> Ioctl for Call<'_, C> {
     type Output = ();
 
@@ -53,93 +55,145 @@ unsafe impl<C: Command> Ioctl for Call<'_, C> {
 /// Runs a command as its `new` made it, whose size word is therefore true.
 #[inline]
 fn command<C: Command>(on: BorrowedFd<'_>, argument: &mut C) -> Result<()> {
-    #[cfg(test)]
-    if let Some(answer) = crate::fake::command(on, argument) {
-        return answer;
-    }
     // SAFETY: `Call` describes the command truly (see its `impl`), and the argument is borrowed for
     // the whole call.
     unsafe { ioctl(on, Call(argument)) }
 }
 
+/// The descriptor that a command has returned.
+#[inline]
+fn owned(fd: i32) -> Result<OwnedFd> {
+    if fd < 0 {
+        // The device is another one.
+        return Err(Errno::BADF);
+    }
+    // SAFETY: The file is the device, or a session of it: `open` has seen to the former, and callers of
+    // commands on sessions look at the name first. So the command has just made this descriptor for this
+    // process, and no other code knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The answer of the fake kernel, if the test has one.
+macro_rules! fake {
+    ($answer:expr) => {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(answer) = $answer {
+            return answer;
+        }
+    };
+}
+
 /// CREATE_SESSION.
 #[inline]
 pub(crate) fn create_session(device: BorrowedFd<'_>, name: &SessionName) -> Result<OwnedFd> {
+    fake!(fake::create_session(device, name));
     let mut argument = CreateSession::new(name.to_array());
     command(device, &mut argument)?;
-    // SAFETY: The command has just made this descriptor for us; nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+    owned(argument.fd)
 }
 
 /// RETRIEVE_SESSION.
 #[inline]
 pub(crate) fn retrieve_session(device: BorrowedFd<'_>, name: &SessionName) -> Result<OwnedFd> {
+    fake!(fake::retrieve_session(device, name));
     let mut argument = RetrieveSession::new(name.to_array());
     command(device, &mut argument)?;
-    // SAFETY: The command has just made this descriptor for us; nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+    owned(argument.fd)
 }
 
 /// PRESERVE_FD.
 #[inline]
 pub(crate) fn preserve_fd(session: BorrowedFd<'_>, file: BorrowedFd<'_>, token: u64) -> Result<()> {
+    fake!(fake::preserve_fd(session, Some(file), token));
     command(session, &mut PreserveFd::new(file.as_raw_fd(), token))
 }
 
 /// PRESERVE_FD of no file, which never succeeds: the error tells which kind of session it is.
 #[inline]
 pub(crate) fn preserve_nothing(session: BorrowedFd<'_>, token: u64) -> Errno {
-    command(session, &mut PreserveFd::new(-1, token)).err().unwrap_or(Errno::BADF)
+    let answer = || {
+        fake!(fake::preserve_fd(session, None, token));
+        command(session, &mut PreserveFd::new(-1, token))
+    };
+    answer().err().unwrap_or(Errno::BADF)
 }
 
 /// RETRIEVE_FD.
 #[inline]
 pub(crate) fn retrieve_fd(session: BorrowedFd<'_>, token: u64) -> Result<OwnedFd> {
+    fake!(fake::retrieve_fd(session, token));
     let mut argument = RetrieveFd::new(token);
     command(session, &mut argument)?;
-    // SAFETY: The command has just made this descriptor for us; nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+    owned(argument.fd)
 }
 
 /// FINISH.
 #[inline]
 pub(crate) fn finish(session: BorrowedFd<'_>) -> Result<()> {
+    fake!(fake::finish(session));
     command(session, &mut Finish::new())
 }
 
 /// GET_NAME.
 #[inline]
 pub(crate) fn get_name(session: BorrowedFd<'_>) -> Result<[u8; SESSION_NAME_LENGTH]> {
+    fake!(fake::get_name(session));
     let mut argument = GetName::new();
     command(session, &mut argument)?;
     Ok(argument.name)
 }
 
+/// GET_INFO, of the implementation in Rust alone. Only files on the anonymous inode are asked: others
+/// may take the number for something else.
+pub(crate) fn get_info(session: BorrowedFd<'_>) -> Result<GetInfo> {
+    fake!(fake::get_info(session));
+    if !is_anonymous_inode(session)? {
+        return Err(Errno::NOTTY);
+    }
+    let mut argument = GetInfo::new();
+    command(session, &mut argument)?;
+    Ok(argument)
+}
+
+/// The major number of misc devices, of which the device is one.
+const MISC_MAJOR: u32 = 10;
+
+/// The file system of files that have no inode of their own, sessions among them.
+const ANON_INODE_FS_MAGIC: FsWord = 0x0904_1934;
+
+/// Whether a file is on the anonymous inode.
+pub(crate) fn is_anonymous_inode(fd: BorrowedFd<'_>) -> Result<bool> {
+    #[cfg(any(test, feature = "testing"))]
+    if fake::is_session(fd) {
+        return Ok(true);
+    }
+    Ok(fstatfs(fd)?.f_type == ANON_INODE_FS_MAGIC)
+}
+
+/// A copy of a descriptor that the service manager has passed to this process by its number.
+#[cfg(feature = "agent")]
+pub(crate) fn copy_passed(number: std::os::fd::RawFd) -> Result<OwnedFd> {
+    // SAFETY: The number is used for one system call, which fails if it is closed; the copy is owned by
+    // the caller alone.
+    let passed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_dupfd_cloexec(passed, 0)
+}
+
 /// Opens the device.
 pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
-    #[cfg(test)]
-    if let Some(answer) = crate::fake::open(path) {
-        return answer;
-    }
-    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+    fake!(fake::open(path));
+    let device = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&device)?;
+    // Other files may take the commands for their own.
+    let is_misc = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && major(stat.st_rdev) == MISC_MAJOR;
+    if is_misc { Ok(device) } else { Err(Errno::NODEV) }
 }
 
 /// The text of a link in `/proc`.
 pub(crate) fn link(path: &Path) -> Result<Vec<u8>> {
-    #[cfg(test)]
-    if let Some(answer) = crate::fake::link(path) {
-        return answer;
-    }
+    fake!(fake::link(path));
     Ok(rustix::fs::readlink(path, Vec::new())?.into_bytes())
-}
-
-/// What a file in `/proc` says.
-pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    #[cfg(test)]
-    if let Some(text) = crate::fake::read(path) {
-        return Ok(text);
-    }
-    std::fs::read(path)
 }
 
 /// Whether the kernel adds a descriptor of the sender to each message that comes over a socket.
@@ -162,11 +216,12 @@ pub(crate) fn passes_pidfds(socket: BorrowedFd<'_>) -> bool {
 }
 
 /// kexec_file_load(2).
+#[cfg(feature = "kexec")]
 pub(crate) fn kexec_file_load(
     kernel: BorrowedFd<'_>,
     initrd: Option<BorrowedFd<'_>>,
-    cmdline: &CStr,
-    flags: libc::c_ulong,
+    cmdline: &std::ffi::CStr,
+    flags: u32,
 ) -> Result<()> {
     let cmdline = cmdline.to_bytes_with_nul();
     let initrd = initrd.map_or(-1, |initrd| initrd.as_raw_fd());
@@ -174,12 +229,13 @@ pub(crate) fn kexec_file_load(
     // call, and writes to none of this process's memory.
     let result = unsafe {
         libc::syscall(
-            libc::SYS_kexec_file_load,
+            // libc has not the number for each target.
+            libc::c_long::from(linux_raw_sys::general::__NR_kexec_file_load),
             kernel.as_raw_fd(),
             initrd,
             cmdline.len(),
             cmdline.as_ptr(),
-            flags,
+            libc::c_ulong::from(flags),
         )
     };
     if result == 0 {
@@ -195,13 +251,13 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::passing::{self, PassingError};
+    use crate::{ErrorKind, passing};
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri does not know the option")]
     fn a_socket_that_adds_descriptors_is_refused() {
         let (here, there) = UnixStream::pair().unwrap();
-        passing::send(&here, b"x", &[]).unwrap();
+        passing::send(&here, b"x", &[], None).unwrap();
         assert!(!passes_pidfds(there.as_fd()));
         let on: libc::c_int = 1;
         // SAFETY: The kernel reads an `int`, which is there.
@@ -215,6 +271,7 @@ mod tests {
             )
         };
         assert_eq!(result, 0, "SO_PASSPIDFD came with Linux 6.5");
-        assert!(matches!(passing::receive(&there, 1), Err(PassingError::PidFds)));
+        let error = passing::receive(&there, 1, 1, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a client calls a file of a session.
+//! The numbers by which a client knows the files of a session.
 
 use std::fmt;
 
@@ -23,15 +23,24 @@ impl Token {
     /// The first number that belongs to this library.
     const RESERVED: u64 = u64::MAX - 0xff;
 
-    /// Where the manifest of a session lies.
+    /// The token of the manifest of a session.
     ///
     /// ```
     /// assert_eq!(liblu::Token::MANIFEST.get(), u64::MAX);
     /// ```
     pub const MANIFEST: Self = Self(u64::MAX);
 
-    /// Where nothing ever lies: what asks a session for its direction must take no token of a client's.
+    /// The token of no file: a question about the direction of a session must take no token of a
+    /// client's.
     pub(crate) const PROBE: Self = Self(u64::MAX - 1);
+
+    /// The token of a manifest that is too large for the first one.
+    #[cfg(feature = "manifest")]
+    pub(crate) const MANIFEST_2: Self = Self(u64::MAX - 2);
+
+    /// The token of a manifest that is too large for the second one.
+    #[cfg(feature = "manifest")]
+    pub(crate) const MANIFEST_3: Self = Self(u64::MAX - 3);
 
     /// The token of this number; `None` for the 256 highest, which are reserved.
     ///
@@ -40,6 +49,12 @@ impl Token {
     /// ```
     pub const fn new(number: u64) -> Option<Self> {
         if number < Self::RESERVED { Some(Self(number)) } else { None }
+    }
+
+    /// Whether it is one of the 256 highest.
+    #[cfg(feature = "manifest")]
+    pub(crate) fn is_reserved(self) -> bool {
+        self.0 >= Self::RESERVED
     }
 
     /// The number, as the kernel has it.

@@ -5,8 +5,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
 use crate::Release;
 
 /// Why the device cannot be opened.
@@ -40,18 +38,16 @@ pub enum Unavailable {
     /// There is no node, and `/proc` does not say why, as before it is mounted.
     #[error("there is no {}, and /proc cannot be read, which would say why", .0.display())]
     Unknown(PathBuf),
-    /// The node is for others.
-    #[error("{} may not be opened by this user; ask an agent for a session", .0.display())]
-    NoPermission(PathBuf),
 }
 
 impl Unavailable {
-    /// The number for this: not that of open(2) if there is no node, which also stands for a session
-    /// that did not come.
-    pub(crate) fn errno(&self) -> Errno {
+    /// Whether this kernel cannot have received sessions. Each of these was found where `/proc/misc` could be
+    /// read and lacks the device.
+    pub(crate) fn is_certain(&self) -> bool {
         match self {
-            Self::NoPermission(_) => Errno::ACCESS,
-            _ => Errno::NODEV,
+            Self::TooOld(_) | Self::NotBuilt(_) | Self::NotEnabled | Self::KhoOff => true,
+            // The kernel has sessions, or might have some.
+            Self::Failed | Self::NoNode(_) | Self::Unknown(_) => false,
         }
     }
 
@@ -108,9 +104,19 @@ fn parameter(cmdline: &str, name: &str) -> Option<bool> {
 }
 
 fn judge(facts: &Facts, path: &Path) -> Unavailable {
+    let (Some(misc), Some(cmdline)) = (&facts.misc, &facts.cmdline) else {
+        return Unavailable::Unknown(path.to_owned());
+    };
     let is_device = |line: &str| line.split_ascii_whitespace().nth(1) == Some("liveupdate");
-    if facts.misc.as_ref().is_some_and(|misc| misc.lines().any(is_device)) {
+    if misc.lines().any(is_device) {
         return Unavailable::NoNode(path.to_owned());
+    }
+    // The kernel was told to, so a release or a configuration that says otherwise may be that of another.
+    if parameter(cmdline, "liveupdate") == Some(true) {
+        return match (parameter(cmdline, "kho"), facts.has("KEXEC_HANDOVER_ENABLE_DEFAULT")) {
+            (Some(false), _) | (None, Some(false)) => Unavailable::KhoOff,
+            _ => Unavailable::Failed,
+        };
     }
     if let Some(release) = facts.release.as_ref().filter(|release| release.is_before(6, 19)) {
         return Unavailable::TooOld(release.clone());
@@ -120,16 +126,7 @@ fn judge(facts: &Facts, path: &Path) -> Unavailable {
             return Unavailable::NotBuilt(option);
         }
     }
-    let (Some(_), Some(cmdline)) = (&facts.misc, &facts.cmdline) else {
-        return Unavailable::Unknown(path.to_owned());
-    };
-    if parameter(cmdline, "liveupdate") != Some(true) {
-        return Unavailable::NotEnabled;
-    }
-    match (parameter(cmdline, "kho"), facts.has("KEXEC_HANDOVER_ENABLE_DEFAULT")) {
-        (Some(false), _) | (None, Some(false)) => Unavailable::KhoOff,
-        _ => Unavailable::Failed,
-    }
+    Unavailable::NotEnabled
 }
 
 #[cfg(test)]
@@ -153,9 +150,9 @@ mod tests {
 
     #[test]
     fn each_reason_is_told_from_the_others() {
-        let old = facts("6.18.5", "liveupdate=on", None);
+        let old = facts("6.18.5", "quiet", None);
         assert_eq!(judged(&old), Unavailable::TooOld("6.18.5".parse().unwrap()));
-        let without = facts("7.3.4", "liveupdate=on", Some("CONFIG_KEXEC_HANDOVER=y\n"));
+        let without = facts("7.3.4", "quiet", Some("CONFIG_KEXEC_HANDOVER=y\n"));
         assert_eq!(judged(&without), Unavailable::NotBuilt("LIVEUPDATE"));
         assert_eq!(judged(&facts("7.3.4", "quiet", Some(CONFIG))), Unavailable::NotEnabled);
         let off = facts("7.3.4", "liveupdate=on liveupdate=off", Some(CONFIG));
@@ -164,6 +161,10 @@ mod tests {
         assert_eq!(judged(&no_kho), Unavailable::KhoOff);
         let no_kho = facts("7.3.4", "liveupdate=on kho=off", None);
         assert_eq!(judged(&no_kho), Unavailable::KhoOff);
+        // A release or a configuration of another kernel proves nothing.
+        let odd =
+            facts("6.18.5", "liveupdate=on", Some("CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT=y\n"));
+        assert_eq!(judged(&odd), Unavailable::Failed);
         let failed = facts("7.3.4", "liveupdate=on kho=on", Some(CONFIG));
         assert_eq!(judged(&failed), Unavailable::Failed);
         let in_container = Facts { misc: Some("125 liveupdate\n".into()), ..failed };

@@ -20,8 +20,8 @@ pub mod compat;
 pub mod fault;
 
 use liveupdate_uapi::{
-    Command, CreateSession, DEVICE, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
-    SESSION_NAME_LENGTH,
+    Command, CreateSession, DEVICE, Finish, GetInfo, GetName, PreserveFd, RetrieveFd,
+    RetrieveSession, SESSION_NAME_LENGTH,
 };
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
@@ -126,6 +126,13 @@ pub fn name_of(session: impl AsFd) -> Result<[u8; SESSION_NAME_LENGTH]> {
     let mut argument = GetName::new();
     command(session, &mut argument)?;
     Ok(argument.name)
+}
+
+/// The state of `session`, and how its kernel treats sessions: the fields of [`GetInfo`].
+pub fn info_of(session: impl AsFd) -> Result<(u32, u64)> {
+    let mut argument = GetInfo::new();
+    command(session, &mut argument)?;
+    Ok((argument.state, argument.features))
 }
 
 /// A name as the commands take it: NUL-terminated.

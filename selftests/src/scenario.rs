@@ -18,6 +18,7 @@ mod extensible;
 mod give_up;
 mod handler;
 mod idle;
+mod info;
 mod kho;
 mod leaving;
 mod memfd;
@@ -98,7 +99,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 28] = [
+    let groups: [&[Scenario]; 29] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -112,6 +113,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         retrieve::ALL,
         memfd::ALL,
         idle::ALL,
+        info::ALL,
         close::ALL,
         race::ALL,
         stuck::ALL,

@@ -37,7 +37,7 @@ pub(crate) const fn struct_size<T>() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CreateSession, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession};
+    use crate::{CreateSession, Finish, GetInfo, GetName, PreserveFd, RetrieveFd, RetrieveSession};
 
     #[test]
     fn opcodes_are_those_of_the_header() {
@@ -47,5 +47,6 @@ mod tests {
         assert_eq!(RetrieveFd::OPCODE, 0xBA41);
         assert_eq!(Finish::OPCODE, 0xBA42);
         assert_eq!(GetName::OPCODE, 0xBA43);
+        assert_eq!(GetInfo::OPCODE, 0xBA80);
     }
 }

@@ -24,7 +24,8 @@
 //! Opening the device is `EBUSY` while another process has it open, and `EIO` if the handover of
 //! the previous kernel cannot be used.
 //!
-//! The authority is `include/uapi/linux/liveupdate.h` of Linux 7.3.
+//! The authority is `include/uapi/linux/liveupdate.h` of Linux 7.3. [`GetInfo`] alone is a private
+//! extension of the Rust implementation.
 
 // Kbuild says it for every crate.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
@@ -36,7 +37,7 @@ mod session;
 
 pub use command::{Command, TYPE};
 pub use device::{CreateSession, RetrieveSession};
-pub use session::{Finish, GetName, PreserveFd, RetrieveFd};
+pub use session::{Finish, GetInfo, GetName, PreserveFd, RetrieveFd};
 
 /// Path of the device node.
 pub const DEVICE: &str = "/dev/liveupdate";

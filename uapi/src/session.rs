@@ -150,5 +150,58 @@ impl Command for GetName {
     const MIN_SIZE: usize = offset_of!(Self, name) + SESSION_NAME_LENGTH;
 }
 
+/// Reads in which state a session is, and what its kernel does with sessions.
+///
+/// A private extension: it is not in Linux's header, and its number is of the range that upstream
+/// does not use. Kernels without it, as those with the C implementation, answer `EINVAL`, and later
+/// ones may answer `ENOTTY`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GetInfo {
+    /// Size of this structure, in bytes.
+    pub size: u32,
+    /// Output: [`Self::OUTGOING`], [`Self::INCOMING`] or [`Self::IDLE`]. A later kernel may have
+    /// more.
+    pub state: u32,
+    /// Output: bits that say how the kernel treats sessions. A later kernel may set more.
+    pub features: u64,
+}
+
+impl GetInfo {
+    /// The session is for the next kernel.
+    pub const OUTGOING: u32 = 0;
+    /// The session is of the previous kernel, and not finished.
+    pub const INCOMING: u32 = 1;
+    /// The session is finished. The first file that is preserved makes it an outgoing one.
+    pub const IDLE: u32 = 2;
+
+    /// Closing the last descriptor of an incoming session destroys nothing: it can be retrieved
+    /// again, with the same open files.
+    pub const RETRIEVE_AFTER_CLOSE: u64 = 1 << 0;
+    /// FINISH leaves the session idle, so the next update can use the descriptor.
+    pub const REUSE_AFTER_FINISH: u64 = 1 << 1;
+
+    /// The argument that asks.
+    pub const fn new() -> Self {
+        Self {
+            size: struct_size::<Self>(),
+            state: 0,
+            features: 0,
+        }
+    }
+}
+
+impl Default for GetInfo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Command for GetInfo {
+    const NR: u8 = 0x80;
+    const MIN_SIZE: usize = offset_of!(Self, features) + size_of::<u64>();
+}
+
 const _: () = assert!(size_of::<PreserveFd>() == 16 && size_of::<RetrieveFd>() == 16);
 const _: () = assert!(size_of::<Finish>() == 8 && size_of::<GetName>() == 72);
+const _: () = assert!(size_of::<GetInfo>() == 16);

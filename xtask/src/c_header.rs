@@ -23,6 +23,10 @@ pub(crate) fn make(project: &Path) -> Result<String> {
         .with_context(|| format!("read {}", settings.display()))?;
     let root = folder.join("src/lu.rs");
     let source = fs::read_to_string(&root).with_context(|| format!("read {}", root.display()))?;
+    let version = env!("CARGO_PKG_VERSION").split('.');
+    let parts = ["@MAJOR@", "@MINOR@", "@PATCH@"].into_iter().zip(version);
+    let macros = config.after_includes.take().unwrap_or_default();
+    config.after_includes = Some(parts.fold(macros, |text, (name, part)| text.replace(name, part)));
     let licence = config.header.take().unwrap_or_default();
     config.header = Some(format!("{licence}\n\n/**\n{} */", comment(&source)));
     let bindings = Builder::new().with_crate(&folder).with_config(config).generate();

@@ -42,6 +42,8 @@ pub(crate) enum Campaign {
     Series,
     /// The libraries may have their versions after the newest release
     Semver,
+    /// The libraries compile for other machines (`rustup target add` brings them)
+    Targets,
     /// Each test fails on the kernel that breaks its rule
     Mutants,
 }
@@ -94,8 +96,19 @@ pub(crate) struct Ran {
 /// Hops of `debug`: a live update from and to each implementation.
 const MIXED: &[&str] = &["rust,rust", "c,rust", "rust,c", "rust,c,rust"];
 
-/// Fuzz targets of liblu.
-const TARGETS: &[&str] = &["manifest", "passing"];
+/// Machines for which the libraries compile, besides the host.
+const MACHINES: &[&str] =
+    &["aarch64-unknown-linux-musl", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];
+
+/// Fuzz targets, with the folder of their crate.
+const TARGETS: &[(&str, &str)] = &[
+    ("manifest", "liblu"),
+    ("passing", "liblu"),
+    ("image", "luod"),
+    ("owner", "luod"),
+    ("policy", "luod"),
+    ("registry", "luod"),
+];
 
 /// The record of parts that have passed.
 const RECORD: &str = "campaigns.json";
@@ -111,6 +124,7 @@ impl Campaign {
             Self::Fuzz => "fuzz",
             Self::Series => "series",
             Self::Semver => "semver",
+            Self::Targets => "targets",
             Self::Mutants => "mutants",
         }
     }
@@ -158,8 +172,8 @@ impl Campaign {
             }
             Self::Fuzz => {
                 let time = format!("-max_total_time={}", size.fuzz.as_secs());
-                let of = |target: &&str| Part {
-                    folder: "liblu",
+                let of = |&(target, folder): &(&str, &'static str)| Part {
+                    folder,
                     ..nightly(
                         target,
                         &["fuzz", "run", "--features", "run", target, "--", &time],
@@ -184,6 +198,14 @@ impl Campaign {
                     Part::new(self, library.name, Path::new("cargo"), &arguments, limit)
                 };
                 LIBRARIES.iter().map(of).collect()
+            }
+            Self::Targets => {
+                let of = |target: &&str| {
+                    let packages = ["check", "--locked", "-p", "liblu", "-p", "liblu-capi"];
+                    let arguments = [&packages[..], &["--target", target]].concat();
+                    Part::new(self, target, Path::new("cargo"), &arguments, Duration::from_mins(20))
+                };
+                MACHINES.iter().map(of).collect()
             }
             Self::Mutants => {
                 let of = |mutant: &Mutant| Part {

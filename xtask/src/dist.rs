@@ -26,7 +26,7 @@ impl Version {
     }
 
     /// The part that changes when old programs do not run any more: before 1.0, that is the minor
-    /// version. `liblu/capi/build.rs` agrees.
+    /// version.
     fn of_abi(&self) -> String {
         let mut parts = self.0.split('.');
         let (major, minor) = (parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
@@ -63,7 +63,28 @@ pub(crate) fn build(project: &Path, log: &Path) -> Result<PathBuf> {
     command.args(["build", "--quiet", "--locked", "--release", "--package", "liblu-capi"]);
     command.arg("--target-dir").arg(&target).current_dir(project);
     Job::new(command, log).run().context("build liblu")?;
-    Ok(target.join("release"))
+    let built = target.join("release");
+    link_shared(project, &built, log)?;
+    Ok(built)
+}
+
+/// Links the shared library from the static one: rustc knows no versions of symbols.
+fn link_shared(project: &Path, built: &Path, log: &Path) -> Result<()> {
+    let abi = Version::this().of_abi();
+    let map = project.join(CRATE).join("liblu.map.in");
+    let map = fs::read_to_string(&map).with_context(|| format!("read {}", map.display()))?;
+    let script = built.join("liblu.map");
+    fs::write(&script, map.replace("@ABI@", &abi)).context("write liblu.map")?;
+    let option = |name: &str, value: &dyn std::fmt::Display| format!("-Wl,{name}={value}");
+    let mut command = bound("cc");
+    command.args(["-shared", "-o", "liblu.so.new", "-Wl,--gc-sections", "-Wl,-z,relro,-z,now"]);
+    command.arg(option("-soname", &format_args!("liblu.so.{abi}")));
+    command.arg(option("--version-script", &"liblu.map"));
+    command.args(["-Wl,--whole-archive", "liblu.a", "-Wl,--no-whole-archive"]);
+    // Rust's standard library needs them.
+    command.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc", "-s"]).current_dir(built);
+    Job::new(command, log).run().context("link liblu.so")?;
+    fs::rename(built.join("liblu.so.new"), built.join("liblu.so")).context("rename liblu.so")
 }
 
 /// Installs everything; the libraries are in the folder `built`. Returns what was written.

@@ -201,6 +201,8 @@ pub(crate) enum Boots {
     All,
     /// As many as one machine plays.
     Few,
+    /// None.
+    None,
 }
 
 impl Boots {
@@ -210,7 +212,12 @@ impl Boots {
         tests.retain(|test| {
             let is_boot = matches!(test.kind, Kind::Boot(_));
             boots += usize::from(is_boot);
-            self == Self::All || !is_boot || boots <= BOOTS
+            !is_boot
+                || match self {
+                    Self::All => true,
+                    Self::Few => boots <= BOOTS,
+                    Self::None => false,
+                }
         });
     }
 }

@@ -31,6 +31,7 @@ use kernel::{
 use liveupdate_uapi::{
     Command,
     Finish,
+    GetInfo,
     GetName,
     PreserveFd,
     RetrieveFd, //
@@ -217,6 +218,16 @@ impl Handle {
         call.reply()
     }
 
+    fn get_info(&self, call: &mut Call<GetInfo>) -> Result {
+        call.argument.state = match &*self.role.lock() {
+            Role::Outgoing(_) => GetInfo::OUTGOING,
+            Role::Incoming(..) => GetInfo::INCOMING,
+            Role::Idle => GetInfo::IDLE,
+        };
+        call.argument.features = GetInfo::RETRIEVE_AFTER_CLOSE | GetInfo::REUSE_AFTER_FINISH;
+        call.reply()
+    }
+
     /// The last descriptor is closed.
     fn close(&self) {
         let role = core::mem::replace(&mut *self.role.lock(), Role::Idle);
@@ -324,6 +335,7 @@ impl AnonInodeFile for SessionFile {
             RetrieveFd::OPCODE => handle.retrieve_fd(&mut Call::read(arg)?)?,
             Finish::OPCODE => handle.finish(&Call::read(arg)?)?,
             GetName::OPCODE => handle.get_name(&mut Call::read(arg)?)?,
+            GetInfo::OPCODE => handle.get_info(&mut Call::read(arg)?)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

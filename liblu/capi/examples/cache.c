@@ -4,7 +4,7 @@
  * A key-value store in a memfd that a live update does not empty: the same as
  * liblu/examples/cache.rs, with the same requests and the same format.
  *
- * Usage: cache NAME SOCKET
+ * Usage: cache LABEL SOCKET
  */
 
 #define _GNU_SOURCE
@@ -40,12 +40,14 @@ struct place {
 };
 
 struct cache {
-	const char *name;
+	const char *label;
+	struct liblu_provider *provider;
 	int memory;
 	uint64_t end;
 	void *places; /* a tree of struct place, by key */
 	unsigned int count;
-	struct lu_outgoing *session; /* while an update is expected */
+	struct liblu_handover *handover; /* while an update is expected */
+	struct liblu_claimed *kept; /* open for somebody who looks into it */
 };
 
 static int by_key(const void *a, const void *b)
@@ -139,74 +141,57 @@ static int new_store(struct cache *cache)
 	return read_store(cache);
 }
 
-/* Finishes the session; or keeps it open until this ends, for whoever looks into what is damaged. */
-static void leave(struct lu_incoming *session, bool finish)
-{
-	if (finish) {
-		if (!lu_incoming_finish(&session, NULL))
-			return;
-		/* Some kernels would be hurt if it were closed now. */
-		fprintf(stderr, "cache: the session stays open: %s\n", lu_error());
-	}
-	lu_incoming_into_custody(session);
-}
-
-/* Takes over what the last kernel has left, if there is something that can be used. */
+/* Takes over the store of the previous kernel, if there is one that can be used. */
 static int take_over(struct cache *cache)
 {
-	struct lu_incoming *session;
-	struct lu_manifest *manifest = NULL;
-	bool lost = false;
+	struct liblu_claimed *session;
+	struct liblu_manifest *manifest = NULL;
+	bool lost;
 	const char *why;
 	int err;
 
-	err = lu_retrieve(cache->name, &session);
-	if (err) {
-		if (err != -ENOENT)
-			fprintf(stderr, "cache: goes on without live updates: %s\n", lu_error());
-		return err;
-	}
-	err = lu_manifest_read(session, &manifest);
-	if (!err) {
-		cache->memory = lu_manifest_retrieve(manifest, session, LABEL);
-		lost = cache->memory == -ENODATA;
-		err = cache->memory < 0 ? cache->memory : 0;
-	}
-	why = lu_error();
-	lu_manifest_free(manifest);
+	err = liblu_claim(cache->provider, cache->label, -1, &session);
+	/* A cache can be filled again. A VMM must stop here: its guest may be there. */
+	if (err < 0)
+		fprintf(stderr, "cache: goes on without live updates: %s\n", liblu_error());
+	if (err <= 0)
+		return -ENOENT;
+	cache->memory = liblu_claimed_retrieve(session, LABEL);
+	why = liblu_error();
+	/* Without the manifest, the store itself may be well. */
+	lost = cache->memory == -ENODATA && !liblu_claimed_manifest(session, &manifest);
+	liblu_manifest_free(manifest);
+	err = cache->memory < 0 ? cache->memory : 0;
 	if (!err) {
 		err = read_store(cache);
 		why = strerror(-err);
 	}
 	if (err) {
 		/* A cache can be filled again; other programs might rather stop here. */
-		fprintf(stderr, "cache: what came is lost: %s\n", why);
+		fprintf(stderr, "cache: the store that came cannot be used: %s\n", why);
 		forget_store(cache);
 	}
-	/* Only now: all that is needed is there, and known to be good, or it is lost for ever. */
-	leave(session, !err || lost);
+	/* Only now: the store is known to be good, or lost for ever. */
+	if ((!err || lost) && liblu_claimed_finish(&session, -1, NULL))
+		fprintf(stderr, "cache: finish: %s\n", liblu_error());
+	cache->kept = session;
 	return err;
 }
 
 static int preserve(struct cache *cache)
 {
-	struct lu_outgoing *session;
-	struct lu_manifest *manifest = NULL;
+	struct liblu_handover *handover;
 	int err;
 
-	err = lu_create(cache->name, &session);
-	if (err)
-		return err;
-	err = lu_manifest_new(&manifest);
+	err = liblu_open(cache->provider, cache->label, -1, &handover);
 	if (!err)
-		err = lu_manifest_preserve(manifest, session, LABEL, cache->memory, NULL, 0, NULL);
+		err = liblu_preserve(handover, LABEL, cache->memory, NULL);
 	if (!err)
-		err = lu_manifest_seal(manifest, session);
-	lu_manifest_free(manifest);
+		err = liblu_ready(handover);
 	if (err)
-		lu_outgoing_close(session);
+		liblu_handover_close(handover);
 	else
-		cache->session = session;
+		cache->handover = handover;
 	return err;
 }
 
@@ -239,7 +224,7 @@ static void answer(struct cache *cache, char *request, FILE *to)
 	char *command = strsep(&request, " "), *key = strsep(&request, " "), *value = request;
 	int err = 0;
 
-	if (!strcmp(command, "set") && value && cache->session) {
+	if (!strcmp(command, "set") && value && cache->handover) {
 		fprintf(to, "busy\n");
 	} else if (!strcmp(command, "set") && value) {
 		err = set(cache, key, value);
@@ -260,17 +245,20 @@ static void answer(struct cache *cache, char *request, FILE *to)
 	} else if (!strcmp(command, "count") && !key) {
 		fprintf(to, "count %u\n", cache->count);
 	} else if (!strcmp(command, "preserve") && !key) {
-		if (!cache->session)
+		if (!cache->handover)
 			err = preserve(cache);
 		if (err)
-			fprintf(to, "error %s\n", lu_error());
+			fprintf(to, "error %s\n", liblu_error());
 		else
 			fprintf(to, "ok\n");
 	} else if (!strcmp(command, "cancel") && !key) {
-		/* The kernel undoes everything when the session is closed. */
-		lu_outgoing_close(cache->session);
-		cache->session = NULL;
-		fprintf(to, "ok\n");
+		/* The kernel undoes everything when the last descriptor is closed. */
+		liblu_handover_close(cache->handover);
+		cache->handover = NULL;
+		if (liblu_discard(cache->provider, cache->label, -1))
+			fprintf(to, "error %s\n", liblu_error());
+		else
+			fprintf(to, "ok\n");
 	} else {
 		fprintf(to, "error no such request\n");
 	}
@@ -301,15 +289,19 @@ int main(int argc, char **argv)
 	int err, listener;
 
 	if (argc != 3 || strlen(argv[2]) >= sizeof(address.sun_path)) {
-		fprintf(stderr, "usage: cache NAME SOCKET\n");
+		fprintf(stderr, "usage: cache LABEL SOCKET\n");
 		return 1;
 	}
 	/* A client that goes away is no reason to lose the data of all. */
 	signal(SIGPIPE, SIG_IGN);
-	cache.name = argv[1];
+	cache.label = argv[1];
+	if (liblu_provider_find(&cache.provider)) {
+		fprintf(stderr, "cache: %s\n", liblu_error());
+		return 1;
+	}
 	err = take_over(&cache);
 	if (!err)
-		fprintf(stderr, "cache: %u keys came from the last kernel\n", cache.count);
+		fprintf(stderr, "cache: %u keys came from the previous kernel\n", cache.count);
 	else
 		err = new_store(&cache);
 	if (err) {

@@ -6,7 +6,7 @@
  * vmm after:  bring the guest back; exits with 3 if there is none.
  * vmm probe:  say what this kernel offers.
  *
- * Everything fails with 1. The descriptors of the files stay open until the program ends.
+ * All failures exit with 1. The descriptors of the files stay open until the program ends.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,7 +37,7 @@ static const struct {
 	[DEVICES] = { "devices", 4096, 1, 2, NULL, 0 },
 };
 
-/* What restore() found. */
+/* The outcome of restore(). */
 enum { RESTORED, LOST, UNFINISHED = -1 };
 
 static int failed(const char *what, const char *why)
@@ -109,62 +109,58 @@ static int check_file(int i, int fd)
 }
 
 /* Does the manifest say of a file what `before` wrote there? */
-static int check_entry(int i, const struct lu_manifest *manifest)
+static int check_entry(int i, const struct liblu_manifest *manifest)
 {
 	char state[sizeof(program_counter)];
 	uint64_t size;
 	int len;
 
-	if (lu_manifest_entry(manifest, files[i].label, NULL, &size) < 0)
-		return failed(files[i].label, lu_error());
+	if (liblu_manifest_entry(manifest, files[i].label, NULL, &size) < 0)
+		return failed(files[i].label, liblu_error());
 	if (size != files[i].size)
 		return failed(files[i].label, "was preserved with another size");
-	len = lu_manifest_state(manifest, files[i].label, state, sizeof(state));
+	len = liblu_manifest_state(manifest, files[i].label, state, sizeof(state));
 	if (len < 0)
-		return failed(files[i].label, lu_error());
+		return failed(files[i].label, liblu_error());
 	if ((size_t)len != files[i].state_size || (len && memcmp(state, files[i].state, len)))
 		return failed(files[i].label, "was preserved with other state");
 	return 0;
 }
 
-static int preserve(struct lu_manifest *manifest, struct lu_outgoing *session, const int *fds)
+static int preserve(struct liblu_handover *handover, const int *fds)
 {
 	for (int i = 0; i < NR_FILES; i++)
-		if (lu_manifest_preserve(manifest, session, files[i].label, fds[i],
-					 files[i].state, files[i].state_size, NULL) < 0)
-			return failed(files[i].label, lu_error());
+		if (liblu_preserve(handover, files[i].label, fds[i], NULL) < 0)
+			return failed(files[i].label, liblu_error());
 	/* The guest is paused: only now is the state of its devices final. */
 	if (fill(DEVICES, fds[DEVICES], files[DEVICES].paused) < 0)
 		return -1;
-	return lu_manifest_seal(manifest, session) < 0 ? failed("seal", lu_error()) : 0;
+	for (int i = 0; i < NR_FILES; i++)
+		if (liblu_set_state(handover, files[i].label, files[i].state, files[i].state_size) < 0)
+			return failed(files[i].label, liblu_error());
+	return liblu_ready(handover) < 0 ? failed("ready", liblu_error()) : 0;
 }
 
-static int before(const char *name)
+static int before(struct liblu_provider *provider, const char *label)
 {
-	struct lu_outgoing *session = NULL;
-	struct lu_manifest *manifest = NULL;
+	struct liblu_handover *handover = NULL;
 	int fds[NR_FILES];
 
-	if (lu_check() < 0) {
-		failed("the guest cannot survive an update", lu_error());
-		return EXIT_FAILED;
-	}
 	for (int i = 0; i < NR_FILES; i++) {
 		fds[i] = new_file(i);
 		if (fds[i] < 0)
 			return EXIT_FAILED;
 	}
-	if (lu_create(name, &session) < 0 || lu_manifest_new(&manifest) < 0)
-		failed(name, lu_error());
-	else if (!preserve(manifest, session, fds) && !say("ready"))
+	if (liblu_open(provider, label, 10000, &handover) < 0)
+		failed(label, liblu_error());
+	else if (!preserve(handover, fds) && !say("ready"))
 		for (;;)	/* a signal that ends this undoes everything, too */
 			pause();
-	lu_manifest_free(manifest);
-	lu_outgoing_close(session);
+	liblu_handover_close(handover);
 	return EXIT_FAILED;
 }
 
-static int restore(const struct lu_manifest *manifest, const struct lu_incoming *session)
+static int restore(const struct liblu_manifest *manifest, const struct liblu_claimed *session)
 {
 	int ret = RESTORED;
 
@@ -173,9 +169,9 @@ static int restore(const struct lu_manifest *manifest, const struct lu_incoming 
 
 		if (check_entry(i, manifest) < 0)
 			return UNFINISHED;
-		fd = lu_manifest_retrieve(manifest, session, files[i].label);
+		fd = liblu_claimed_retrieve(session, files[i].label);
 		if (fd < 0) {
-			failed(files[i].label, lu_error());
+			failed(files[i].label, liblu_error());
 			/* What is lost is lost for ever; the rest may be of use all the same. */
 			if (fd != -ENODATA)
 				return UNFINISHED;
@@ -187,62 +183,59 @@ static int restore(const struct lu_manifest *manifest, const struct lu_incoming 
 	return ret;
 }
 
-static int after(const char *name)
+static int after(struct liblu_provider *provider, const char *label)
 {
-	struct lu_incoming *session = NULL;
-	struct lu_manifest *manifest = NULL;
-	struct lu_outgoing *again = NULL;
+	struct liblu_claimed *session = NULL;
+	struct liblu_manifest *manifest = NULL;
+	struct liblu_handover *again = NULL;
 	int found = UNFINISHED;
-	int err = lu_retrieve(name, &session);
+	int came = liblu_claim(provider, label, 10000, &session);
 
-	if (err == -ENOENT)
+	if (!came)
 		return say("cold") < 0 ? EXIT_FAILED : EXIT_COLD;
-	if (err < 0) {
-		failed(name, lu_error());
-		/* -EIO: whatever came is lost until the next boot. */
-		return err == -EIO && !say("cold") ? EXIT_COLD : EXIT_FAILED;
+	if (came < 0) {
+		/* It is not known whether the guest came: a start from nothing might lose it. */
+		failed(label, liblu_error());
+		return EXIT_FAILED;
 	}
-	if (lu_manifest_read(session, &manifest) < 0)
-		failed("manifest", lu_error());
+	if (liblu_claimed_manifest(session, &manifest) < 0)
+		failed("manifest", liblu_error());
 	else
 		found = restore(manifest, session);
-	lu_manifest_free(manifest);
+	liblu_manifest_free(manifest);
 
 	/* What is lost stays lost: finish then, too. */
-	if (found != UNFINISHED && lu_incoming_finish(&session, NULL) < 0)
-		found = failed("finish", lu_error());
-	/*
-	 * All else may be tried again, on C kernels if an agent has the session too. Without one they
-	 * destroy what is in it when this ends, and this says so.
-	 */
-	lu_incoming_close(session);
-	if (found == RESTORED && lu_create(name, &again) < 0)
-		found = failed(name, lu_error());
-	lu_outgoing_close(again);
+	if (found != UNFINISHED && liblu_claimed_finish(&session, 10000, NULL) < 0)
+		found = failed("finish", liblu_error());
+	/* All else may be tried again: closing it destroys nothing. */
+	liblu_claimed_close(session);
+	if (found == RESTORED && liblu_open(provider, label, 10000, &again) < 0)
+		found = failed(label, liblu_error());
+	liblu_handover_close(again);
 	return found == RESTORED && !say("done") ? 0 : EXIT_FAILED;
 }
 
-/* What the author of this VMM wants to know of a kernel, by `enum lu_feature`. */
+/* The questions of this VMM to a kernel, by `enum liblu_feature`. */
 static const char *const questions[] = {
-	[LU_FEATURE_GET_NAME] = "sessions say whose they are",
-	[LU_FEATURE_REUSE_AFTER_FINISH] = "the next update can use the same session",
-	[LU_FEATURE_RETRIEVE_AFTER_CLOSE] = "a crash after the update loses nothing",
+	[LIBLU_FEATURE_GET_NAME] = "sessions say their names",
+	[LIBLU_FEATURE_REUSE_AFTER_FINISH] = "the next update can use the same session",
+	[LIBLU_FEATURE_RETRIEVE_AFTER_CLOSE] = "a crash after the update loses nothing",
 };
 
 static const char *const answers[] = {
-	[LU_SUPPORT_NO] = "no",
-	[LU_SUPPORT_YES] = "yes",
-	[LU_SUPPORT_UNKNOWN] = "unknown",
+	[LIBLU_SUPPORT_NO] = "no",
+	[LIBLU_SUPPORT_YES] = "yes",
+	[LIBLU_SUPPORT_UNKNOWN] = "unknown",
 };
 
-/* What the kernel says to those who may open the device, and to those who have a session only. */
-static int ask(const struct lu_outgoing *session)
+/* The answers with the right to open the device, and with a session alone. */
+static int ask(const struct liblu_outgoing *session)
 {
 	for (uint32_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
-		int answer = lu_probe(i), without_rights = lu_probe_session(lu_outgoing_fd(session), i);
+		int answer = liblu_probe(i), without_rights = liblu_probe_session(liblu_outgoing_fd(session), i);
 
 		if (answer < 0 || without_rights < 0)
-			return failed("probe", lu_error());
+			return failed("probe", liblu_error());
 		printf("%s: %s, %s\n", questions[i], answers[answer], answers[without_rights]);
 	}
 	return 0;
@@ -250,38 +243,39 @@ static int ask(const struct lu_outgoing *session)
 
 static int probe(void)
 {
-	struct lu_outgoing *session = NULL;
+	struct liblu_outgoing *session = NULL;
 	char text[4096], name[64];
 	int ret;
 
-	if (lu_probe_text(text, sizeof(text)) < 0) {
-		failed("probe", lu_error());
+	if (liblu_probe_text(text, sizeof(text)) < 0) {
+		failed("probe", liblu_error());
 		return EXIT_FAILED;
 	}
 	if (say(text) < 0)
 		return EXIT_FAILED;
-	if (lu_check() < 0)
+	if (liblu_check() < 0)
 		return 0;
 	snprintf(name, sizeof(name), "example-vmm-probe-%d", getpid());
-	ret = lu_create(name, &session) < 0 ? failed(name, lu_error()) : ask(session);
-	lu_outgoing_close(session);
+	ret = liblu_create(name, &session) < 0 ? failed(name, liblu_error()) : ask(session);
+	liblu_outgoing_close(session);
 	return ret < 0 ? EXIT_FAILED : 0;
 }
 
 int main(int argc, char **argv)
 {
 	const char *what = argc == 2 ? argv[1] : "";
-	char name[64];
+	const char *label = "example-vmm/guest-17";
+	struct liblu_provider *provider;
 
-	if (lu_name_of_label("example-vmm", "guest-17", name, sizeof(name)) < 0)
-		failed("name", lu_error());
-	else if (!strcmp(what, "before"))
-		return before(name);
-	else if (!strcmp(what, "after"))
-		return after(name);
-	else if (!strcmp(what, "probe"))
+	if (!strcmp(what, "probe"))
 		return probe();
-	else
+	if (strcmp(what, "before") && strcmp(what, "after")) {
 		fprintf(stderr, "Usage: vmm before|after|probe\n");
-	return EXIT_FAILED;
+		return EXIT_FAILED;
+	}
+	if (liblu_provider_find(&provider) < 0) {
+		failed("sessions", liblu_error());
+		return EXIT_FAILED;
+	}
+	return strcmp(what, "before") ? after(provider, label) : before(provider, label);
 }

@@ -8,13 +8,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
+use std::time::{Duration, Instant};
 
-use liblu::kexec::KexecError;
-use liblu::passing::PassingError;
-use liblu::{Error, FinishError, FromFdError, ManifestError, NameError};
+use liblu::Error;
 use rustix::io::Errno;
 
-/// Why a call failed: a number for programs and words for people.
+/// The reason why a call failed: a number for programs, and words for people.
 #[derive(Debug)]
 pub(crate) struct Failure {
     errno: Errno,
@@ -27,85 +26,61 @@ impl Failure {
         Self { errno: Errno::INVAL, words: words.to_owned() }
     }
 
-    /// What the caller has given is too small.
+    /// There is no such thing.
+    pub(crate) fn missing(words: &str) -> Self {
+        Self { errno: Errno::NOENT, words: words.to_owned() }
+    }
+
+    /// The caller's room is too small.
     pub(crate) fn room(words: &str) -> Self {
         Self { errno: Errno::RANGE, words: words.to_owned() }
     }
+}
 
-    fn of(errno: Errno, error: &dyn std::error::Error) -> Self {
-        let mut words = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            words.push_str(": ");
-            words.push_str(&error.to_string());
-            source = error.source();
-        }
-        Self { errno, words }
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { errno: error.errno(), words: error.to_string() }
     }
 }
 
-macro_rules! from {
-    ($($error:ty => $errno:expr;)*) => {$(
-        impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                let errno: fn(&$error) -> Errno = $errno;
-                Self::of(errno(&error), &error)
-            }
-        }
-    )*};
-}
-
-from! {
-    Error => errno;
-    FinishError => |error| errno(&error.source);
-    FromFdError => |error| errno(&error.source);
-    KexecError => KexecError::errno;
-    ManifestError => ManifestError::errno;
-    NameError => |error| match error {
-        NameError::TooLong(_) => Errno::NAMETOOLONG,
-        _ => Errno::INVAL,
-    };
-    PassingError => PassingError::errno;
-    std::io::Error => |error| Errno::from_io_error(error).unwrap_or(Errno::IO);
-}
-
-/// The number for an error, by which it can be told from others that ask for something else to be done.
-fn errno(error: &Error) -> Errno {
-    match error {
-        // EBUSY is the device's.
-        Error::Held(_) => Errno::ALREADY,
-        // What the handler said is in the words.
-        Error::RetrieveFailed { .. } => Errno::NODATA,
-        error => error.errno(),
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Self { errno, words: error.to_string() }
     }
 }
 
-/// What a call came to.
+/// The result of a call.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::new(CString::default());
 }
 
-/// Runs what a call is to do: its number goes to C, its words are kept for `lu_error()`.
+/// Runs the work of a call: its number goes to C, its words are kept for `liblu_error()`.
 pub(crate) fn enter(work: impl FnOnce() -> Outcome<c_int>) -> c_int {
-    // Whatever a panic has left half done is the caller's no more than after any other error.
+    // The caller cannot use what a panic has left, as after any other error.
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(Failure { errno: Errno::NOTRECOVERABLE, words: "liblu has a bug; see stderr".into() })
     });
     done.unwrap_or_else(|failure| {
-        let words = failure.words.replace('\0', " ");
-        // A thread that ends has no place for words any more.
-        let _ = LAST.try_with(|last| *last.borrow_mut() = CString::new(words).unwrap_or_default());
+        say(&failure.words);
         failure.errno.raw_os_error().wrapping_neg()
     })
 }
 
-/// What the last failed call of this thread met, in words without a full stop; empty if none has
+/// Keeps words for `liblu_error()`.
+pub(crate) fn say(words: &str) {
+    let words = words.replace('\0', " ");
+    // A thread that ends has no place for words any more.
+    let _ = LAST.try_with(|last| *last.borrow_mut() = CString::new(words).unwrap_or_default());
+}
+
+/// The reason why the last call of this thread failed, in words without a full stop; empty if none has
 /// failed. It is valid until the next call of this thread that fails: calls that succeed, and those
 /// that give something back, leave it alone.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_error() -> *const c_char {
+pub extern "C" fn liblu_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
@@ -133,17 +108,20 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Outcome<&'a st
     std::str::from_utf8(bytes).map_err(|_| Failure::argument(&format!("{what} is not UTF-8")))
 }
 
-/// An array that C has passed; a null one is empty.
+/// An array that C has passed; a null one has no elements.
 ///
 /// # Safety
 ///
 /// `array` must be null, or valid for `'a` with `length` elements.
-pub(crate) unsafe fn array<'a, T>(array: *const T, length: usize) -> &'a [T] {
-    if array.is_null() || length == 0 {
-        return &[];
+pub(crate) unsafe fn array<'a, T>(array: *const T, length: usize) -> Outcome<&'a [T]> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if array.is_null() {
+        return Err(Failure::argument("an array is null, and has elements"));
     }
     // SAFETY: It is not null, and the caller promises the rest.
-    unsafe { slice::from_raw_parts(array, length) }
+    Ok(unsafe { slice::from_raw_parts(array, length) })
 }
 
 /// Memory of C that is to be written to; a null one has no room.
@@ -192,7 +170,7 @@ pub(crate) unsafe fn taken(fd: c_int) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Writes to the caller's room what there is room for.
+/// Writes into the caller's room, as much as it has room for.
 pub(crate) fn fill<T>(to: &mut [MaybeUninit<T>], from: impl IntoIterator<Item = T>) {
     for (to, from) in to.iter_mut().zip(from) {
         to.write(from);
@@ -217,4 +195,17 @@ pub(crate) fn handle<T>(handle: Option<T>) -> Outcome<T> {
 pub(crate) fn place<T>(place: Option<&mut MaybeUninit<Option<T>>>) -> Outcome<&mut Option<T>> {
     let place = place.ok_or_else(|| Failure::argument("there is no place for the result"))?;
     Ok(place.write(None))
+}
+
+/// The deadline of a time in milliseconds; a negative one is none.
+pub(crate) fn deadline(milliseconds: c_int) -> Option<Instant> {
+    let time = Duration::from_millis(u64::try_from(milliseconds).ok()?);
+    Instant::now().checked_add(time)
+}
+
+/// Writes to a place that may be null.
+pub(crate) fn put<T>(place: Option<&mut MaybeUninit<T>>, value: T) {
+    if let Some(place) = place {
+        place.write(value);
+    }
 }

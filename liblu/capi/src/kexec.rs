@@ -11,15 +11,16 @@ use crate::border::{self, enter};
 /// Loads the kernel in an image, with an initrd unless that is negative, and a command line, or that
 /// of the running kernel if it is null. The descriptors stay the caller's.
 ///
-/// -EPERM: not root, or lockdown. -ENOEXEC, -EINVAL: this is no kernel. -ETXTBSY: a file is open for
-/// writing. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
-/// -EKEYREJECTED, -ENOKEY, -ENOPKG, -ENODATA, -EBADMSG, -ELIBBAD: signatures.
+/// -EACCES: not root, or lockdown. -ENOEXEC: this is no kernel. -EBUSY: a file is open for writing, or
+/// another process is loading a kernel. -ENOSYS: this kernel cannot do kexec. -EKEYREJECTED: the kernel
+/// takes signed images only. -EINVAL: the command line is not UTF-8.
 ///
 /// # Safety
 ///
 /// `image` and `initrd` must be open, `cmdline` NUL-terminated.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_kexec_load(
+#[must_use]
+pub unsafe extern "C" fn liblu_kexec_load(
     image: c_int,
     initrd: c_int,
     cmdline: *const c_char,
@@ -47,24 +48,27 @@ pub unsafe extern "C" fn lu_kexec_load(
 ///
 /// -ENOENT: this kernel cannot do kexec.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_kexec_is_loaded() -> c_int {
+#[must_use]
+pub extern "C" fn liblu_kexec_is_loaded() -> c_int {
     enter(|| Ok(kexec::is_loaded()?.into()))
 }
 
 /// Forgets the kernel that is loaded, if one is.
 ///
-/// -EPERM: not root. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
+/// -EACCES: not root. -EBUSY: another process is loading a kernel. -ENOSYS: this kernel cannot do kexec.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_kexec_unload() -> c_int {
+#[must_use]
+pub extern "C" fn liblu_kexec_unload() -> c_int {
     enter(|| Ok(kexec::unload().map(|()| 0)?))
 }
 
 /// Goes to the kernel that is loaded, at once: nothing is stopped, nothing is synced. It only returns
 /// if that failed, and everything is as it was.
 ///
-/// -EINVAL: no kernel is loaded. -EPERM: not root. -EBUSY: another process is doing the same. Or what
-/// the handler of a file says that could not be frozen.
+/// -EINVAL: no kernel is loaded. -EACCES: not root. Or the error of the handler of a file that could not be
+/// frozen; -EBUSY may also mean that another process is loading a kernel.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_kexec_reboot() -> c_int {
+#[must_use]
+pub extern "C" fn liblu_kexec_reboot() -> c_int {
     enter(|| Err(kexec::reboot().into()))
 }

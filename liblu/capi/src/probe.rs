@@ -11,21 +11,22 @@ use crate::session::device;
 
 /// Whether a kernel can do something.
 #[repr(C)]
-pub enum LuSupport {
+pub enum LibluSupport {
     /// It cannot.
     No = 0,
     /// It can.
     Yes = 1,
-    /// Nobody knows.
+    /// It is not known.
     Unknown = 2,
 }
 
-impl From<Support> for LuSupport {
+impl From<Support> for LibluSupport {
     fn from(support: Support) -> Self {
         match support {
             Support::No => Self::No,
             Support::Yes => Self::Yes,
-            Support::Unknown => Self::Unknown,
+            // A later library may know more answers.
+            _ => Self::Unknown,
         }
     }
 }
@@ -33,8 +34,8 @@ impl From<Support> for LuSupport {
 /// Something that not all kernels can do. Later versions may know more.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub enum LuFeature {
-    /// The kernel says what a session is called.
+pub enum LibluFeature {
+    /// The kernel says the name of a session.
     GetName = 0,
     /// A finished session can be used for the next update.
     ReuseAfterFinish = 1,
@@ -42,18 +43,19 @@ pub enum LuFeature {
     RetrieveAfterClose = 2,
 }
 
-/// Whether this kernel can do something, an `enum lu_feature`; returns an `enum lu_support`. If there
-/// are no live updates, or none for this process, that is unknown, and no error: `lu_check()` tells, and
-/// with a session that somebody has sent, `lu_probe_session()`.
+/// Whether this kernel can do something, an `enum liblu_feature`; returns an `enum liblu_support`. If there
+/// are no live updates, or none for this process, that is unknown, and no error: `liblu_check()` tells, and
+/// with a session that another process has sent, `liblu_probe_session()`.
 ///
 /// -EINVAL: this version does not know the feature.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_probe(feature: u32) -> c_int {
+#[must_use]
+pub extern "C" fn liblu_probe(feature: u32) -> c_int {
     enter(|| answer(feature, || liblu::probe_at(&device()).features))
 }
 
-/// As `lu_probe()`, by the descriptor of a session (`lu_outgoing_fd()`, `lu_incoming_fd()`), which stays
-/// the caller's: without rights, and without a look at the device. Of what is no session, all is
+/// As `liblu_probe()`, by the descriptor of a session (`liblu_outgoing_fd()`, `liblu_incoming_fd()`), which stays
+/// the caller's: without rights, and without a look at the device. Of another file, all is
 /// unknown.
 ///
 /// -EINVAL: this version does not know the feature. -EBADF: the descriptor is negative.
@@ -62,7 +64,8 @@ pub extern "C" fn lu_probe(feature: u32) -> c_int {
 ///
 /// `session` must be open.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_probe_session(session: c_int, feature: u32) -> c_int {
+#[must_use]
+pub unsafe extern "C" fn liblu_probe_session(session: c_int, feature: u32) -> c_int {
     enter(|| {
         // SAFETY: The caller promises that it is open during the call.
         let session = unsafe { border::borrowed(session) }?;
@@ -70,18 +73,18 @@ pub unsafe extern "C" fn lu_probe_session(session: c_int, feature: u32) -> c_int
     })
 }
 
-/// What C is told of a feature. Nothing is looked at for one that is not known.
+/// The answer to C about a feature. Nothing is asked for one that is not known.
 fn answer(feature: u32, features: impl FnOnce() -> Features) -> Outcome<c_int> {
-    const GET_NAME: u32 = LuFeature::GetName as u32;
-    const REUSE_AFTER_FINISH: u32 = LuFeature::ReuseAfterFinish as u32;
-    const RETRIEVE_AFTER_CLOSE: u32 = LuFeature::RetrieveAfterClose as u32;
+    const GET_NAME: u32 = LibluFeature::GetName as u32;
+    const REUSE_AFTER_FINISH: u32 = LibluFeature::ReuseAfterFinish as u32;
+    const RETRIEVE_AFTER_CLOSE: u32 = LibluFeature::RetrieveAfterClose as u32;
     let of: fn(&Features) -> Support = match feature {
         GET_NAME => |found| found.get_name,
         REUSE_AFTER_FINISH => |found| found.reuse_after_finish,
         RETRIEVE_AFTER_CLOSE => |found| found.retrieve_after_close,
         _ => return Err(Failure::argument("this version does not know the feature")),
     };
-    Ok(LuSupport::from(of(&features())) as c_int)
+    Ok(LibluSupport::from(of(&features())) as c_int)
 }
 
 /// Writes what this kernel offers and what is known to be wrong with it, for people, NUL-terminated,
@@ -93,7 +96,8 @@ fn answer(feature: u32, features: impl FnOnce() -> Features) -> Outcome<c_int> {
 ///
 /// `text` must have room for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_probe_text(text: *mut c_char, size: usize) -> c_int {
+#[must_use]
+pub unsafe extern "C" fn liblu_probe_text(text: *mut c_char, size: usize) -> c_int {
     enter(|| {
         // SAFETY: The caller promises the same.
         let to = unsafe { border::room(text, size) };

@@ -2,10 +2,11 @@
 
 //! Sessions.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CString, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use liblu::{
@@ -15,10 +16,10 @@ use liblu::{
 use crate::border::{self, Failure, Outcome, enter, handle, place};
 
 /// A session for the next kernel. Its files are unpreserved when the last descriptor of it is closed.
-pub struct LuOutgoing(pub(crate) OutgoingSession);
+pub struct LibluOutgoing(pub(crate) OutgoingSession);
 
-/// A session of the last kernel.
-pub struct LuIncoming(pub(crate) IncomingSession);
+/// A session of the previous kernel.
+pub struct LibluIncoming(pub(crate) IncomingSession);
 
 /// The session's name, of C.
 ///
@@ -47,7 +48,13 @@ unsafe fn taken<S: TryFrom<OwnedFd, Error = FromFdError>>(
     } else {
         // SAFETY: The caller promises the same.
         of_name(copy, &unsafe { self::name(name) }?)
-    }?;
+    };
+    let session = session.map_err(|error| {
+        // C still has the other one, so closing the copy destroys nothing.
+        let (copy, error) = error.into_parts();
+        drop(copy);
+        error
+    })?;
     // SAFETY: The caller gives it up, and the session has a copy.
     drop(unsafe { border::taken(fd) });
     Ok(session)
@@ -57,14 +64,15 @@ pub(crate) fn token(number: u64) -> Outcome<Token> {
     Token::new(number).ok_or_else(|| Failure::argument("the 256 highest tokens are reserved"))
 }
 
-/// Whether there are live updates here, and this process may open the device: 0, or why not. Who gets
-/// sessions from an agent may have -EACCES here and take part all the same.
+/// Whether there are live updates here, and this process may open the device: 0, or why not. A program
+/// that gets sessions from an agent may have -EACCES here and take part all the same.
 ///
 /// -ENODEV: there are no live updates; the words say what is missing. -EACCES: the device is for
-/// others. -EBUSY: another process has had the device for as long as `lu_set_wait()` says. -EIO: the
-/// kernel could not read what the last one handed over.
+/// others. -EBUSY: another process has had the device for as long as `liblu_set_wait()` says. -EIO: the
+/// kernel could not read the handover of the previous kernel.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_check() -> c_int {
+#[must_use]
+pub extern "C" fn liblu_check() -> c_int {
     enter(|| Ok(device().check().map(|()| 0)?))
 }
 
@@ -73,7 +81,7 @@ static WAIT: AtomicU32 = AtomicU32::new(10_000);
 /// Says how long calls of this process wait for the device while another process has it: so many
 /// milliseconds at most, 0 not at all. Without this, it is ten seconds.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_set_wait(milliseconds: u32) {
+pub extern "C" fn liblu_set_wait(milliseconds: u32) {
     WAIT.store(milliseconds, Ordering::Relaxed);
 }
 
@@ -83,120 +91,120 @@ pub(crate) fn device() -> LiveUpdate {
     LiveUpdate::new().with_backoff(Backoff { total, ..Backoff::default() })
 }
 
-/// Creates a session for the next kernel. Give it back with `lu_outgoing_close()`.
+/// Creates a session for the next kernel. Give it back with `liblu_outgoing_close()`.
 ///
-/// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `lu_check()`. -EINVAL,
-/// -ENAMETOOLONG: the name is empty or has more than 63 bytes. Or what the kernel says, -EMFILE, -ENFILE,
-/// -ENOMEM and -ENOSPC among it.
+/// -EEXIST: there is one of this name. -EBUSY, -ENODEV, -EACCES, -EIO: as `liblu_check()`. -EINVAL,
+/// -ENAMETOOLONG: the name is empty or has more than 63 bytes. -ESHUTDOWN: reboot(2) has begun. Or the
+/// error of the kernel, -EMFILE, -ENFILE, -ENOMEM and -ENOSPC among them.
 ///
 /// # Safety
 ///
 /// `name` must be NUL-terminated, and `session` valid for a write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_create(
+#[must_use]
+pub unsafe extern "C" fn liblu_create(
     name: *const c_char,
-    session: Option<&mut MaybeUninit<Option<Box<LuOutgoing>>>>,
+    session: Option<&mut MaybeUninit<Option<Box<LibluOutgoing>>>>,
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
         let created = device().create(&unsafe { self::name(name) }?)?;
-        *session = Some(Box::new(LuOutgoing(created)));
+        *session = Some(Box::new(LibluOutgoing(created)));
         Ok(0)
     })
 }
 
-/// Takes over a session of the last kernel. Give it back with `lu_incoming_finish()`,
-/// `lu_incoming_into_custody()`, or, to give up what has not been retrieved, `lu_incoming_close()`.
+/// Takes over a session of the previous kernel. Give it back with `liblu_incoming_finish()`,
+/// `liblu_incoming_into_fd()` or `liblu_incoming_close()`.
 ///
-/// -ENOENT: none of this name came, or it is finished: a start from nothing. -EALREADY: somebody else
-/// holds it. The rest as `lu_create()`, but -EEXIST.
+/// -ENOENT: none of this name came, or it is finished: a cold start. -EALREADY: another descriptor of it is
+/// open. The rest as `liblu_create()`, but for -EEXIST.
 ///
 /// # Safety
 ///
 /// `name` must be NUL-terminated, and `session` valid for a write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_retrieve(
+#[must_use]
+pub unsafe extern "C" fn liblu_retrieve(
     name: *const c_char,
-    session: Option<&mut MaybeUninit<Option<Box<LuIncoming>>>>,
+    session: Option<&mut MaybeUninit<Option<Box<LibluIncoming>>>>,
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
         let retrieved = device().retrieve(&unsafe { self::name(name) }?)?;
-        *session = Some(Box::new(LuIncoming(retrieved)));
+        *session = Some(Box::new(LibluIncoming(retrieved)));
         Ok(0)
     })
 }
 
-/// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
+/// Makes a session of a descriptor that another process has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
 /// -EINVAL: it is no outgoing session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
-/// more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
-/// descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
-/// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
-/// right.
+/// more than 63 bytes. -EBADF: it is not open. -EMFILE: there is no descriptor for a copy. Kernels before
+/// 7.2 cannot say which direction a session has, and need `/proc` to say its name, which they cannot if it
+/// has more than 38 bytes: there, the sender must be right.
 ///
 /// # Safety
 ///
 /// `fd` must be open and nobody else's; `name` must be null or NUL-terminated; `session` valid for a
 /// write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_outgoing_from_fd(
+#[must_use]
+pub unsafe extern "C" fn liblu_outgoing_from_fd(
     fd: c_int,
     name: *const c_char,
-    session: Option<&mut MaybeUninit<Option<Box<LuOutgoing>>>>,
+    session: Option<&mut MaybeUninit<Option<Box<LibluOutgoing>>>>,
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
         let there = unsafe { taken(fd, name, OutgoingSession::from_fd) }?;
-        *session = Some(Box::new(LuOutgoing(there)));
+        *session = Some(Box::new(LibluOutgoing(there)));
         Ok(0)
     })
 }
 
-/// Makes a session of a descriptor that somebody has sent. The descriptor is the session's if this
+/// Makes a session of a descriptor that another process has sent. The descriptor is the session's if this
 /// succeeds, and stays the caller's if not. `name` is checked, unless it is null.
 ///
-/// -EINVAL: it is no incoming session, or has another name, or that is empty. -ENAMETOOLONG: `name` has
-/// more than 63 bytes, or the session's is longer than it. -EBADF: it is not open. -EMFILE: there is no
-/// descriptor for the copy that is looked at. Or what `/proc` says. Kernels before 7.2 cannot say which
-/// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it must be
-/// right.
+/// As `liblu_outgoing_from_fd()`.
 ///
 /// # Safety
 ///
 /// `fd` must be open and nobody else's; `name` must be null or NUL-terminated; `session` valid for a
 /// write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_incoming_from_fd(
+#[must_use]
+pub unsafe extern "C" fn liblu_incoming_from_fd(
     fd: c_int,
     name: *const c_char,
-    session: Option<&mut MaybeUninit<Option<Box<LuIncoming>>>>,
+    session: Option<&mut MaybeUninit<Option<Box<LibluIncoming>>>>,
 ) -> c_int {
     enter(|| {
         let session = place(session)?;
         // SAFETY: The caller promises the same.
         let there = unsafe { taken(fd, name, IncomingSession::from_fd) }?;
-        *session = Some(Box::new(LuIncoming(there)));
+        *session = Some(Box::new(LibluIncoming(there)));
         Ok(0)
     })
 }
 
 /// Preserves an open file under a token. It stays open, and the caller's.
 ///
-/// -EEXIST: the token is taken. -EBUSY: the file is preserved already, or the kernel is being left.
-/// -ENOENT: this kernel cannot preserve such files. -EINVAL: the token is one of the 256 highest, which
-/// are reserved. Or what the file's handler says.
+/// -EEXIST: the token is taken. -EBUSY: the file is preserved already. -EOPNOTSUPP: this kernel cannot
+/// preserve such files. -EINVAL: the token is one of the 256 highest, which are reserved. -ESHUTDOWN:
+/// reboot(2) has begun. Or the error of the file's handler.
 ///
 /// # Safety
 ///
 /// `fd` must be open.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_outgoing_preserve(
-    session: Option<&LuOutgoing>,
+#[must_use]
+pub unsafe extern "C" fn liblu_outgoing_preserve(
+    session: Option<&LibluOutgoing>,
     token: u64,
     fd: c_int,
 ) -> c_int {
@@ -211,47 +219,49 @@ pub unsafe extern "C" fn lu_outgoing_preserve(
 /// Retrieves a file: a new descriptor of it each time.
 ///
 /// -ENOENT: no file has the token. -ENODATA: the file could not be restored, and never will be; the
-/// words say why. -EMFILE: this process has as many descriptors as it may; try again. -EBUSY: the
-/// kernel is being left. -EINVAL: the token is reserved, or somebody else has finished the session.
+/// words say why. -EMFILE, -ENOMEM: there is no descriptor or no memory; ask again. -ESHUTDOWN: reboot(2)
+/// has begun. -EINVAL: the token is reserved, or another process has finished the session.
 ///
 /// From 6.19 to 6.19.8, one more descriptor of the session stays open after -ENODATA until the process
-/// ends or calls execve(2), because closing the last one would hurt the kernel. That a file failed is
-/// known to this handle only: whoever gets the session next must do no more than keep it open.
+/// ends or calls execve(2), because closing the last one would hurt the kernel. Only this handle knows that
+/// a file failed: the next process that gets the session must do no more than keep it open.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_incoming_retrieve(session: Option<&LuIncoming>, token: u64) -> c_int {
+#[must_use]
+pub extern "C" fn liblu_incoming_retrieve(session: Option<&LibluIncoming>, token: u64) -> c_int {
     enter(|| Ok(handle(session)?.0.retrieve(self::token(token)?)?.into_raw_fd()))
 }
 
 /// Says that all that is needed was retrieved. `*session` is gone and null then. Unless `next` is null,
-/// `*next` is the same session for the next update, to be given back with `lu_outgoing_close()`. It is
+/// `*next` is the same session for the next update, to be given back with `liblu_outgoing_close()`. It is
 /// idle: it has no name until the first file is preserved in it, which fails with -EEXIST while another
-/// outgoing session has that name. It is null on C kernels: `lu_create()` makes a new one. If this fails,
+/// outgoing session has that name. It is null on C kernels: `liblu_create()` makes a new one. If this fails,
 /// `*session` is as it was.
 ///
-/// -EBUSY: a device waits for more of its files, and there is none of those among memfds; or the kernel
-/// is being left. -ENODATA: a file could not be restored, and this kernel would be hurt; keep the
-/// session open until the next boot (6.19 to 6.19.8), in a process that does no more with it. -EINVAL:
-/// somebody else has finished it. Or what the kernel says.
+/// -EBUSY: a device waits for more of its files, and there is none of those among memfds. -ENODATA: a file
+/// could not be restored, and this kernel would be hurt; keep the session open until the next boot (6.19 to
+/// 6.19.8), in a process that does no more with it. -EINVAL: another process has finished it. -ESHUTDOWN:
+/// reboot(2) has begun. Or the error of the kernel.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_incoming_finish(
-    session: Option<&mut Option<Box<LuIncoming>>>,
-    next: Option<&mut MaybeUninit<Option<Box<LuOutgoing>>>>,
+#[must_use]
+pub extern "C" fn liblu_incoming_finish(
+    session: Option<&mut Option<Box<LibluIncoming>>>,
+    next: Option<&mut MaybeUninit<Option<Box<LibluOutgoing>>>>,
 ) -> c_int {
     enter(|| {
         let next = next.map(|next| next.write(None));
         let place = handle(session)?;
-        let LuIncoming(session) = *handle(place.take())?;
+        let LibluIncoming(session) = *handle(place.take())?;
         match session.finish() {
             Ok(outgoing) => {
                 if let Some(next) = next {
-                    *next = outgoing.map(|outgoing| Box::new(LuOutgoing(outgoing)));
+                    *next = outgoing.map(|outgoing| Box::new(LibluOutgoing(outgoing)));
                 }
                 Ok(0)
             }
-            Err(error) => {
-                let failure = Failure::from(error.source);
-                *place = Some(Box::new(LuIncoming(error.session)));
-                Err(failure)
+            Err(failed) => {
+                let (session, error) = failed.into_parts();
+                *place = Some(Box::new(LibluIncoming(session)));
+                Err(error.into())
             }
         }
     })
@@ -259,13 +269,15 @@ pub extern "C" fn lu_incoming_finish(
 
 /// The descriptor of a session, which stays the session's.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_outgoing_fd(session: Option<&LuOutgoing>) -> c_int {
+#[must_use]
+pub extern "C" fn liblu_outgoing_fd(session: Option<&LibluOutgoing>) -> c_int {
     enter(|| Ok(handle(session)?.0.as_fd().as_raw_fd()))
 }
 
 /// The descriptor of a session, which stays the session's.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_incoming_fd(session: Option<&LuIncoming>) -> c_int {
+#[must_use]
+pub extern "C" fn liblu_incoming_fd(session: Option<&LibluIncoming>) -> c_int {
     enter(|| Ok(handle(session)?.0.as_fd().as_raw_fd()))
 }
 
@@ -278,8 +290,9 @@ pub extern "C" fn lu_incoming_fd(session: Option<&LuIncoming>) -> c_int {
 ///
 /// `name` must have room for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_outgoing_name(
-    session: Option<&LuOutgoing>,
+#[must_use]
+pub unsafe extern "C" fn liblu_outgoing_name(
+    session: Option<&LibluOutgoing>,
     name: *mut c_char,
     size: usize,
 ) -> c_int {
@@ -299,8 +312,9 @@ pub unsafe extern "C" fn lu_outgoing_name(
 ///
 /// `name` must have room for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_incoming_name(
-    session: Option<&LuIncoming>,
+#[must_use]
+pub unsafe extern "C" fn liblu_incoming_name(
+    session: Option<&LibluIncoming>,
     name: *mut c_char,
     size: usize,
 ) -> c_int {
@@ -313,28 +327,65 @@ pub unsafe extern "C" fn lu_incoming_name(
 
 /// Closes a session for the next kernel. If nobody else holds it, its files are unpreserved.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_outgoing_close(session: Option<Box<LuOutgoing>>) {
+pub extern "C" fn liblu_outgoing_close(session: Option<Box<LibluOutgoing>>) {
     enter(|| {
         drop(session);
         Ok(0)
     });
 }
 
-/// Closes an unfinished session of the last kernel. On C kernels this destroys what was not retrieved
-/// if nobody else holds the session, and a line on standard error says so; on Rust kernels it can be
-/// retrieved again.
+/// Closes an unfinished session of the previous kernel. Nothing is destroyed: on Rust kernels it can be
+/// retrieved again; on C kernels, where closing the last descriptor destroys the files that were not
+/// retrieved, it stays open until the process ends (see `liblu_set_loss_hook()`).
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_incoming_close(session: Option<Box<LuIncoming>>) {
+pub extern "C" fn liblu_incoming_close(session: Option<Box<LibluIncoming>>) {
     enter(|| {
         drop(session);
         Ok(0)
     });
 }
 
-/// Turns a session of the last kernel into its bare descriptor, for somebody who keeps it.
+/// Turns a session of the previous kernel into its bare descriptor, for a custodian. On C kernels, closing
+/// the last one destroys the files that were not retrieved.
 #[unsafe(no_mangle)]
-pub extern "C" fn lu_incoming_into_custody(session: Option<Box<LuIncoming>>) -> c_int {
-    enter(|| Ok(handle(session)?.0.into_custody().into_raw_fd()))
+#[must_use]
+pub extern "C" fn liblu_incoming_into_fd(session: Option<Box<LibluIncoming>>) -> c_int {
+    enter(|| Ok(handle(session)?.0.into_fd().into_raw_fd()))
+}
+
+/// Turns a session for the next kernel into its bare descriptor, for a custodian. Closing the last one
+/// undoes everything.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn liblu_outgoing_into_fd(session: Option<Box<LibluOutgoing>>) -> c_int {
+    enter(|| Ok(handle(session)?.0.into_fd().into_raw_fd()))
+}
+
+/// A function that is called with the name of a session, or null if that cannot be read.
+pub type LibluLossHook = Option<extern "C" fn(name: *const c_char)>;
+
+static HOOK: RwLock<LibluLossHook> = RwLock::new(None);
+
+fn call_hook(name: Option<&SessionName>) {
+    let hook = *HOOK.read().unwrap_or_else(PoisonError::into_inner);
+    let name = name.and_then(|name| CString::new(name.as_bytes()).ok());
+    if let Some(hook) = hook {
+        hook(name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr()));
+    }
+}
+
+/// Sets the function that is called when an unfinished session is closed where that would destroy its
+/// files, so that it stays open until the process ends. Without one, or with null, a line is written to
+/// standard error.
+#[unsafe(no_mangle)]
+pub extern "C" fn liblu_set_loss_hook(hook: LibluLossHook) {
+    static DEFAULT: OnceLock<liblu::LossHook> = OnceLock::new();
+    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = hook;
+    let before = liblu::set_loss_hook(call_hook);
+    let default = *DEFAULT.get_or_init(|| before);
+    if hook.is_none() {
+        liblu::set_loss_hook(default);
+    }
 }
 
 /// Writes the name of the session for a label in a namespace, which may be null, NUL-terminated, and
@@ -349,7 +400,8 @@ pub extern "C" fn lu_incoming_into_custody(session: Option<Box<LuIncoming>>) -> 
 /// `label` and `ns` must be NUL-terminated, `ns` may be null; `name` must have room
 /// for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lu_name_of_label(
+#[must_use]
+pub unsafe extern "C" fn liblu_name_of_label(
     ns: *const c_char,
     label: *const c_char,
     name: *mut c_char,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A manifest of anybody: whatever is read is written and read again as the same.
+//! Arbitrary bytes as a manifest: a manifest that is read is written and read again as the same.
 
 #![no_main]
 #![expect(clippy::expect_used, reason = "a panic is how a target reports")]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Messages of anybody, to a receiver with any room: what arrives is what was sent, or nothing is, and
-//! no descriptor is left over.
+//! Arbitrary messages, to a receiver with arbitrary room: a message arrives as it was sent, or not at all,
+//! and no descriptor is left over.
 
 #![no_main]
 #![expect(clippy::expect_used, reason = "a panic is how a target reports")]
@@ -9,7 +9,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use liblu::passing::{self, PassingError};
+use liblu::{ErrorKind, passing};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 fn open_files() -> usize {
@@ -17,7 +17,7 @@ fn open_files() -> usize {
 }
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let [kind, count, room, bytes @ ..] = input else { return };
+    let [kind, count, room, most, bytes @ ..] = input else { return };
     let kind = if kind % 2 == 0 { SocketType::STREAM } else { SocketType::SEQPACKET };
     let before = open_files();
     {
@@ -27,25 +27,26 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         // More would wait for the receiver.
         let bytes = &bytes[..bytes.len().min(4096)];
         let room = usize::from(*room) * 32 + 1;
-        let sent = passing::send(&here, bytes, &fds);
-        match &sent {
-            Err(PassingError::Empty) => assert!(bytes.is_empty()),
-            Err(PassingError::TooMany(number)) => assert!(*number > passing::MAX_FDS),
-            Err(error) => panic!("{error}"),
+        let sent = passing::send(&here, bytes, &fds, None);
+        match sent.as_ref().map_err(liblu::Error::kind) {
+            Err(ErrorKind::InvalidArgument) => assert!(bytes.is_empty()),
+            Err(ErrorKind::TooLarge) => assert!(fds.len() > passing::MAX_FDS),
+            Err(kind) => panic!("{kind:?}"),
             Ok(()) => {}
         }
         let count = fds.len();
         drop(fds);
         drop(here);
-        match passing::receive(&there, room) {
+        match passing::receive(&there, room, usize::from(*most), None) {
             Ok(Some(message)) => {
                 assert!(sent.is_ok() && bytes.starts_with(&message.bytes));
                 assert!(message.bytes.len() == bytes.len().min(room));
-                assert_eq!(message.fds.len(), count);
+                assert!(message.fds.len() == count && count <= usize::from(*most));
             }
             Ok(None) => assert!(sent.is_err()),
-            Err(PassingError::TooLong(_)) => {
-                assert!(kind == SocketType::SEQPACKET && bytes.len() > room);
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                let is_long = kind == SocketType::SEQPACKET && bytes.len() > room;
+                assert!(is_long || count > usize::from(*most));
             }
             Err(error) => panic!("{error}"),
         }

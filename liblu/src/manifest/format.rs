@@ -15,10 +15,10 @@ use std::fmt::Display;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Manifest, ManifestError, check_size};
-use crate::Token;
+use super::{Entry, Manifest};
+use crate::{Error, ErrorKind, Result, Token};
 
-/// What says that it is one of these.
+/// The name of the format.
 const FORMAT: &str = "liblu-manifest";
 
 /// The version that is written, and the latest that is read.
@@ -45,14 +45,14 @@ struct FileRecord {
 }
 
 impl Manifest {
-    /// The record as JSON, for those who keep it elsewhere.
+    /// The manifest as JSON, to keep it elsewhere.
     ///
     /// ```
     /// use liblu::Manifest;
     ///
-    /// let manifest = Manifest::new();
-    /// assert_eq!(Manifest::from_json(&manifest.to_json())?, manifest);
-    /// # Ok::<(), liblu::ManifestError>(())
+    /// let json = br#"{"format":"liblu-manifest","version":1,"files":[]}"#;
+    /// assert_eq!(Manifest::from_json(json)?.to_json(), json);
+    /// # Ok::<(), liblu::Error>(())
     /// ```
     pub fn to_json(&self) -> Vec<u8> {
         let files = self.entries.iter().map(FileRecord::from);
@@ -62,11 +62,11 @@ impl Manifest {
         serde_json::to_vec(&record).unwrap_or_default()
     }
 
-    /// Reads a record, which is not trusted.
+    /// Reads JSON, which is not trusted.
     ///
     /// # Errors
     ///
-    /// [`ManifestError::Version`] if a later version wrote it, [`ManifestError::Malformed`] for all
+    /// [`ErrorKind::NewerManifest`] if a later version wrote it, [`ErrorKind::BadManifest`] for everything
     /// else.
     ///
     /// ```
@@ -75,10 +75,12 @@ impl Manifest {
     /// let json = br#"{"format":"liblu-manifest","version":1,"news":true,
     ///     "files":[{"label":"memory","token":"0x1"}]}"#;
     /// assert_eq!(Manifest::from_json(json)?.entry("memory").unwrap().token().get(), 1);
-    /// # Ok::<(), liblu::ManifestError>(())
+    /// # Ok::<(), liblu::Error>(())
     /// ```
-    pub fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
-        check_size(u64::try_from(json.len()).unwrap_or(u64::MAX)).map_err(malformed)?;
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        if json.len() > Self::MAX_SIZE {
+            return Err(malformed(format_args!("it has over {} bytes", Self::MAX_SIZE)));
+        }
         // A later version may have other files: its number comes first.
         let head: Record<serde::de::IgnoredAny> =
             serde_json::from_slice(json).map_err(malformed)?;
@@ -87,32 +89,36 @@ impl Manifest {
             return Err(malformed(format_args!("its format is `{found}`")));
         }
         if head.version > VERSION {
-            return Err(ManifestError::Version { found: head.version, known: VERSION });
+            let found = head.version;
+            let why =
+                format!("the manifest has version {found}, and {VERSION} is the last known one");
+            return Err(Error::new(ErrorKind::NewerManifest, why));
         }
         let record: Record<Vec<FileRecord>> = serde_json::from_slice(json).map_err(malformed)?;
-        let mut manifest = Self::new();
+        let mut manifest = Self::default();
         for file in record.files {
-            let entry = file.try_into()?;
-            manifest.check(&entry).map_err(malformed)?;
-            let size = size_of(&entry);
-            manifest.add(entry, size);
+            let entry = Entry::try_from(file)?;
+            manifest.check(&entry.label, entry.token).map_err(malformed)?;
+            manifest.put(entry);
         }
         Ok(manifest)
     }
 }
 
-/// Whatever is wrong with a record that was read makes it none.
-pub(super) fn malformed(why: impl Display) -> ManifestError {
-    ManifestError::Malformed(why.to_string())
+/// Each fault of a record makes it none.
+pub(super) fn malformed(why: impl Display) -> Error {
+    Error::new(ErrorKind::BadManifest, format!("this is no manifest: {why}"))
 }
 
 /// More than the record has around its entries.
-pub(super) const MOST_AROUND: u64 = 64;
+pub(super) const MOST_AROUND: usize = 64;
 
-/// Bytes of an entry in the record, and of the comma behind it.
-pub(super) fn size_of(entry: &Entry) -> u64 {
-    let json = serde_json::to_vec(&FileRecord::from(entry)).unwrap_or_default();
-    u64::try_from(json.len()).unwrap_or(u64::MAX).saturating_add(1)
+/// Bytes of an entry in the record, and of the comma behind it. The size of a file is not known before the
+/// file is preserved, so it counts with as many digits as it may have.
+pub(super) fn size_of(entry: &Entry) -> usize {
+    let longest = FileRecord { size: u64::MAX, ..FileRecord::from(entry) };
+    let json = serde_json::to_vec(&longest).unwrap_or_default();
+    json.len().saturating_add(1)
 }
 
 impl From<&Entry> for FileRecord {
@@ -128,9 +134,9 @@ impl From<&Entry> for FileRecord {
 }
 
 impl TryFrom<FileRecord> for Entry {
-    type Error = ManifestError;
+    type Error = Error;
 
-    fn try_from(file: FileRecord) -> Result<Self, ManifestError> {
+    fn try_from(file: FileRecord) -> Result<Self> {
         let number = file.token.strip_prefix("0x").filter(|digits| {
             !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
         });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Kernels that take a file twice and stumble over it after the update: what they should have refused.
+//! Kernels that take a file twice, which the next kernel restores twice: liblu refuses the second.
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
@@ -8,20 +8,21 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{FsWord, fstat, fstatfs};
 use rustix::io::Errno;
 
-use super::of_running;
 use crate::defect::DOUBLE_PRESERVE;
+use crate::running;
 
 /// The file system of memfds. Other files may share an inode without being the same.
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
-/// What this process has preserved in a session. Other sessions and processes are not looked at.
+/// The files that this process has preserved in a session. Those of other sessions and processes are not
+/// known here.
 #[derive(Debug, Default)]
 pub(super) struct Once(Mutex<Vec<(u64, u64)>>);
 
 impl Once {
     /// Later kernels see to it themselves.
-    pub(super) fn if_needed() -> Option<Self> {
-        of_running(|release| DOUBLE_PRESERVE.is_in(release)).then(Self::default)
+    pub(super) fn if_needed(session: BorrowedFd<'_>) -> Option<Self> {
+        running::has(session, &DOUBLE_PRESERVE).then(Self::default)
     }
 
     /// Preserves a file with `preserve`; as later kernels, [`Errno::BUSY`] if that was done before.

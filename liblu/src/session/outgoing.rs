@@ -7,16 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::once::Once;
-use super::{Direction, FromFdError, check, check_name, name};
-use crate::{Error, Result, SessionName, Token, sys};
+use super::{Direction, FromFdError, check, check_name, is_being_left, leaving, name};
+use crate::{Error, ErrorKind, Result, SessionName, Token, sys};
 
-/// A session for the next kernel: what is preserved in it survives `reboot(KEXEC)`.
+/// A session for the next kernel: files that are preserved in it survive `reboot(KEXEC)`.
 ///
-/// It lives for as long as somebody holds a descriptor of it. Dropping the last one unpreserves all
+/// It lives for as long as a process holds a descriptor of it. Closing the last one unpreserves all
 /// files, from the last to the first, and nothing else happens to them.
 ///
-/// The descriptor can be sent to others ([`passing`](crate::passing)), who need no rights at all:
-/// whoever has it can preserve files.
+/// The descriptor can be sent to other processes ([`passing`](crate::passing)), which can preserve files
+/// with it and need no rights.
 #[derive(Debug)]
 pub struct OutgoingSession {
     fd: OwnedFd,
@@ -25,17 +25,17 @@ pub struct OutgoingSession {
 
 impl OutgoingSession {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, once: Once::if_needed() }
+        Self { once: Once::if_needed(fd.as_fd()), fd }
     }
 
-    /// Takes over a descriptor of the session `name`, as it comes from an agent or from systemd.
+    /// Takes over a descriptor of the session `name`, as an agent or systemd passes it.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongDirection`] if it is no outgoing session, [`Error::WrongName`] if it is another.
-    /// [`Error::System`] without `/proc`. The descriptor comes back. Kernels before 7.2 cannot say which
-    /// direction a session has, nor its name if that has more than 38 bytes: there, whoever sends it
-    /// must be right.
+    /// [`ErrorKind::WrongDirection`] if it is no outgoing session, [`ErrorKind::WrongName`] if it is
+    /// another. The descriptor comes back. Kernels before 7.2 cannot say which direction a session has,
+    /// and need `/proc` to say its name, which they cannot if it has more than 38 bytes: there, the
+    /// sender must be right.
     ///
     /// ```no_run
     /// use std::os::fd::OwnedFd;
@@ -50,7 +50,7 @@ impl OutgoingSession {
         let session = Self::try_from(fd)?;
         match check_name(session.as_fd(), name) {
             Ok(()) => Ok(session),
-            Err(source) => Err(FromFdError { fd: session.fd, source }),
+            Err(source) => Err(FromFdError::new(session.fd, source)),
         }
     }
 
@@ -62,9 +62,9 @@ impl OutgoingSession {
     ///
     /// # Errors
     ///
-    /// [`Error::TokenTaken`], [`Error::AlreadyPreserved`], [`Error::NotPreservable`], or what the
-    /// file's handler says. Nothing has changed then. Kernels before 7.1 do not refuse a memfd that is
-    /// preserved already; there, this session remembers what it was given.
+    /// [`ErrorKind::TokenTaken`], [`ErrorKind::AlreadyPreserved`], [`ErrorKind::NotPreservable`],
+    /// [`ErrorKind::Leaving`], or the error of the file's handler. Nothing has changed then. Kernels before
+    /// 7.1 do not refuse a memfd that is preserved already; there, this value remembers its files.
     ///
     /// ```no_run
     /// use liblu::{LiveUpdate, Token};
@@ -82,15 +82,22 @@ impl OutgoingSession {
             None => preserve(),
             Some(once) => once.preserve(file, preserve),
         };
-        result.map_err(|errno| preserve_error(token, errno))
+        match result {
+            Ok(()) => Ok(()),
+            // As for RETRIEVE_FD, reboot(2) may have failed since.
+            Err(Errno::BUSY) if self.once.is_none() && !is_being_left(self.fd.as_fd()) => {
+                preserve().map_err(|errno| self.preserve_error(token, errno))
+            }
+            Err(errno) => Err(self.preserve_error(token, errno)),
+        }
     }
 
     /// The name of the session.
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the kernel cannot say: before 7.2 without `/proc`, and names of more than 38
-    /// bytes (`ENAMETOOLONG`).
+    /// [`ErrorKind::System`] if the kernel cannot say: before 7.2 without `/proc`, and names of more than
+    /// 38 bytes (`ENAMETOOLONG`).
     ///
     /// ```no_run
     /// # let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;
@@ -100,15 +107,44 @@ impl OutgoingSession {
     pub fn name(&self) -> Result<SessionName> {
         name(self.fd.as_fd())
     }
-}
 
-#[cold]
-fn preserve_error(token: Token, errno: Errno) -> Error {
-    match errno {
-        Errno::EXIST => Error::TokenTaken(token),
-        Errno::BUSY => Error::AlreadyPreserved(token),
-        Errno::NOENT => Error::NotPreservable(token),
-        source => Error::System { doing: "preserve a file", source },
+    /// The bare descriptor, for a custodian or another process. Closing the last one undoes everything.
+    ///
+    /// ```no_run
+    /// # let session = liblu::LiveUpdate::new().create(&"vm-17".parse()?)?;
+    /// let fd: std::os::fd::OwnedFd = session.into_fd();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    #[cold]
+    fn preserve_error(&self, token: Token, errno: Errno) -> Error {
+        let error = match errno {
+            Errno::EXIST => {
+                let why = format!(
+                    "the session has a file with token {token} already, or it is finished and another \
+                     session has its name"
+                );
+                Error::new(ErrorKind::TokenTaken, why).caused_by(errno)
+            }
+            Errno::BUSY if is_being_left(self.as_fd()) => leaving("preserve a file"),
+            Errno::BUSY => {
+                let why = format!("the file for token {token} is preserved already");
+                Error::new(ErrorKind::AlreadyPreserved, why).caused_by(errno)
+            }
+            Errno::NOENT => {
+                let why =
+                    format!("the kernel cannot preserve a file such as that for token {token}");
+                Error::new(ErrorKind::NotPreservable, why).caused_by(errno)
+            }
+            Errno::INVAL if !Direction::Outgoing.may_be_of(self.as_fd()) => {
+                Direction::Outgoing.wrong().caused_by(errno)
+            }
+            errno => Error::system("preserve a file", errno),
+        };
+        error.about(token)
     }
 }
 
@@ -119,7 +155,7 @@ impl TryFrom<OwnedFd> for OutgoingSession {
     fn try_from(fd: OwnedFd) -> std::result::Result<Self, FromFdError> {
         match check(fd.as_fd(), Direction::Outgoing) {
             Ok(()) => Ok(Self::new(fd)),
-            Err(source) => Err(FromFdError { fd, source }),
+            Err(source) => Err(FromFdError::new(fd, source)),
         }
     }
 }

@@ -7,7 +7,7 @@ pub(super) mod damage;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use liblu::{Error, Unavailable};
+use liblu::Unavailable;
 use rustix::io::Errno;
 
 use super::registration::check_off;
@@ -192,9 +192,10 @@ pub(super) fn some(stage: &mut Stage<'_>) -> Result<()> {
 fn off(_: &mut Stage<'_>) -> Result<()> {
     let node = Path::new(liveupdate_uapi::DEVICE);
     ensure!(!node.exists(), "{} is there", node.display());
-    let why = live_update().check();
+    let why = live_update().check().err();
+    let why = why.as_ref().and_then(liblu::Error::unavailable);
     ensure!(
-        matches!(why, Err(Error::Unavailable(Unavailable::NotEnabled | Unavailable::KhoOff))),
+        matches!(why, Some(Unavailable::NotEnabled | Unavailable::KhoOff)),
         "liblu says {why:?}"
     );
     // No FLB can be registered, so there is none.

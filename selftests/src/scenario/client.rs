@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use liblu::{Error, Manifest, OutgoingSession};
+use liblu::{Handover, Manifest, OutgoingSession};
 
 use super::stage::{Stage, create, finish, memfd, retrieve, try_retrieve};
 use super::{Kernel, Scenario};
@@ -178,10 +178,9 @@ fn mixed_after(_: &mut Stage<'_>) -> Result<()> {
 fn damaged_before(stage: &mut Stage<'_>) -> Result<()> {
     for (_, name, content) in DAMAGED {
         let session = create(name)?;
-        let mut manifest = Manifest::new();
-        manifest.preserve(&session, "store", memfd(content)?, b"").context("preserve")?;
-        manifest.seal(&session).context("seal")?;
-        stage.keep(session);
+        let handover = Handover::new(session).context("preserve the manifest")?;
+        handover.preserve("store", memfd(content)?).context("preserve")?;
+        stage.keep(handover.ready().context("complete the manifest")?.into_fd());
     }
     Ok(())
 }
@@ -193,13 +192,15 @@ fn damaged_after(stage: &mut Stage<'_>) -> Result<()> {
         cache.fill()?;
         cache.check()?;
         // No data is destroyed while the cache runs.
-        let held = try_retrieve(name);
-        ensure!(matches!(held, Err(Error::Held(_))), "{program} has let go of it: {held:?}");
+        let held = try_retrieve(name).err().map(|error| error.kind());
+        ensure!(held == Some(liblu::ErrorKind::Held), "{program} has let go of it: {held:?}");
         cache.kill()?;
         if stage.kernel == Kernel::Rust {
             // The session can still be inspected.
             let session = retrieve(name)?;
-            Manifest::of(&session).and_then(|it| it.retrieve(&session, "store"))?;
+            let manifest = Manifest::of(&session)?;
+            let store = manifest.entry("store").context("no store")?;
+            session.retrieve(store.token())?;
             finish(session)?;
         }
     }
@@ -285,7 +286,7 @@ fn knows_its_kernel(stage: &mut Stage<'_>) -> Result<()> {
     let said = String::from_utf8(output.stdout).context("read its output")?;
     let is_rust = stage.kernel.pick("no", "yes");
     for expected in [
-        "sessions say whose they are: yes, yes".to_owned(),
+        "sessions say their names: yes, yes".to_owned(),
         format!("the next update can use the same session: {is_rust}, {is_rust}"),
         format!("a crash after the update loses nothing: {is_rust}, {is_rust}"),
     ] {

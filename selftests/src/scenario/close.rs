@@ -2,7 +2,7 @@
 
 //! Closing of sessions, and descriptors of one session in several processes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -70,11 +70,36 @@ fn loses_before(stage: &mut Stage<'_>) -> Result<()> {
     session.preserve(2.into(), memfd("y")?).context("PRESERVE_FD")?;
     session.preserve(3.into(), test_file(79, 0)?).context("PRESERVE_FD")?;
     stage.keep(session);
-    Ok(())
+    stage.hand_over(DROPPED, memfd("z")?)
 }
 
-/// Whether liblu has said that the session is lost.
-static IS_LOST: AtomicBool = AtomicBool::new(false);
+/// The session that the client drops, and does not close.
+const DROPPED: &str = "loses-dropped";
+
+/// Whether liblu has said that closing this session would destroy it.
+static IS_SAID: AtomicBool = AtomicBool::new(false);
+
+/// liblu tells the two kernels apart: where closing destroys files, a session that is dropped stays
+/// open, with a complaint.
+fn is_kept_by_liblu(stage: &Stage<'_>) -> Result<()> {
+    liblu::set_loss_hook(|name| match name {
+        Some(name) if name.as_bytes() == DROPPED.as_bytes() => {
+            IS_SAID.store(true, Ordering::Relaxed);
+        }
+        other => eprintln!("init: the session {other:?} is dropped"),
+    });
+    let session = retrieve(DROPPED)?;
+    let number = session.as_fd().as_raw_fd();
+    drop(session);
+    let is_said = IS_SAID.load(Ordering::Relaxed);
+    ensure!(is_said == stage.kernel.pick(true, false), "liblu complains: {is_said}");
+    let again = try_retrieve(DROPPED);
+    if stage.kernel == Kernel::C {
+        fails("RETRIEVE_SESSION of a session that is open", again, Errno::INVAL)?;
+        return abi::finish_racing(number).context("FINISH of a session that stays open");
+    }
+    finish(again.context("RETRIEVE_SESSION of a session that was closed")?).map(drop)
+}
 
 fn loses_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve("loses")?;
@@ -82,14 +107,8 @@ fn loses_after(stage: &mut Stage<'_>) -> Result<()> {
     let first = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     rustix::fs::seek(&first, SeekFrom::Start(7)).context("seek")?;
     drop(session.retrieve(3.into()).context("RETRIEVE_FD")?);
-    // liblu tells the two kernels apart, and raises an alarm on the kernel that destroys files.
-    liblu::set_loss_hook(|name| match name {
-        Some(name) if name.as_bytes() == b"loses" => IS_LOST.store(true, Ordering::Relaxed),
-        other => eprintln!("init: the session {other:?} is lost"),
-    });
-    drop((session, first));
-    let is_lost = IS_LOST.load(Ordering::Relaxed);
-    ensure!(is_lost == stage.kernel.pick(true, false), "liblu says that it is lost: {is_lost}");
+    is_kept_by_liblu(stage)?;
+    drop((session.into_fd(), first));
     if stage.kernel == Kernel::C {
         // C finishes the session of a process that crashes.
         check_callbacks(&mut log, &["retrieve 79", "finish 79 retrieved"])?;
@@ -117,7 +136,7 @@ fn pass_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn pass_after(_: &mut Stage<'_>) -> Result<()> {
     // The child finishes it.
-    let session = retrieve(PASSED)?.into_custody();
+    let session = retrieve(PASSED)?.into_fd();
     let mine = child(&session, "retrieve")?;
     ensure!(mine == "retrieved", "the child says `{mine}`");
     Ok(())
@@ -132,7 +151,7 @@ fn child(session: impl AsFd, what: &str) -> Result<String> {
     command.arg(CHILD).stdin(Stdio::from(OwnedFd::from(there))).uid(NOBODY).gid(NOBODY);
     let mut child = command.spawn().context("start a child")?;
     drop(command);
-    passing::send(&here, what.as_bytes(), &[session.as_fd()]).context("send the session")?;
+    passing::send(&here, what.as_bytes(), &[session.as_fd()], None).context("send the session")?;
     here.shutdown(std::net::Shutdown::Write).context("shutdown")?;
     let answer = std::io::read_to_string(here).context("read the answer")?;
     child.wait().context("wait for the child")?;
@@ -142,8 +161,8 @@ fn child(session: impl AsFd, what: &str) -> Result<String> {
 /// The process without rights: receives a session and a command, and carries out the command.
 pub(super) fn child_main() -> Result<()> {
     let socket = UnixStream::from(dup(std::io::stdin())?);
-    let message = passing::receive(&socket, 64).context("receive the session")?;
-    let Message { bytes, fds } = message.context("the parent has hung up")?;
+    let message = passing::receive(&socket, 64, 1, None).context("receive the session")?;
+    let Message { bytes, fds, .. } = message.context("the parent has hung up")?;
     let [session] = <[_; 1]>::try_from(fds).map_err(|fds| anyhow!("{} files came", fds.len()))?;
     let answer = do_as_child(session, &bytes).unwrap_or_else(|error| format!("{error:#}"));
     std::io::Write::write_all(&mut &socket, answer.as_bytes()).context("answer")

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use liblu::{Error, OutgoingSession};
+use liblu::{ErrorKind, OutgoingSession};
 use rustix::io::Errno;
 
 use super::Scenario;
@@ -92,7 +92,7 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
     for name in (0..SESSIONS).map(name).chain(["counted-stays".into()]) {
         let session = match try_retrieve(&name) {
             // A thread has closed it.
-            Err(Error::NoSession(_)) => continue,
+            Err(error) if error.kind() == ErrorKind::NoSession => continue,
             session => session.with_context(|| format!("RETRIEVE_SESSION of {name}"))?,
         };
         for token in 1..=FILES {

@@ -301,7 +301,7 @@ fn retrieve_before(stage: &mut Stage<'_>) -> Result<()> {
         return not_applicable(NOTHING_CAME);
     }
     stage.while_leaving(NAME, |leaving| {
-        let session = retrieve(NAME)?.into_custody();
+        let session = retrieve(NAME)?.into_fd();
         let asked = dup(&session)?;
         let slow = Slow::begin(140, move || abi::retrieve_fd(&asked, 1))?;
         leaving.until_reboot_waits()?;
@@ -334,7 +334,7 @@ fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Begins a FINISH that waits in the handler, of a session that stays open.
 fn slow_finish(name: &str) -> Result<Slow<rustix::io::Result<()>>> {
-    let session = retrieve(name)?.into_custody();
+    let session = retrieve(name)?.into_fd();
     let asked = dup(&session)?;
     leave_open(session);
     Slow::begin(150, move || {

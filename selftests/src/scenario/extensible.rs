@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, ensure};
 use liveupdate_uapi::{
-    Command, CreateSession, Finish, GetName, PreserveFd, RetrieveFd, RetrieveSession,
+    Command, CreateSession, Finish, GetInfo, GetName, PreserveFd, RetrieveFd, RetrieveSession,
 };
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
@@ -64,13 +64,15 @@ fn unknown(stage: &mut Stage<'_>) -> Result<()> {
     let finish = Finish::new();
     // C answers EINVAL for numbers outside of its tables.
     let outside = stage.kernel.pick(Errno::INVAL, Errno::NOTTY);
-    for nr in [0x02, 0x3f, 0x44, 0x80, 0xff] {
+    for nr in [0x02, 0x3f, 0x44, 0x81, 0xff] {
         let opcode = 0xBA00 | nr;
         fails("on the device", abi::raw(&device, opcode, finish.as_bytes()).map(|_| ()), outside)?;
         fails("on a session", abi::raw(&session, opcode, finish.as_bytes()).map(|_| ()), outside)?;
     }
     // Commands of the other kind of descriptor.
-    for opcode in [PreserveFd::OPCODE, RetrieveFd::OPCODE, Finish::OPCODE, GetName::OPCODE] {
+    for opcode in
+        [PreserveFd::OPCODE, RetrieveFd::OPCODE, Finish::OPCODE, GetName::OPCODE, GetInfo::OPCODE]
+    {
         let bytes = GetName::new();
         let result = abi::raw(&device, opcode, bytes.as_bytes()).map(drop);
         fails("of a session, on the device", result, outside)?;
@@ -150,6 +152,9 @@ fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
     retrieve.fails_if_malformed(&device)?;
     preserve.fails_if_malformed(&session)?;
     name.fails_if_malformed(&session)?;
+    if stage.kernel == super::Kernel::Rust {
+        Sent::new("GET_INFO", &GetInfo::new()).fails_if_malformed(&session)?;
+    }
 
     // The command has the wrong direction too: C checks the direction first.
     let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
@@ -169,7 +174,7 @@ fn malformed_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn malformed_after(_: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("malformed")?.into_custody();
+    let session = retrieve("malformed")?.into_fd();
     let file = Sent::new("RETRIEVE_FD", &RetrieveFd::new(1));
     let finish = Sent::new("FINISH", &Finish::new());
     file.fails_if_malformed(&session)?;
@@ -241,7 +246,7 @@ fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn finish_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("no-answer")?.into_custody();
+    let session = retrieve("no-answer")?.into_fd();
     cannot_reply("FINISH", &session, &Finish::new())?;
     let file = abi::retrieve_fd(&session, 1);
     if stage.kernel == super::Kernel::C {

@@ -42,7 +42,7 @@ pub(super) const ALL: &[Scenario] = &[
 /// Retrieves a session, checks the texts of its memfds under tokens from 1, and finishes it; it
 /// stays open.
 fn idle(name: &str, texts: &[&str]) -> Result<OwnedFd> {
-    let session = retrieve(name)?.into_custody();
+    let session = retrieve(name)?.into_fd();
     for (token, text) in (1..).zip(texts) {
         check_memfd(abi::retrieve_fd(&session, token).context("RETRIEVE_FD")?, text)?;
     }

@@ -170,7 +170,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     }
     if stage.hop < stage.hops {
         let (session, file) = came(stage, RETRIEVED)?;
-        stage.keep(session.into_custody());
+        stage.keep(session.into_fd());
         stage.keep(file);
         stage.hand_over(FIGURE, memfd(&now.to_string())?)?;
     } else {

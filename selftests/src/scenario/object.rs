@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result, ensure};
-use liblu::Error;
+use liblu::ErrorKind;
 use rustix::io::Errno;
 
 use super::stage::{
@@ -178,7 +178,7 @@ fn last_after(_: &mut Stage<'_>) -> Result<()> {
     for name in ["demand", "last"] {
         let session = match try_retrieve(name) {
             // The other scenario was not played.
-            Err(Error::NoSession(_)) if name == "demand" => continue,
+            Err(error) if error.kind() == ErrorKind::NoSession && name == "demand" => continue,
             session => session.context("RETRIEVE_SESSION")?,
         };
         ensure!(finished()? == 0, "the FLB was finished before the last file");

@@ -3,11 +3,12 @@
 //! Two threads that run commands at once: each gets the right answer, in either order.
 //!
 //! The commands are raw ones: nothing stands between the threads and the kernel. The threads meet at
-//! a barrier. In the first rounds they go on together, then one of them, in turns, is late. At the
-//! end, each order must have happened.
+//! a barrier. In the first rounds they go on together, then one of them, in turns, is late. In the
+//! last two, it waits for the end of the other command. Each order must have happened.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,32 +45,62 @@ pub(super) const ALL: &[Scenario] = &[
 /// The number of tries; most pairs of commands do not run at the same time.
 const ROUNDS: usize = 20;
 
-/// A thread that is late by this time more with each round is later than any command takes at the
-/// end.
+/// In each second round, a thread is late by this time more.
 const LATER: Duration = Duration::from_micros(100);
 
-/// Runs two functions at once, in round `round`.
+/// How far the command of one thread is.
+#[derive(Default)]
+struct Progress {
+    has_begun: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+impl Progress {
+    fn run<T>(&self, command: impl FnOnce() -> T) -> T {
+        self.has_begun.store(true, Ordering::Release);
+        let result = command();
+        self.has_ended.store(true, Ordering::Release);
+        result
+    }
+
+    /// Waits for its begin and for some time more, or for its end.
+    fn wait(&self, time: Option<Duration>) {
+        let flag = if time.is_some() { &self.has_begun } else { &self.has_ended };
+        while !flag.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        let (begin, time) = (Instant::now(), time.unwrap_or_default());
+        while begin.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Runs two functions at once, in round `round`. Neither may need the other one to end, or panic.
 fn both<A: Send, B: Send>(
     round: usize,
     one: impl FnOnce() -> A + Send,
     two: impl FnOnce() -> B + Send,
 ) -> Result<(A, B)> {
+    let (first, second) = (Progress::default(), Progress::default());
     let barrier = Barrier::new(2);
-    let late = LATER * u32::try_from(round / 2).context("too many rounds")?;
-    let meet = |is_late: bool| {
+    // The time counts from the begin of the other command: a thread that the barrier wakes may go on
+    // much later than the other.
+    let steps = u32::try_from(round / 2).context("too many rounds")?;
+    let late = (round + 2 < ROUNDS).then_some(LATER * steps);
+    let meet = |other: &Progress, is_late: bool| {
         barrier.wait();
-        let begin = Instant::now();
-        while is_late && begin.elapsed() < late {
-            std::hint::spin_loop();
+        if is_late && late != Some(Duration::ZERO) {
+            other.wait(late);
         }
     };
     thread::scope(|scope| {
         let one = scope.spawn(|| {
-            meet(round.is_multiple_of(2));
-            one()
+            meet(&second, round.is_multiple_of(2));
+            first.run(one)
         });
-        meet(!round.is_multiple_of(2));
-        let two = two();
+        meet(&first, !round.is_multiple_of(2));
+        let two = second.run(two);
         Ok((joined(one.join())?, two))
     })
 }
@@ -166,7 +197,7 @@ fn finish_before(stage: &mut Stage<'_>) -> Result<()> {
 fn finish(stage: &mut Stage<'_>) -> Result<()> {
     let mut orders = Orders::default();
     for round in 0..ROUNDS {
-        let session = retrieve(format!("race-finish-{round}"))?.into_custody();
+        let session = retrieve(format!("race-finish-{round}"))?.into_fd();
         let finish = || abi::finish(&session);
         let results = both(round, finish, finish)?;
         match stage.kernel {
@@ -189,7 +220,7 @@ fn mix(stage: &mut Stage<'_>) -> Result<()> {
     let too_late = stage.kernel.pick(Errno::NOENT, Errno::INVAL);
     let mut orders = Orders::default();
     for round in 0..ROUNDS {
-        let session = retrieve(format!("race-mix-{round}"))?.into_custody();
+        let session = retrieve(format!("race-mix-{round}"))?.into_fd();
         let (finish, retrieve) =
             both(round, || abi::finish(&session), || abi::retrieve_fd(&session, 1).map(drop))?;
         finish.context("FINISH")?;
@@ -248,7 +279,7 @@ fn finish_while_closed(stage: &mut Stage<'_>) -> Result<()> {
     let mut orders = Orders::default();
     for round in 0..ROUNDS {
         let name = format!("race-end-{round}");
-        let session = retrieve(&name)?.into_custody();
+        let session = retrieve(&name)?.into_fd();
         let number = session.as_raw_fd();
         let (finished, ()) = both(round, || abi::finish_racing(number), || drop(session))?;
         ensure!(matches!(finished, Ok(()) | Err(Errno::BADF)), "FINISH: {finished:?}");

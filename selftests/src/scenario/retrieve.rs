@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use liblu::{Error, IncomingSession, OutgoingSession};
+use liblu::{Error, ErrorKind, IncomingSession, OutgoingSession};
 use liveupdate_uapi::{Command, Finish};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
 use rustix::thread::gettid;
@@ -108,13 +108,13 @@ fn wrong_before(stage: &mut Stage<'_>) -> Result<()> {
     // By this, liblu tells one kind of session from the other.
     let taken = IncomingSession::try_from(OwnedFd::from(session));
     let refused = taken.err().context("liblu takes it for an incoming session")?;
-    check_direction(&refused.source)?;
-    stage.keep(OutgoingSession::try_from(refused.fd)?);
+    check_direction(refused.error())?;
+    stage.keep(OutgoingSession::try_from(refused.into_fd())?);
     Ok(())
 }
 
 fn check_direction(error: &Error) -> Result<()> {
-    ensure!(matches!(error, Error::WrongDirection { .. }), "liblu says {error:?}");
+    ensure!(error.kind() == ErrorKind::WrongDirection, "liblu says {error:?}");
     Ok(())
 }
 
@@ -123,8 +123,8 @@ fn wrong_after(_: &mut Stage<'_>) -> Result<()> {
     fails("PRESERVE_FD", abi::preserve_fd(&session, memfd("y")?, 2), Errno::INVAL)?;
     let taken = OutgoingSession::try_from(OwnedFd::from(session));
     let refused = taken.err().context("liblu takes it for an outgoing session")?;
-    check_direction(&refused.source)?;
-    let session = IncomingSession::try_from(refused.fd)?;
+    check_direction(refused.error())?;
+    let session = IncomingSession::try_from(refused.into_fd())?;
     let mut argument = Finish::new();
     argument.reserved = 1;
     let result = abi::raw(&session, Finish::OPCODE, argument.as_bytes()).map(|_| ());
@@ -145,9 +145,9 @@ fn busy_after(_: &mut Stage<'_>) -> Result<()> {
     let mut log = Log::begin()?;
     let first = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     let refused = session.finish().err().context("FINISH: succeeded, and it may not")?;
-    fails("FINISH", Err::<(), _>(refused.source), Errno::BUSY)?;
+    let (session, error) = refused.into_parts();
+    fails("FINISH", Err::<(), _>(error), Errno::BUSY)?;
     // Nothing has changed.
-    let session = refused.session;
     check_callbacks(&mut log, &["retrieve 1"])?;
     let third = session.retrieve(3.into()).context("RETRIEVE_FD after FINISH")?;
     ensure!((number_of(&first)?, number_of(&third)?) == (1, 3), "other files came back");
@@ -214,7 +214,7 @@ fn twice_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn twice_after(_: &mut Stage<'_>) -> Result<()> {
     let device = test_device()?;
-    let session = retrieve("slow-retrieve-twice")?.into_custody();
+    let session = retrieve("slow-retrieve-twice")?.into_fd();
     let (send, receive) = mpsc::channel();
     let mut log = Log::begin()?;
     let (one, two) = thread::scope(|scope| {

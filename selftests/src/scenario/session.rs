@@ -108,7 +108,7 @@ fn holder_after(stage: &mut Stage<'_>) -> Result<()> {
     check_descriptor(&session, "holder")?;
     fails("while it is held", try_retrieve("holder"), Errno::INVAL)?;
     let copy = IncomingSession::from_fd(dup(&session)?, &"holder".parse()?)?;
-    drop(session.into_custody());
+    drop(session.into_fd());
     fails("while a copy holds it", try_retrieve("holder"), Errno::INVAL)?;
     let finished = finish(copy)?;
     // C keeps the name until the descriptor is closed. Rust has released the name.

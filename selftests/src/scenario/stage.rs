@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use liblu::kexec::{self, KexecError};
+use liblu::kexec;
 use liblu::{Backoff, IncomingSession, LiveUpdate, OutgoingSession, SessionName};
 use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_getfd};
@@ -102,11 +102,11 @@ impl Stage<'_> {
     /// is none in the first hop.
     pub(super) fn retrieve_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
         let session = (self.hop > 1).then(|| retrieve(name)).transpose()?;
-        Ok(session.map(IncomingSession::into_custody))
+        Ok(session.map(IncomingSession::into_fd))
     }
 
     /// Loads the next kernel and calls `reboot(KEXEC)`, which must fail; returns its error.
-    pub(super) fn leave(&self) -> Result<KexecError> {
+    pub(super) fn leave(&self) -> Result<liblu::Error> {
         (self.load)()?;
         Ok(kexec::reboot())
     }
@@ -129,7 +129,8 @@ pub(super) fn open_is_eio() -> Result<()> {
     let errno = abi::open().err().and_then(|error| error.raw_os_error());
     ensure!(errno == Some(Errno::IO.raw_os_error()), "the device says {errno:?}, not EIO");
     let said = live_update().check();
-    ensure!(matches!(said, Err(liblu::Error::Damaged)), "liblu says {said:?}");
+    let is_damaged = said.as_ref().is_err_and(|error| error.kind() == liblu::ErrorKind::Damaged);
+    ensure!(is_damaged, "liblu says {said:?}");
     Ok(())
 }
 
@@ -156,9 +157,9 @@ pub(super) fn create(name: impl AsRef<[u8]>) -> Result<OutgoingSession> {
     try_create(name).with_context(|| format!("CREATE_SESSION of `{}`", name.escape_ascii()))
 }
 
-/// An incoming session. On C, liblu raises an alarm if it is dropped unfinished: a session that a
-/// scenario closes on purpose, or finishes by a raw command, goes
-/// [into custody](IncomingSession::into_custody) first.
+/// An incoming session. On C, liblu keeps it open if it is dropped unfinished: a session that a scenario
+/// closes on purpose, or finishes by a raw command, becomes a
+/// [bare descriptor](IncomingSession::into_fd) first.
 pub(super) fn retrieve(name: impl AsRef<[u8]>) -> Result<IncomingSession> {
     let name = name.as_ref();
     try_retrieve(name).with_context(|| format!("RETRIEVE_SESSION of `{}`", name.escape_ascii()))
@@ -228,7 +229,7 @@ impl Numbered for Errno {
 
 impl Numbered for liblu::Error {
     fn number(&self) -> Errno {
-        self.errno()
+        self.kernel_errno().unwrap_or_else(|| self.errno())
     }
 }
 

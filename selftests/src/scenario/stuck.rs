@@ -135,7 +135,7 @@ fn retrieve_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn retrieve_after(stage: &mut Stage<'_>) -> Result<()> {
-    let session = retrieve("stopped-retrieve")?.into_custody();
+    let session = retrieve("stopped-retrieve")?.into_fd();
     let stopped = stopped_retrieve(&session, 1)?;
     if stage.kernel == Kernel::C {
         stopped.end()?.context("the command that had stopped")?;

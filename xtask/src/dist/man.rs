@@ -166,7 +166,7 @@ fn inline(text: &str) -> String {
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(index, part)| match index % 2 {
         0 => escape(part),
-        _ => match part.strip_suffix("()").filter(|name| name.starts_with("lu_")) {
+        _ => match part.strip_suffix("()").filter(|name| name.starts_with("liblu_")) {
             Some(name) => format!("\\fB{}\\fP(3)", escape(name)),
             None => format!("\\fB{}\\fP", escape(part)),
         },
@@ -197,7 +197,7 @@ mod tests {
 /**
  * A thing.
  */
-struct lu_x;
+struct liblu_x;
 
 /**
  * Gets a `thing`. It is
@@ -209,7 +209,7 @@ struct lu_x;
  *
  * `x` must be open.
  */
-struct lu_x *lu_get(int x,
+struct liblu_x *liblu_get(int x,
                     int y);
 ";
 
@@ -217,18 +217,18 @@ struct lu_x *lu_get(int x,
     fn a_page_has_what_the_header_says() {
         let functions = functions(HEADER);
         assert_eq!(functions.len(), 1);
-        assert_eq!(functions[0].name, "lu_get");
+        assert_eq!(functions[0].name, "liblu_get");
         let page = functions[0].page("1.2.3");
         insta::assert_snapshot!(page, @r#"
         .\" SPDX-License-Identifier: MIT OR Apache-2.0
-        .TH LU_GET 3 "" "liblu 1.2.3" "Live updates"
+        .TH LIBLU_GET 3 "" "liblu 1.2.3" "Live updates"
         .SH NAME
-        lu_get \- Gets a \fBthing\fP
+        liblu_get \- Gets a \fBthing\fP
         .SH SYNOPSIS
         .nf
         .B #include <liblu.h>
         .PP
-        struct lu_x *lu_get(int x,
+        struct liblu_x *liblu_get(int x,
                             int y);
         .fi
         .SH DESCRIPTION
@@ -251,21 +251,21 @@ struct lu_x *lu_get(int x,
 
     #[test]
     fn types_are_shown_where_they_are_used() {
-        let header = "/**\n * One.\n */\nenum lu_a {\n  /**\n   * X.\n   */\n  LU_A_X,\n};\n\
-                      /**\n * Two.\n */\nstruct lu_b {\n  enum lu_a a;\n  enum lu_a b;\n};\n\
-                      /**\n * Three, as `lu_f()`.\n */\nint lu_c(struct lu_b *b, struct lu_d *d);\n";
+        let header = "/**\n * One.\n */\nenum liblu_a {\n  /**\n   * X.\n   */\n  LIBLU_A_X,\n};\n\
+                      /**\n * Two.\n */\nstruct liblu_b {\n  enum liblu_a a;\n  enum liblu_a b;\n};\n\
+                      /**\n * Three, as `liblu_f()`.\n */\nint liblu_c(struct liblu_b *b, struct liblu_d *d);\n";
         let functions = functions(header);
         assert_eq!(
             functions[0].prototype,
-            "enum lu_a {\n  LU_A_X,\n};\n\nstruct lu_b {\n  enum lu_a a;\n  enum lu_a b;\n};\n\n\
-             int lu_c(struct lu_b *b, struct lu_d *d);"
+            "enum liblu_a {\n  LIBLU_A_X,\n};\n\nstruct liblu_b {\n  enum liblu_a a;\n  enum liblu_a b;\n};\n\n\
+             int liblu_c(struct liblu_b *b, struct liblu_d *d);"
         );
-        assert!(functions[0].page("1").contains("Three, as \\fBlu_f\\fP(3)."));
+        assert!(functions[0].page("1").contains("Three, as \\fBliblu_f\\fP(3)."));
     }
 
     #[test]
     fn the_overview_has_rules_and_functions() {
         assert_eq!(rules(HEADER), ".IP \\(bu 3\nOne, with two lines.\n.IP \\(bu 3\nTwo.");
-        assert_eq!(list(&functions(HEADER)), ".TP\n.BR lu_get (3)\nGets a \\fBthing\\fP");
+        assert_eq!(list(&functions(HEADER)), ".TP\n.BR liblu_get (3)\nGets a \\fBthing\\fP");
     }
 }

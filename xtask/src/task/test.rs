@@ -2,18 +2,21 @@
 
 //! `cargo xtask test`: everything that must pass before a change is taken.
 
+use std::fs::File;
+use std::io::Seek;
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser};
 
 use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
+use crate::process::bound;
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
@@ -28,8 +31,9 @@ const HOPS_RUST: &[&str] =
 
 const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
 
-/// All of the boot scenarios would take a quarter of an hour.
-const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "few"];
+/// Everything is slow on a debug kernel, so this runs beside other parts, and without the boot scenarios,
+/// which would take a quarter of an hour.
+const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
 
 /// Services of a real systemd.
 const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
@@ -89,17 +93,19 @@ pub(crate) fn run() -> Result<()> {
         .push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&over(hops))?))?);
 
     if project.has_rust() {
+        let debug = Beside::begin(DEBUG)?;
         let check = ["kernel series", "--check"];
         results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
         results.push(part("kernel docs", || kernel::document(&typed(&["kernel docs"])?))?);
         // It fails if anything grows out of proportion.
         results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
-        for words in [SYSTEMD, SOAK, DEBUG] {
+        for words in [SYSTEMD, SOAK] {
             results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
         }
         // Near the end: it changes the tree, and the next build changes it back.
         results.push(part(&MUTANT.join(" "), || mutant::run(&typed(MUTANT)?))?);
         results.extend(nightly_samples(&project)?);
+        results.push(debug.end()?);
     }
 
     println!();
@@ -162,10 +168,56 @@ struct Part {
     passed: bool,
 }
 
+/// A part that runs beside others, as a process of its own, whose output is shown at the end.
+struct Beside {
+    name: String,
+    begin: Instant,
+    process: Child,
+    output: File,
+}
+
+impl Beside {
+    fn begin(words: &[&str]) -> Result<Self> {
+        let name = words.join(" ");
+        println!("\n== {name} begins, beside the next parts");
+        let output = tempfile::tempfile().context("make a file for the output")?;
+        let copy = || output.try_clone().context("copy a descriptor");
+        let mut command = bound(&std::env::current_exe().context("find this program")?);
+        command.args(words).stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
+        let process = command.spawn().with_context(|| format!("start {name}"))?;
+        Ok(Self { name, begin: Instant::now(), process, output })
+    }
+
+    /// Waits for it.
+    fn end(mut self) -> Result<Part> {
+        let name = std::mem::take(&mut self.name);
+        let begin = self.begin;
+        part_since(begin, &name, || {
+            let status = self.process.wait().context("wait for a part")?;
+            self.output.rewind().context("read the output")?;
+            std::io::copy(&mut self.output, &mut std::io::stdout()).context("show the output")?;
+            if status.success() { Ok(()) } else { Err(TestsFailed.into()) }
+        })
+    }
+}
+
+/// Another part has failed in a way that ends all of it.
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Runs one part; only Ctrl-C ends all of it.
 fn part(name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
+    part_since(Instant::now(), name, run)
+}
+
+/// Runs the rest of a part that has begun then.
+fn part_since(begin: Instant, name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
     println!("\n== {name}");
-    let begin = Instant::now();
     let result = run();
     interrupt::check()?;
     let passed = result.is_ok();

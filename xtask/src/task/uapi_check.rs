@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::mem::{align_of, offset_of, size_of};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -110,6 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Err(Failure::new(what, "add it to `uapi/`, and to this task").into());
     }
 
+    check_zerocopy(&setup.project.folder, &setup.source.folder)?;
     let (source, count) = assertions();
     let scratch = setup.cache.scratch("uapi-check")?;
     fs::write(scratch.join("check.c"), source).context("write the assertions")?;
@@ -126,6 +127,39 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     remove(&scratch)?;
     let version = &setup.source.version;
     say(&format!("{count} facts of liveupdate_uapi hold in {HEADER} of Linux {version}\n"))
+}
+
+/// Checks that the lock file has the zerocopy of the kernel, which the shared sources are compiled with
+/// there.
+fn check_zerocopy(project: &Path, kernel: &Path) -> Result<()> {
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let readme = read(kernel.join("rust/zerocopy/README.md"))?;
+    let theirs = kernels_zerocopy(&readme).context("rust/zerocopy/README.md names no version")?;
+    let lock = read(project.join("Cargo.lock"))?;
+    for name in ["zerocopy", "zerocopy-derive"] {
+        let ours = locked(&lock, name).with_context(|| format!("Cargo.lock has no {name}"))?;
+        if ours != theirs {
+            let what = format!("Cargo.lock has {name} {ours}, and the kernel has {theirs}");
+            let next = format!("cargo update -p {name} --precise {theirs}");
+            return Err(Failure::new(what, next).into());
+        }
+    }
+    Ok(())
+}
+
+/// `... version v0.8.54 ...`
+fn kernels_zerocopy(readme: &str) -> Option<&str> {
+    let rest = readme.split_once("version v")?.1;
+    let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some(rest.get(..end)?.trim_end_matches('.'))
+}
+
+/// The version of a package in a lock file.
+fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+    let entry = format!("name = \"{name}\"\nversion = \"");
+    lock.split_once(&entry)?.1.split('"').next()
 }
 
 /// The assertions as a C file, and how many there are.
@@ -176,6 +210,17 @@ fn without_comments(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_found_in_the_kernel_and_in_the_lock_file() {
+        let readme =
+            "These files come from the Rust `zerocopy` crate, version v0.8.54\n(released ...";
+        assert_eq!(kernels_zerocopy(readme), Some("0.8.54"));
+        assert_eq!(kernels_zerocopy("nothing"), None);
+        let lock = "[[package]]\nname = \"zerocopy\"\nversion = \"0.8.54\"\n";
+        assert_eq!(locked(lock, "zerocopy"), Some("0.8.54"));
+        assert_eq!(locked(lock, "zerocopy-derive"), None);
+    }
 
     #[test]
     fn what_the_crate_does_not_know_is_told() {

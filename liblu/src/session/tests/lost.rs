@@ -5,6 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
+use crate::Error;
 
 /// Descriptors of this file that this process has open.
 fn open_files_of(file: impl AsFd) -> usize {
@@ -15,9 +16,9 @@ fn open_files_of(file: impl AsFd) -> usize {
     found.filter(|found| found.ino() == inode).count()
 }
 
-/// What asking for file number 1 comes to if the commands fail so.
-fn refused<const N: usize>(session: &IncomingSession, fails: [(u8, Errno); N]) -> Error {
-    fake::with(|fake| fake.fails.extend(fails));
+/// The error of a request for file number 1 that fails so.
+fn refused(kernel: &FakeKernel, session: &IncomingSession, errno: Errno) -> Error {
+    kernel.fail_next(Operation::RetrieveFd, errno);
     session.retrieve(token(1)).unwrap_err()
 }
 
@@ -26,92 +27,108 @@ fn refused<const N: usize>(session: &IncomingSession, fails: [(u8, Errno); N]) -
 fn old_kernels_are_not_asked_again_for_a_file_that_failed() {
     // The system's limit of open files is met inside of the handler, when the file is half restored.
     for failure in [Errno::NOMEM, Errno::NFILE, Errno::BUSY] {
-        let _fake = fake::install(Fake { release: Some("6.19.8"), ..Fake::default() });
-        let session = incoming();
-        // What is the process's own fault can be mended.
-        let error = refused(&session, [(RetrieveFd::NR, Errno::MFILE)]);
-        assert_eq!(error.errno(), Errno::MFILE);
-        assert!(matches!(session.retrieve(token(2)), Err(Error::NoFile(_))));
-        fake::with(|fake| fake.fails.push((RetrieveFd::NR, failure)));
-        let ask = |_| {
+        let kernel = kernel_of("6.19.8");
+        let session = incoming(&kernel);
+        // The limit of the process can be raised.
+        let error = refused(&kernel, &session, Errno::MFILE);
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::NoResources, Errno::MFILE));
+        assert_eq!(session.retrieve(token(2)).unwrap_err().kind(), ErrorKind::NoFile);
+        kernel.fail_next(Operation::RetrieveFd, failure);
+        for _ in 0..3 {
             let error = session.retrieve(token(1)).unwrap_err();
-            assert!(
-                matches!(error, Error::RetrieveFailed { source, .. } if source == failure),
-                "{error}"
-            );
-        };
-        (0..3).for_each(ask);
+            assert_eq!(error.kind(), ErrorKind::RetrieveFailed);
+            assert_eq!(error.kernel_errno(), Some(failure));
+        }
         // It would be restored again.
-        let error = session.finish().unwrap_err();
-        assert!(matches!(error.source, Error::RetrieveFailed { .. }));
-        // One descriptor more stays open than is in sight.
-        assert_eq!(open_files_of(&error.session), 2);
-        let asked = fake::with(|fake| fake.asked.clone());
-        let asked = asked.into_iter().filter(|nr| [RetrieveFd::NR, Finish::NR].contains(nr));
-        assert_eq!(asked.collect::<Vec<_>>(), [RetrieveFd::NR; 3]);
-        drop(error.session.into_custody());
+        let failed = session.finish().unwrap_err();
+        assert_eq!(failed.error().kind(), ErrorKind::RetrieveFailed);
+        // One more descriptor stays open.
+        let session = failed.into_value();
+        assert_eq!(open_files_of(&session), 2);
+        let asked = kernel.asked().into_iter();
+        let asked = asked.filter(|it| [Operation::RetrieveFd, Operation::Finish].contains(it));
+        assert_eq!(asked.collect::<Vec<_>>(), [Operation::RetrieveFd; 3]);
+        drop(session.into_fd());
     }
+}
+
+/// In 0.1 the lock of the guard was free during the command.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn threads_do_not_ask_old_kernels_twice() {
+    let kernel = kernel_of("6.19.8");
+    let session = incoming(&kernel);
+    kernel.fail_next(Operation::RetrieveFd, Errno::IO);
+    std::thread::scope(|scope| {
+        let retrieve = || session.retrieve(token(1)).unwrap_err().kind();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(retrieve)).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), ErrorKind::RetrieveFailed);
+        }
+    });
+    let asked = kernel.asked().into_iter().filter(|it| *it == Operation::RetrieveFd);
+    assert_eq!(asked.count(), 1);
+    drop(session.into_fd());
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn other_kernels_know_themselves_what_failed() {
-    let fake = fake::install(Fake::default());
-    let session = incoming();
-    let error = refused(&session, [(RetrieveFd::NR, Errno::NOMEM)]);
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::NOMEM, .. }));
-    session.retrieve(token(1)).unwrap();
-    // A handler may say what the kernel says of a session that somebody else has finished.
-    let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
-    for failure in [Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
-        let error = refused(&session, [(RetrieveFd::NR, failure)]);
-        assert!(matches!(error, Error::RetrieveFailed { source, .. } if source == failure));
+fn other_kernels_remember_themselves_what_failed() {
+    for kernel in [FakeKernel::new(), rust_kernel()] {
+        for failure in [Errno::INVAL, Errno::NFILE, Errno::BUSY, Errno::INTR, Errno::EXIST] {
+            let session = incoming(&kernel);
+            kernel.fail_next(Operation::RetrieveFd, failure);
+            for _ in 0..2 {
+                let error = session.retrieve(token(1)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::RetrieveFailed, "{failure:?}");
+                assert_eq!(error.kernel_errno(), Some(failure));
+            }
+            session.finish().unwrap();
+        }
     }
-    session.finish().unwrap();
-    drop(fake);
+}
 
-    let _fake = fake::install(Fake { is_rust: true, ..Fake::default() });
-    let session = incoming();
-    // All commands say so when the kernel is being left.
-    let left = [RetrieveFd::NR, PreserveFd::NR].map(|nr| (nr, Errno::BUSY));
-    let error = refused(&session, left);
-    assert!(matches!(error, Error::System { source: Errno::BUSY, .. }));
-    let error = refused(&session, [(RetrieveFd::NR, Errno::BUSY)]);
-    assert!(matches!(error, Error::RetrieveFailed { source: Errno::BUSY, .. }));
+/// In 0.1 this was called lost for ever.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_lack_of_memory_may_pass() {
+    let kernel = FakeKernel::new();
+    let session = incoming(&kernel);
+    let error = refused(&kernel, &session, Errno::NOMEM);
+    assert_eq!((error.kind(), error.errno()), (ErrorKind::NoResources, Errno::NOMEM));
+    session.retrieve(token(1)).unwrap();
+    session.finish().unwrap();
+}
+
+/// The gate is closed for the command, and open again when it is asked why.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_reboot_that_fails_meanwhile_has_lost_nothing() {
+    let kernel = rust_kernel();
+    let session = outgoing(&kernel);
+    kernel.refuse_next(Operation::PreserveFd);
+    session.preserve(token(1), memfd()).unwrap();
+    kernel.kexec();
+    drop(session);
+    let session = device(&kernel).retrieve(&name()).unwrap();
+    kernel.refuse_next(Operation::RetrieveFd);
+    session.retrieve(token(1)).unwrap();
+    kernel.refuse_next(Operation::Finish);
+    session.finish().unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_kernel_that_is_left_has_lost_nothing() {
+    let kernel = rust_kernel();
+    let session = incoming(&kernel);
+    kernel.set_leaving(true);
+    assert_eq!(session.retrieve(token(1)).unwrap_err().kind(), ErrorKind::Leaving);
+    kernel.set_leaving(false);
+    session.retrieve(token(1)).unwrap();
     let copy = session.as_fd().try_clone_to_owned().unwrap();
     IncomingSession::try_from(copy).unwrap().finish().unwrap();
-    let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
-    assert!(matches!(error, Error::WrongDirection { .. }));
-    // And if another session has its name meanwhile.
-    let taken = [(RetrieveFd::NR, Errno::INVAL), (PreserveFd::NR, Errno::EXIST)];
-    let error = refused(&session, taken);
-    assert!(matches!(error, Error::WrongDirection { .. }));
-    fake::with(|fake| fake.fails.push((PreserveFd::NR, Errno::EXIST)));
-    assert!(OutgoingSession::try_from(session.into_custody()).is_ok());
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn without_proc_a_failure_is_a_failure() {
-    for release in ["6.19.8", "7.3.4"] {
-        let fake = Fake { has_no_proc: true, release: Some(release), ..Fake::default() };
-        let _fake = fake::install(fake);
-        let session = incoming();
-        let error = refused(&session, [(RetrieveFd::NR, Errno::INVAL)]);
-        assert!(matches!(error, Error::RetrieveFailed { source: Errno::INVAL, .. }));
-        assert_eq!(session.finish().is_err(), release == "6.19.8");
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn without_proc_a_descriptor_cannot_be_looked_at() {
-    let _fake = fake::install(Fake { has_no_proc: true, ..Fake::default() });
-    let session = device().create(&name()).unwrap();
-    // Its own sessions it need not look at.
-    assert_eq!(session.name().unwrap(), name());
-    let error = OutgoingSession::try_from(OwnedFd::from(session)).unwrap_err();
-    assert_eq!(error.to_string(), "cannot look at a descriptor in /proc/self/fd");
-    assert_eq!(error.source.errno(), Errno::NOENT);
+    assert_eq!(session.retrieve(token(1)).unwrap_err().kind(), ErrorKind::WrongDirection);
+    let failed = session.finish().unwrap_err();
+    assert_eq!(failed.error().kind(), ErrorKind::WrongDirection);
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Names of services.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of a service that can run: `NAME.service` or `NAME@INSTANCE.service`, never a template.
+///
+/// The rules are those of `systemd.unit(5)`: at most 255 ASCII letters, digits and `:-_.\`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName(Box<str>);
+
+/// The text is no name of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a service is `NAME.service` or `NAME@INSTANCE.service`, at most {} letters, digits and `:-_.\\`",
+    ServiceName::MAX
+)]
+pub struct ServiceNameError;
+
+impl ServiceName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 255;
+
+    /// The ending of all names of services.
+    pub(crate) const SUFFIX: &str = ".service";
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the service manager of a user or of a capsule.
+    pub(super) fn is_manager(&self) -> bool {
+        self.0.starts_with("user@") || self.0.starts_with("capsule@")
+    }
+}
+
+/// Whether `name` is that of a slice, which is never an instance of a template.
+pub(super) fn is_slice(name: &str) -> bool {
+    name.strip_suffix(".slice").is_some_and(|stem| !stem.contains('@') && is_stem(name, stem))
+}
+
+/// Whether names of units may have this character. `@` stands before the instance, and may be in it.
+pub(crate) fn is_allowed(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "@:-_.\\".contains(character)
+}
+
+/// Whether `stem` is that of the unit `name`, which is no template.
+fn is_stem(name: &str, stem: &str) -> bool {
+    let is_plain_or_instance = stem
+        .split_once('@')
+        .is_none_or(|(prefix, instance)| !prefix.is_empty() && !instance.is_empty());
+    !stem.is_empty()
+        && name.len() <= ServiceName::MAX
+        && stem.chars().all(is_allowed)
+        && is_plain_or_instance
+}
+
+impl FromStr for ServiceName {
+    type Err = ServiceNameError;
+
+    fn from_str(name: &str) -> Result<Self, ServiceNameError> {
+        let stem = name.strip_suffix(Self::SUFFIX).ok_or(ServiceNameError)?;
+        if is_stem(name, stem) { Ok(Self(name.into())) } else { Err(ServiceNameError) }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_systemds_rules() {
+        let longest = format!("{}.service", "x".repeat(247));
+        for name in ["a.service", "a@b.service", "a@b@c.service", r"a\x2d:_.b@%.service", &longest]
+        {
+            let is_good = !name.contains('%');
+            assert_eq!(name.parse::<ServiceName>().is_ok(), is_good, "{name}");
+        }
+        let too_long = format!("x{longest}");
+        for name in [
+            "",
+            ".service",
+            "a",
+            "a.Service",
+            "a.service.d",
+            "a.scope",
+            "@.service",
+            "@b.service",
+            "a@.service",
+            "a b.service",
+            "a/b.service",
+            "ä.service",
+            "a\0.service",
+            &too_long,
+        ] {
+            assert_eq!(name.parse::<ServiceName>(), Err(ServiceNameError), "{name}");
+        }
+    }
+
+    #[test]
+    fn slices_are_no_instances() {
+        for name in ["-.slice", "system.slice", "system-vmm.slice", r"a-b\x2dc.slice"] {
+            assert!(is_slice(name), "{name}");
+        }
+        for name in [".slice", "a@b.slice", "a@.slice", "a.slice.d", "a b.slice", "slice"] {
+            assert!(!is_slice(name), "{name}");
+        }
+    }
+}

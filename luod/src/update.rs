@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The state machine of an update, without I/O and without a clock of its own.
+//!
+//! ```text
+//!            load            begin                 all answered        frozen
+//!   Idle <--------> Loaded --------> Preparing ------------> Freezing ---------> Committing
+//!           unload     ^                  |                     |                    |
+//!                      +------- abort: refusal, crash, deadline, cancel, failure ----+
+//! ```
+//!
+//! Every phase but the first two has a deadline: nothing that a client does or leaves undone holds the
+//! machine up for ever. Methods change the state and put [`Action`]s into a queue, in order; the caller
+//! carries them out.
+//!
+//! Clients join and leave at any time. A client that joins while an update is being prepared is asked at
+//! once, with the time that is left. A client that has said that it is ready stays so if it is gone
+//! later, since its sessions are in custody.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::owner::Owner;
+
+mod action;
+mod answer;
+mod participant;
+mod words;
+
+pub use action::{Action, Method, Reason};
+pub use participant::{Answer, OnFailure, Rule};
+pub use words::{
+    AnswerError, BeginError, CancelError, Generation, Limits, Order, ParticipantId, Phase, Time,
+};
+
+use participant::Participant;
+
+/// The state machine. See the [module](self).
+#[derive(Debug)]
+pub struct Machine {
+    limits: Limits,
+    is_loaded: bool,
+    /// The update, if one is in progress.
+    update: Option<Update>,
+    last_generation: u64,
+    last_participant: u64,
+    participants: BTreeMap<ParticipantId, Participant>,
+    actions: VecDeque<Action>,
+}
+
+/// An update that is in progress.
+#[derive(Debug)]
+struct Update {
+    generation: Generation,
+    order: Order,
+    step: Step,
+    /// When the step ends by itself.
+    until: Time,
+    /// When clients are asked no more.
+    last_call: Time,
+    /// The number of times that sessions were frozen: a client that joins late sends the update back.
+    freezes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Preparing,
+    Freezing,
+    Committing,
+}
+
+impl Machine {
+    /// A machine at rest. Generations go on behind `last`, which an earlier luod has used.
+    pub fn new(limits: Limits, last: Generation) -> Self {
+        Self {
+            limits,
+            is_loaded: false,
+            update: None,
+            last_generation: last.0,
+            last_participant: 0,
+            participants: BTreeMap::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Machine::tick`] must be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        let update = self.update.as_ref()?;
+        let asked = self.participants.values().filter_map(Participant::deadline);
+        let first = asked.min().filter(|_| update.step == Step::Preparing);
+        Some(first.map_or(update.until, |first| first.min(update.until)))
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        match &self.update {
+            Some(Update { step: Step::Preparing, until, .. }) => Phase::Preparing { until: *until },
+            Some(Update { step: Step::Freezing, until, .. }) => Phase::Freezing { until: *until },
+            Some(Update { step: Step::Committing, until, .. }) => {
+                Phase::Committing { until: *until }
+            }
+            None if self.is_loaded => Phase::Loaded,
+            None => Phase::Idle,
+        }
+    }
+
+    /// The update that is in progress.
+    pub fn generation(&self) -> Option<Generation> {
+        self.update.as_ref().map(|update| update.generation)
+    }
+
+    /// Clients that were asked and have not answered, with their owners.
+    pub fn awaited(&self) -> impl Iterator<Item = (ParticipantId, &Owner)> {
+        let asked = self.participants.iter().filter(|(_, it)| it.deadline().is_some());
+        asked.map(|(id, it)| (*id, &it.owner))
+    }
+
+    /// The answer of a client to the update in progress.
+    pub fn answer(&self, id: ParticipantId) -> Option<&Answer> {
+        self.participants.get(&id).map(|it| &it.answer)
+    }
+
+    /// A kernel was loaded, in place of another one if need be. An update in progress is called off: its
+    /// clients were asked for another kernel.
+    pub fn loaded(&mut self, now: Time) {
+        self.is_loaded = true;
+        self.abort_unless_committing(now, Reason::OtherKernel);
+    }
+
+    /// The kernel was unloaded.
+    pub fn unloaded(&mut self, now: Time) {
+        self.is_loaded = false;
+        self.abort_unless_committing(now, Reason::Unloaded);
+    }
+
+    /// Begins an update: all clients are asked.
+    ///
+    /// # Errors
+    ///
+    /// [`BeginError`].
+    pub fn begin(&mut self, now: Time, order: Order) -> Result<Generation, BeginError> {
+        if !self.is_loaded {
+            return Err(BeginError::NotLoaded);
+        }
+        if self.update.is_some() {
+            return Err(BeginError::InProgress);
+        }
+        self.last_generation = self.last_generation.saturating_add(1);
+        let generation = Generation(self.last_generation);
+        let until = now.after(self.limits.prepare);
+        let step = Step::Preparing;
+        self.update = Some(Update { generation, order, step, until, last_call: until, freezes: 0 });
+        let all: Vec<_> = self.participants.keys().copied().collect();
+        for id in all {
+            self.ask(now, id);
+        }
+        self.actions.push_back(Action::Changed);
+        self.settle(now);
+        Ok(generation)
+    }
+
+    /// A client takes part from now on.
+    pub fn join(&mut self, now: Time, owner: Owner, rule: Rule) -> ParticipantId {
+        self.last_participant = self.last_participant.saturating_add(1);
+        let id = ParticipantId(self.last_participant);
+        self.participants.insert(id, Participant::new(owner, rule));
+        self.actions.push_back(Action::Changed);
+        let Some(update) = self.update.as_ref().filter(|update| now < update.last_call) else {
+            return id;
+        };
+        let generation = update.generation;
+        match update.step {
+            Step::Preparing => self.ask(now, id),
+            // Its guest must not be left behind.
+            Step::Freezing => {
+                self.actions.push_back(Action::Thaw { generation });
+                self.enter(now, Step::Preparing);
+                self.ask(now, id);
+            }
+            // It has no session that could be handed over, and can have none any more.
+            Step::Committing => {}
+        }
+        id
+    }
+
+    /// A client does not take part any more: it has closed its connection, or has ended.
+    pub fn gone(&mut self, now: Time, id: ParticipantId) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        self.actions.push_back(Action::Changed);
+        match participant.answer {
+            // Its sessions are in custody, and it may be needed until the end.
+            Answer::Ready if self.update.is_some() => participant.is_connected = false,
+            Answer::Asked { .. } => {
+                participant.is_connected = false;
+                self.fail(now, id, Reason::Gone);
+            }
+            _ => {
+                self.participants.remove(&id);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Time) {
+        let Some(update) = &self.update else { return };
+        let is_over = update.until <= now;
+        match update.step {
+            Step::Preparing => {
+                let late =
+                    |it: &Participant| it.deadline().is_some_and(|end| is_over || end <= now);
+                let all = self.participants.iter().filter(|(_, it)| late(it));
+                let all: Vec<_> = all.map(|(id, _)| *id).collect();
+                for id in all {
+                    // Without effect if the failure of another has ended the update.
+                    self.fail(now, id, Reason::Late);
+                }
+            }
+            Step::Freezing if is_over => self.abort(now, Reason::FreezeLate),
+            Step::Committing if is_over => self.abort(now, Reason::StillHere),
+            Step::Freezing | Step::Committing => {}
+        }
+    }
+
+    /// Calls the update off.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError`].
+    pub fn cancel(&mut self, now: Time) -> Result<(), CancelError> {
+        match self.update.as_ref().map(|update| update.step) {
+            None => Err(CancelError::NoUpdate),
+            Some(Step::Committing) => Err(CancelError::Committing),
+            Some(Step::Preparing | Step::Freezing) => {
+                self.abort(now, Reason::Cancelled);
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer to [`Action::Freeze`]: sessions are frozen, or why not. The answer to an earlier one has
+    /// no effect.
+    pub fn frozen(
+        &mut self,
+        now: Time,
+        generation: Generation,
+        attempt: u32,
+        outcome: Result<(), String>,
+    ) {
+        let is_this = self.update.as_ref().is_some_and(|update| update.freezes == attempt);
+        if !is_this || !self.is_in(generation, Step::Freezing) {
+            return;
+        }
+        if let Err(why) = outcome {
+            self.abort(now, Reason::FreezeFailed(why));
+            return;
+        }
+        self.enter(now, Step::Committing);
+        let connected = self.participants.iter().filter(|(_, it)| it.is_told());
+        let all: Vec<_> = connected.map(|(id, _)| *id).collect();
+        self.actions.extend(all.into_iter().map(|to| Action::Commit { to, generation }));
+        if let Some(update) = &self.update {
+            self.actions.push_back(Action::Leave { method: update.order.method, generation });
+        }
+    }
+
+    /// The answer to [`Action::Leave`], which there is only if the kernel could not be left.
+    pub fn not_left(&mut self, now: Time, generation: Generation, why: String) {
+        if self.is_in(generation, Step::Committing) {
+            self.abort(now, Reason::NotLeft(why));
+        }
+    }
+
+    fn is_in(&self, generation: Generation, step: Step) -> bool {
+        let update = self.update.as_ref();
+        update.is_some_and(|update| update.generation == generation && update.step == step)
+    }
+
+    /// Asks a client.
+    fn ask(&mut self, now: Time, id: ParticipantId) {
+        let (Some(update), Some(participant)) = (&self.update, self.participants.get_mut(&id))
+        else {
+            return;
+        };
+        let deadline = participant.ask(now, update.order.deadline).min(update.until);
+        let (generation, left) = (update.generation, now.until(deadline));
+        self.actions.push_back(Action::Prepare { to: id, generation, left });
+    }
+
+    /// A client has failed: the update is off, or goes on without it.
+    fn fail(&mut self, now: Time, id: ParticipantId, reason: Reason) {
+        let Some(update) = &self.update else { return };
+        let generation = update.generation;
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        if participant.deadline().is_none() {
+            return;
+        }
+        let owner = participant.owner.clone();
+        match participant.rule.on_failure {
+            OnFailure::Fail => {
+                self.abort(now, Reason::Participant { owner, why: Box::new(reason) });
+            }
+            OnFailure::Drop => {
+                participant.answer = Answer::Failed(reason.clone());
+                if participant.is_connected {
+                    self.actions.push_back(Action::Abort {
+                        to: id,
+                        generation,
+                        reason: reason.clone(),
+                    });
+                } else {
+                    self.participants.remove(&id);
+                }
+                self.actions.push_back(Action::GoOnWithout { id, owner, reason });
+                self.actions.push_back(Action::Changed);
+                self.settle(now);
+            }
+        }
+    }
+
+    /// Goes on if all have answered.
+    fn settle(&mut self, now: Time) {
+        let Some(update) = self.update.as_ref().filter(|it| it.step == Step::Preparing) else {
+            return;
+        };
+        if self.participants.values().any(|it| it.deadline().is_some()) {
+            return;
+        }
+        let generation = update.generation;
+        let is_ready = |owner: &Owner| {
+            self.participants.values().any(|it| it.answer == Answer::Ready && it.owner == *owner)
+        };
+        let missing = update.order.required.iter().find(|owner| !is_ready(owner)).cloned();
+        if let Some(owner) = missing {
+            self.abort(now, Reason::Missing(owner));
+            return;
+        }
+        self.enter(now, Step::Freezing);
+        if let Some(update) = &mut self.update {
+            update.freezes = update.freezes.saturating_add(1);
+            self.actions.push_back(Action::Freeze { generation, attempt: update.freezes });
+        }
+    }
+
+    /// Goes to another step.
+    fn enter(&mut self, now: Time, step: Step) {
+        let limits = self.limits;
+        if let Some(update) = &mut self.update {
+            update.step = step;
+            update.until = match step {
+                Step::Preparing => update.last_call,
+                Step::Freezing => now.after(limits.freeze),
+                Step::Committing => now.after(limits.leave),
+            };
+            self.actions.push_back(Action::Changed);
+        }
+    }
+
+    fn abort_unless_committing(&mut self, now: Time, reason: Reason) {
+        self.actions.push_back(Action::Changed);
+        let step = self.update.as_ref().map(|update| update.step);
+        if matches!(step, Some(Step::Preparing | Step::Freezing)) {
+            self.abort(now, reason);
+        }
+    }
+
+    /// The update is off: all clients that were asked learn so, and go on.
+    fn abort(&mut self, _now: Time, reason: Reason) {
+        let Some(update) = self.update.take() else { return };
+        let generation = update.generation;
+        if update.step == Step::Freezing {
+            self.actions.push_back(Action::Thaw { generation });
+        }
+        for (id, participant) in &self.participants {
+            if participant.is_told() {
+                let reason = reason.clone();
+                self.actions.push_back(Action::Abort { to: *id, generation, reason });
+            }
+        }
+        self.participants.retain(|_, it| it.is_connected);
+        self.participants.values_mut().for_each(|it| it.answer = Answer::NotAsked);
+        self.actions.push_back(Action::Ended { generation, reason });
+        self.actions.push_back(Action::Changed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
