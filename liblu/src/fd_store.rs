@@ -89,16 +89,14 @@ impl FdStore {
         if self.0.finished.lock().unwrap_or_else(PoisonError::into_inner).contains(label) {
             return Ok(Stored::Finished);
         }
-        let copy = || {
-            let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0);
-            copy.map_err(|errno| Error::system("copy a passed descriptor", errno))
-        };
-        let (_, error) = match IncomingSession::try_from(copy()?) {
+        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)
+            .map_err(|errno| Error::system("copy a passed descriptor", errno))?;
+        let (copy, error) = match IncomingSession::try_from(copy) {
             Ok(session) => return Ok(Stored::Incoming(session.held_elsewhere())),
             Err(error) => error.into_parts(),
         };
         match error.kind() {
-            ErrorKind::WrongDirection => Ok(Stored::Fresh(OutgoingSession::try_from(copy()?)?)),
+            ErrorKind::WrongDirection => Ok(Stored::Fresh(OutgoingSession::try_from(copy)?)),
             _ => Err(error),
         }
     }

@@ -233,14 +233,14 @@ impl State {
         session: &OutgoingSession,
     ) -> Result<Token> {
         let next = self.manifest.last_token().max(self.last).checked_add(1).and_then(Token::new);
-        let chosen = token.or(next).ok_or_else(|| {
+        let is_chosen_here = token.is_none();
+        let token = token.or(next).ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, "no token follows the highest one; choose one")
         })?;
-        self.manifest.check(label, chosen)?;
-        if token.is_none() {
-            self.last = chosen.get();
+        self.manifest.check(label, token)?;
+        if is_chosen_here {
+            self.last = token.get();
         }
-        let token = chosen;
         self.manifest.put(Entry::new(label, token, kind));
         let reserved = self.record.reserve(self.manifest.record_size(), session);
         reserved.inspect_err(|_| self.manifest.take_back(label))?;

@@ -122,17 +122,11 @@ impl Pending {
     /// ```
     pub fn send(&mut self, socket: impl AsFd) -> Result<bool> {
         let fds: Vec<_> = self.fds.iter().map(AsFd::as_fd).collect();
-        while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let fds: &[_] = if self.sent == 0 { &fds } else { &[] };
-            match send_once(socket.as_fd(), rest, fds)? {
-                Some(count) => self.sent += count,
-                None => break,
-            }
-        }
+        let is_gone = send_some(socket.as_fd(), &self.bytes, &mut self.sent, &fds)?;
         if self.sent > 0 {
             self.fds.clear();
         }
-        Ok(self.sent == self.bytes.len())
+        Ok(is_gone)
     }
 }
 
@@ -150,7 +144,24 @@ fn check(bytes: &[u8], fds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sends what the socket takes now; `None` if it is full.
+/// Sends as much as the socket takes now of what is left behind `sent`, the descriptors with the first
+/// byte, and returns whether all has gone.
+fn send_some(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    sent: &mut usize,
+    fds: &[BorrowedFd<'_>],
+) -> Result<bool> {
+    while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
+        match send_once(socket, rest, if *sent == 0 { fds } else { &[] })? {
+            Some(count) => *sent += count,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Sends what the socket takes at once; `None` if it is full.
 fn send_once(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -249,11 +260,8 @@ pub fn send(
     check(bytes, fds.len())?;
     let socket = socket.as_fd();
     let mut sent = 0;
-    while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-        match send_once(socket, rest, if sent == 0 { fds } else { &[] })? {
-            Some(count) => sent += count,
-            None => wait(socket, PollFlags::OUT, deadline)?,
-        }
+    while !send_some(socket, bytes, &mut sent, fds)? {
+        wait(socket, PollFlags::OUT, deadline)?;
     }
     Ok(())
 }
