@@ -40,15 +40,10 @@ pub struct Held<F> {
 /// The state of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Outgoing; these processes have asked for it, and live.
-    Open {
-        /// The processes.
-        clients: Vec<Process>,
-        /// The update for which it was made, if one was being prepared.
-        made_for: Option<Generation>,
-    },
-    /// Outgoing; its client is ready for the update.
-    Ready {
+    /// For the next kernel.
+    Outgoing {
+        /// How far it is.
+        stage: Stage,
         /// The processes that have asked for it, and live.
         clients: Vec<Process>,
         /// The update for which it was made, if one was being prepared.
@@ -63,10 +58,19 @@ pub enum State {
     },
 }
 
+/// How far an outgoing session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its client works on it.
+    Open,
+    /// Its client is ready for the update.
+    Ready,
+}
+
 impl State {
     /// Whether the session is for the next kernel.
     pub fn is_outgoing(&self) -> bool {
-        matches!(self, Self::Open { .. } | Self::Ready { .. })
+        matches!(self, Self::Outgoing { .. })
     }
 }
 
@@ -102,7 +106,7 @@ impl<F> Custody<F> {
     /// and calls [`Custody::opened`].
     pub fn open(&mut self, key: &Key, client: Process) -> Option<&F> {
         let held = self.outgoing.get_mut(key)?;
-        if let State::Open { clients, .. } | State::Ready { clients, .. } = &mut held.state
+        if let State::Outgoing { clients, .. } = &mut held.state
             && !clients.contains(&client)
         {
             clients.push(client);
@@ -118,7 +122,7 @@ impl<F> Custody<F> {
         made_for: Option<Generation>,
         fd: F,
     ) -> Option<Held<F>> {
-        let state = State::Open { clients: vec![client], made_for };
+        let state = State::Outgoing { stage: Stage::Open, clients: vec![client], made_for };
         self.outgoing.insert(key, Held { fd, state })
     }
 
@@ -159,10 +163,9 @@ impl<F> Custody<F> {
         for label in labels {
             let key = Key { owner: owner.clone(), label: label.clone() };
             if let Some(held) = self.outgoing.get_mut(&key)
-                && let State::Open { clients, made_for } = &mut held.state
+                && let State::Outgoing { stage, .. } = &mut held.state
             {
-                let (clients, made_for) = (std::mem::take(clients), *made_for);
-                held.state = State::Ready { clients, made_for };
+                *stage = Stage::Ready;
             }
         }
     }
@@ -175,13 +178,12 @@ impl<F> Custody<F> {
         keep: impl Fn(&Owner) -> bool,
     ) -> Vec<(Key, Held<F>)> {
         for held in self.outgoing.values_mut() {
-            if let State::Ready { clients, made_for } = &mut held.state {
-                let (clients, made_for) = (std::mem::take(clients), *made_for);
-                held.state = State::Open { clients, made_for };
+            if let State::Outgoing { stage, .. } = &mut held.state {
+                *stage = Stage::Open;
             }
         }
         self.give_up(|key, state| {
-            let State::Open { clients, made_for } = state else { return false };
+            let State::Outgoing { clients, made_for, .. } = state else { return false };
             // A client that lives goes on with its session.
             clients.is_empty() && (*made_for == Some(generation) || !keep(&key.owner))
         })
@@ -201,7 +203,7 @@ impl<F> Custody<F> {
         }
         let mut had = Vec::new();
         for (key, held) in &mut self.outgoing {
-            if let State::Open { clients, .. } | State::Ready { clients, .. } = &mut held.state {
+            if let State::Outgoing { clients, .. } = &mut held.state {
                 let before = clients.len();
                 clients.retain(|client| *client != process);
                 if clients.len() < before && clients.is_empty() {
@@ -210,7 +212,9 @@ impl<F> Custody<F> {
             }
         }
         self.give_up(|key, state| {
-            matches!(state, State::Open { .. }) && had.contains(key) && !keep(&key.owner)
+            matches!(state, State::Outgoing { stage: Stage::Open, .. })
+                && had.contains(key)
+                && !keep(&key.owner)
         })
     }
 
@@ -304,7 +308,7 @@ mod tests {
             ["made", "orphan"]
         );
         let left = custody.iter().map(|(key, held)| (key.label.as_str(), held.state.clone()));
-        let open = |made_for| State::Open { clients: vec![ONE], made_for };
+        let open = |made_for| State::Outgoing { stage: Stage::Open, clients: vec![ONE], made_for };
         let expected =
             [("early", open(None)), ("living", open(Some(this))), ("older", open(Some(other)))];
         assert_eq!(left.collect::<Vec<_>>(), expected);

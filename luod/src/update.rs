@@ -126,15 +126,15 @@ impl Machine {
 
     /// A kernel was loaded, in place of another one if need be. An update in progress is called off: its
     /// clients were asked for another kernel.
-    pub fn loaded(&mut self, now: Time) {
+    pub fn loaded(&mut self) {
         self.is_loaded = true;
-        self.abort_unless_committing(now, Reason::OtherKernel);
+        self.abort_unless_committing(Reason::OtherKernel);
     }
 
     /// The kernel was unloaded.
-    pub fn unloaded(&mut self, now: Time) {
+    pub fn unloaded(&mut self) {
         self.is_loaded = false;
-        self.abort_unless_committing(now, Reason::Unloaded);
+        self.abort_unless_committing(Reason::Unloaded);
     }
 
     /// Begins an update: all clients are asked.
@@ -219,8 +219,8 @@ impl Machine {
                     self.fail(now, id, Reason::Late);
                 }
             }
-            Step::Freezing if is_over => self.abort(now, Reason::FreezeLate),
-            Step::Committing if is_over => self.abort(now, Reason::StillHere),
+            Step::Freezing if is_over => self.abort(Reason::FreezeLate),
+            Step::Committing if is_over => self.abort(Reason::StillHere),
             Step::Freezing | Step::Committing => {}
         }
     }
@@ -230,12 +230,12 @@ impl Machine {
     /// # Errors
     ///
     /// [`CancelError`].
-    pub fn cancel(&mut self, now: Time) -> Result<(), CancelError> {
+    pub fn cancel(&mut self) -> Result<(), CancelError> {
         match self.update.as_ref().map(|update| update.step) {
             None => Err(CancelError::NoUpdate),
             Some(Step::Committing) => Err(CancelError::Committing),
             Some(Step::Preparing | Step::Freezing) => {
-                self.abort(now, Reason::Cancelled);
+                self.abort(Reason::Cancelled);
                 Ok(())
             }
         }
@@ -255,7 +255,7 @@ impl Machine {
             return;
         }
         if let Err(why) = outcome {
-            self.abort(now, Reason::FreezeFailed(why));
+            self.abort(Reason::FreezeFailed(why));
             return;
         }
         self.enter(now, Step::Committing);
@@ -268,9 +268,9 @@ impl Machine {
     }
 
     /// The answer to [`Action::Leave`], which there is only if the kernel could not be left.
-    pub fn not_left(&mut self, now: Time, generation: Generation, why: String) {
+    pub fn not_left(&mut self, generation: Generation, why: String) {
         if self.is_in(generation, Step::Committing) {
-            self.abort(now, Reason::NotLeft(why));
+            self.abort(Reason::NotLeft(why));
         }
     }
 
@@ -301,7 +301,7 @@ impl Machine {
         let owner = participant.owner.clone();
         match participant.rule.on_failure {
             OnFailure::Fail => {
-                self.abort(now, Reason::Participant { owner, why: Box::new(reason) });
+                self.abort(Reason::Participant { owner, why: Box::new(reason) });
             }
             OnFailure::Drop => {
                 participant.answer = Answer::Failed(reason.clone());
@@ -335,7 +335,7 @@ impl Machine {
         };
         let missing = update.order.required.iter().find(|owner| !is_ready(owner)).cloned();
         if let Some(owner) = missing {
-            self.abort(now, Reason::Missing(owner));
+            self.abort(Reason::Missing(owner));
             return;
         }
         self.enter(now, Step::Freezing);
@@ -359,16 +359,16 @@ impl Machine {
         }
     }
 
-    fn abort_unless_committing(&mut self, now: Time, reason: Reason) {
+    fn abort_unless_committing(&mut self, reason: Reason) {
         self.actions.push_back(Action::Changed);
         let step = self.update.as_ref().map(|update| update.step);
         if matches!(step, Some(Step::Preparing | Step::Freezing)) {
-            self.abort(now, reason);
+            self.abort(reason);
         }
     }
 
     /// The update is off: all clients that were asked learn so, and go on.
-    fn abort(&mut self, _now: Time, reason: Reason) {
+    fn abort(&mut self, reason: Reason) {
         let Some(update) = self.update.take() else { return };
         let generation = update.generation;
         if update.step == Step::Freezing {

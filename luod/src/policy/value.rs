@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Expected, Unexpected, Visitor};
 
 use super::pattern::Pattern;
 
@@ -76,6 +76,12 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
+/// A number from 0 to `most`.
+fn up_to<E: Error>(most: u32, number: i64, expected: &dyn Expected) -> Result<u32, E> {
+    let wrong = || E::invalid_value(Unexpected::Signed(number), expected);
+    u32::try_from(number).ok().filter(|number| *number <= most).ok_or_else(wrong)
+}
+
 impl<'de> Deserialize<'de> for Sessions {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(SessionsVisitor)
@@ -92,9 +98,7 @@ impl Visitor<'_> for SessionsVisitor {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Sessions, E> {
-        let sessions = u32::try_from(number).ok().filter(|number| *number <= MOST_SESSIONS);
-        let wrong = || E::invalid_value(Unexpected::Signed(number), &self);
-        sessions.map(Sessions).ok_or_else(wrong)
+        up_to(MOST_SESSIONS, number, &self).map(Sessions)
     }
 }
 
@@ -115,9 +119,7 @@ impl Visitor<'_> for AccountVisitor {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Account, E> {
         // The last number stands for no account.
-        let id = u32::try_from(number).ok().filter(|id| *id != u32::MAX);
-        let wrong = || E::invalid_value(Unexpected::Signed(number), &self);
-        id.map(Account::Number).ok_or_else(wrong)
+        up_to(u32::MAX - 1, number, &self).map(Account::Number)
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Account, E> {

@@ -36,7 +36,7 @@ fn order(required: &[&str]) -> Order {
 
 fn machine() -> Machine {
     let mut machine = Machine::new(LIMITS, Generation(6));
-    machine.loaded(at(0));
+    machine.loaded();
     machine
 }
 
@@ -56,7 +56,7 @@ const SEVEN: Generation = Generation(7);
 fn an_update_without_clients_goes_through() {
     let mut machine = Machine::new(LIMITS, Generation(6));
     assert_eq!(machine.begin(at(0), order(&[])), Err(BeginError::NotLoaded));
-    machine.loaded(at(0));
+    machine.loaded();
     assert_eq!(machine.phase(), Phase::Loaded);
     assert_eq!(machine.begin(at(1), order(&[])), Ok(SEVEN));
     assert_eq!(machine.begin(at(1), order(&[])), Err(BeginError::InProgress));
@@ -65,7 +65,7 @@ fn an_update_without_clients_goes_through() {
     let leave = Action::Leave { method: Method::Systemctl, generation: SEVEN };
     assert_eq!(actions(&mut machine), [leave]);
     assert_eq!(machine.phase(), Phase::Committing { until: at(62) });
-    assert_eq!(machine.cancel(at(3)), Err(CancelError::Committing));
+    assert_eq!(machine.cancel(), Err(CancelError::Committing));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn all_clients_are_asked_and_awaited() {
     let leave = Action::Leave { method: Method::Systemctl, generation: SEVEN };
     assert_eq!(actions(&mut machine), [commit(one), commit(two), leave]);
     // The kernel could not be left: all go on.
-    machine.not_left(at(5), SEVEN, "EBUSY".into());
+    machine.not_left(SEVEN, "EBUSY".into());
     let reason = Reason::NotLeft("EBUSY".into());
     let abort = |to| Action::Abort { to, generation: SEVEN, reason: reason.clone() };
     let ended = Action::Ended { generation: SEVEN, reason: reason.clone() };
@@ -191,9 +191,9 @@ fn another_kernel_or_none_calls_an_update_off() {
         machine.begin(at(1), order(&[])).unwrap();
         actions(&mut machine);
         if unload {
-            machine.unloaded(at(2));
+            machine.unloaded();
         } else {
-            machine.loaded(at(2));
+            machine.loaded();
         }
         let abort = Action::Abort { to: one, generation: SEVEN, reason: reason.clone() };
         assert_eq!(actions(&mut machine), [abort, Action::Ended { generation: SEVEN, reason }]);
@@ -201,6 +201,6 @@ fn another_kernel_or_none_calls_an_update_off() {
         assert_eq!(machine.phase(), phase);
         let stale = AnswerError::Stale { current: None };
         assert_eq!(machine.ready(at(3), one, SEVEN), Err(stale));
-        assert_eq!(machine.cancel(at(3)), Err(CancelError::NoUpdate));
+        assert_eq!(machine.cancel(), Err(CancelError::NoUpdate));
     }
 }

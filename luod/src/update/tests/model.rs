@@ -143,11 +143,11 @@ impl World {
             }
             Move::Cancel => {
                 let is_committing = matches!(self.machine.phase(), Phase::Committing { .. });
-                let is_cancelled = self.machine.cancel(now).is_ok();
+                let is_cancelled = self.machine.cancel().is_ok();
                 assert_eq!(is_cancelled, generation != Generation(0) && !is_committing);
             }
-            Move::Load => self.machine.loaded(now),
-            Move::Unload => self.machine.unloaded(now),
+            Move::Load => self.machine.loaded(),
+            Move::Unload => self.machine.unloaded(),
             Move::Frozen(is_frozen) => {
                 if let Some((generation, attempt)) = self.freeze.take() {
                     let outcome = if is_frozen { Ok(()) } else { Err("no".into()) };
@@ -156,7 +156,7 @@ impl World {
             }
             Move::NotLeft => {
                 if let Some(generation) = self.leave.take() {
-                    self.machine.not_left(now, generation, "no".into());
+                    self.machine.not_left(generation, "no".into());
                 }
             }
             Move::Wait(seconds) => self.wait(seconds),
