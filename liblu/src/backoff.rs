@@ -48,8 +48,12 @@ impl Backoff {
     pub const NONE: Self =
         Self { first: Duration::ZERO, longest: Duration::ZERO, total: Duration::ZERO };
 
-    /// The waits, one after the other.
-    pub(crate) fn waits(self) -> impl Iterator<Item = Duration> {
+    /// The waits, one after the other, for callers that wait in their own way.
+    ///
+    /// ```
+    /// assert_eq!(liblu::Backoff::NONE.waits().count(), 0);
+    /// ```
+    pub fn waits(self) -> impl Iterator<Item = Duration> {
         let mut next = self.first.min(self.longest);
         let mut left = self.total;
         std::iter::from_fn(move || {

@@ -191,6 +191,14 @@ impl Error {
         Self::new(kind, format!("cannot {doing}")).caused_by(errno)
     }
 
+    /// The same error with another kind.
+    #[cfg(feature = "kexec")]
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// With the kernel's number, which the sentence gets too.
     #[must_use]
     pub(crate) fn caused_by(mut self, errno: Errno) -> Self {

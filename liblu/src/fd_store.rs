@@ -9,11 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::session::is_session;
-use crate::{Error, ErrorKind, IncomingSession, OutgoingSession, Result, passing, running, sys};
+use crate::{Error, ErrorKind, IncomingSession, OutgoingSession, Result, passed, passing, running};
 
 /// The sessions that were passed, by their names there (`FDNAME=`). Copies share them.
 #[derive(Clone, Debug)]
@@ -48,17 +47,11 @@ impl FdStore {
     /// name. [`ErrorKind::Unsupported`] on kernels before 7.2, which cannot tell the directions of sessions
     /// apart.
     pub(crate) fn find() -> Result<Option<Self>> {
-        let malformed = |error: std::io::Error| {
-            let why = format!("the service manager has passed its descriptors wrongly: {error}");
-            Error::new(ErrorKind::Protocol, why)
-        };
         let mut sessions = Vec::new();
-        for (number, name) in sd_notify::listen_fds_with_names().map_err(malformed)? {
-            match sys::copy_passed(number) {
-                Ok(copy) if is_session(copy.as_fd())? => sessions.push((name, copy)),
-                // The program has closed it, or it is something else.
-                Ok(_) | Err(Errno::BADF) => {}
-                Err(errno) => return Err(Error::system("copy a passed descriptor", errno)),
+        for (name, copy) in passed::copies()? {
+            // It may be something else.
+            if is_session(copy.as_fd())? {
+                sessions.push((name, copy));
             }
         }
         if sessions.is_empty() { Ok(None) } else { Self::of(sessions).map(Some) }

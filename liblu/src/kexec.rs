@@ -16,6 +16,10 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{Error, ErrorKind, Result, sys};
 
+mod frozen;
+
+pub use frozen::Frozen;
+
 /// The next kernel, to be loaded.
 ///
 /// ```no_run
@@ -97,7 +101,7 @@ impl<'a> Kernel<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn running_cmdline(self) -> Result<Self> {
-        Ok(self.cmdline(without_loader(&read(CMDLINE)?)))
+        Ok(self.cmdline(running_cmdline()?))
     }
 
     /// Loads it. The kernel that was loaded before is forgotten if this succeeds, and stays if not.
@@ -183,6 +187,20 @@ fn without_loader(cmdline: &str) -> String {
     words.push(cmdline.get(begin..).unwrap_or_default());
     let rest = words.into_iter().filter(|word| !word.is_empty() && !is_loaders(word));
     rest.collect::<Vec<_>>().join(" ")
+}
+
+/// The command line of the running kernel, without what a boot loader has added for itself.
+///
+/// # Errors
+///
+/// `/proc/cmdline` cannot be read.
+///
+/// ```no_run
+/// println!("{}", liblu::kexec::running_cmdline()?);
+/// # Ok::<(), liblu::Error>(())
+/// ```
+pub fn running_cmdline() -> Result<String> {
+    Ok(without_loader(&read(CMDLINE)?))
 }
 
 /// Whether a kernel is loaded.

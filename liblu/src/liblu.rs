@@ -102,6 +102,8 @@ pub mod kexec;
 #[cfg(feature = "manifest")]
 mod manifest;
 mod name;
+#[cfg(feature = "agent")]
+mod passed;
 pub mod passing;
 mod probe;
 #[cfg(feature = "agent")]
@@ -127,6 +129,8 @@ pub use handover::{Handover, Ready};
 #[cfg(feature = "manifest")]
 pub use manifest::{Entry, Manifest};
 pub use name::SessionName;
+#[cfg(feature = "agent")]
+pub use passed::take_passed;
 pub use probe::{Features, Probe, Support, probe, probe_at, probe_session};
 #[cfg(feature = "agent")]
 pub use provider::{Claim, Claimed, Finished, Provider, SourceKind};

@@ -179,6 +179,14 @@ pub(crate) fn copy_passed(number: std::os::fd::RawFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(passed, 0)
 }
 
+/// Closes a descriptor that the service manager has passed to this process by its number.
+#[cfg(feature = "agent")]
+pub(crate) fn close_passed(number: std::os::fd::RawFd) {
+    // SAFETY: The service manager has passed the number to this process, so no library has opened it, and
+    // `passed` calls this once for each number; `FdStore` looks at none after that.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
+}
+
 /// Opens the device.
 pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
     fake!(fake::open(path));
@@ -213,6 +221,24 @@ pub(crate) fn passes_pidfds(socket: BorrowedFd<'_>) -> bool {
     };
     // Kernels before 6.5 do not know it, and have none.
     result == 0 && is_on != 0
+}
+
+/// Writes a file system back, and keeps everybody from writing to it.
+#[cfg(feature = "kexec")]
+pub(crate) fn freeze(root: BorrowedFd<'_>) -> Result<()> {
+    // `FIFREEZE` of linux/fs.h; the kernel ignores the argument.
+    const FREEZE: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<libc::c_int>(b'X', 119);
+    // SAFETY: The command has no argument, so the kernel reads and writes no memory of this process.
+    unsafe { ioctl(root, rustix::ioctl::NoArg::<FREEZE>::new()) }
+}
+
+/// Undoes [`freeze`].
+#[cfg(feature = "kexec")]
+pub(crate) fn thaw(root: BorrowedFd<'_>) -> Result<()> {
+    // `FITHAW` of linux/fs.h; the kernel ignores the argument.
+    const THAW: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<libc::c_int>(b'X', 120);
+    // SAFETY: The command has no argument, so the kernel reads and writes no memory of this process.
+    unsafe { ioctl(root, rustix::ioctl::NoArg::<THAW>::new()) }
 }
 
 /// kexec_file_load(2).

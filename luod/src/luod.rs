@@ -9,10 +9,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod custody;
 pub mod label;
 pub mod owner;
 pub mod policy;
+pub mod process;
 pub mod registry;
+pub mod server;
+pub mod system;
 pub mod target;
 pub mod update;
+pub mod varlink;

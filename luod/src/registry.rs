@@ -16,7 +16,7 @@
 //!       "label": "memory",
 //!       "kernelName": "unit:vmm@17.service/memory",
 //!       "state": "claimed",
-//!       "claim": { "pid": 4711, "startTicks": 123456, "sinceBootMSec": 98765 },
+//!       "claim": { "pid": 4711, "pidfdInode": 123456, "sinceBootMSec": 98765 },
 //!       "madeFor": 7
 //!     }
 //!   ]
@@ -38,10 +38,11 @@
 //! A registry has at most [`MAX_SIZE`] bytes and [`MAX_SESSIONS`] sessions. [`Registry::insert`] refuses a
 //! session for which it would be too large in any state, so a change of state always fits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::label::Label;
 use crate::owner::Owner;
+use crate::process::Process;
 use crate::update::Generation;
 
 mod compare;
@@ -58,7 +59,7 @@ pub use newest::{Newest, newest};
 pub use store_name::{Number, StoreName, StoreNameError};
 
 /// The most bytes of a registry.
-pub const MAX_SIZE: usize = 1 << 20;
+pub const MAX_SIZE: usize = 2 << 20;
 
 /// The most sessions of a registry.
 pub const MAX_SESSIONS: usize = 4096;
@@ -72,8 +73,8 @@ pub struct Registry {
     generation: Generation,
     last_number: Number,
     entries: BTreeMap<Number, Entry>,
-    /// Of no two entries.
-    keys: BTreeSet<(Owner, Label, Direction)>,
+    /// No two sessions of an owner have the same label and direction.
+    owners: BTreeMap<Owner, BTreeMap<(Label, Direction), Number>>,
     /// The bytes of all entries, each in its longest form.
     size: usize,
 }
@@ -116,7 +117,7 @@ impl Registry {
         if self.entries.contains_key(&number) {
             return Err(EntryError::SameNumber(number));
         }
-        if self.keys.contains(&entry.key()) {
+        if self.find(&entry.owner, &entry.label, entry.state.direction()).is_some() {
             return Err(EntryError::SameLabel);
         }
         let size = self.size.saturating_add(format::longest(number, &entry));
@@ -124,7 +125,7 @@ impl Registry {
             return Err(EntryError::Full { sessions: self.entries.len() });
         }
         self.size = size;
-        self.keys.insert(entry.key());
+        self.index(number, &entry);
         self.entries.insert(number, entry);
         self.skip(number);
         Ok(())
@@ -133,7 +134,7 @@ impl Registry {
     /// Removes a session.
     pub fn remove(&mut self, number: Number) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
-        self.keys.remove(&entry.key());
+        self.unindex(&entry);
         self.size = self.size.saturating_sub(format::longest(number, &entry));
         Some(entry)
     }
@@ -145,17 +146,57 @@ impl Registry {
     /// [`EntryError::NoSuchSession`], or [`EntryError::SameLabel`] if the owner has another session of this
     /// label that goes the same way. Nothing has changed then.
     pub fn set_state(&mut self, number: Number, state: State) -> Result<(), EntryError> {
-        let entry = self.entries.get_mut(&number).ok_or(EntryError::NoSuchSession(number))?;
+        let entry = self.entries.get(&number).ok_or(EntryError::NoSuchSession(number))?;
         let changed = Entry { state, ..entry.clone() };
-        if changed.key() != entry.key() {
-            if self.keys.contains(&changed.key()) {
+        let direction = state.direction();
+        if direction != entry.state.direction() {
+            if self.find(&entry.owner, &entry.label, direction).is_some() {
                 return Err(EntryError::SameLabel);
             }
-            self.keys.remove(&entry.key());
-            self.keys.insert(changed.key());
+            let before = entry.clone();
+            self.unindex(&before);
+            self.index(number, &changed);
         }
-        *entry = changed;
+        self.entries.insert(number, changed);
         Ok(())
+    }
+
+    /// Notes that a process has opened a session.
+    pub fn set_opened_by(&mut self, number: Number, process: Option<Process>) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.opened_by = process;
+        }
+    }
+
+    fn index(&mut self, number: Number, entry: &Entry) {
+        let of_owner = self.owners.entry(entry.owner.clone()).or_default();
+        of_owner.insert(entry.key(), number);
+    }
+
+    fn unindex(&mut self, entry: &Entry) {
+        if let Some(of_owner) = self.owners.get_mut(&entry.owner) {
+            of_owner.remove(&entry.key());
+            if of_owner.is_empty() {
+                self.owners.remove(&entry.owner);
+            }
+        }
+    }
+
+    /// The session of an owner by its label and direction.
+    pub fn find(&self, owner: &Owner, label: &Label, direction: Direction) -> Option<Number> {
+        self.owners.get(owner)?.get(&(label.clone(), direction)).copied()
+    }
+
+    /// The sessions of an owner, by label.
+    pub fn of_owner(&self, owner: &Owner) -> impl Iterator<Item = (Number, &Entry)> {
+        let numbers = self.owners.get(owner).into_iter().flat_map(BTreeMap::values);
+        numbers.filter_map(|number| Some((*number, self.entries.get(number)?)))
+    }
+
+    /// All sessions, by owner and label.
+    pub fn by_owner(&self) -> impl Iterator<Item = (Number, &Entry)> {
+        let numbers = self.owners.values().flat_map(BTreeMap::values);
+        numbers.filter_map(|number| Some((*number, self.entries.get(number)?)))
     }
 
     /// The session of this number.

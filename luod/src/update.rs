@@ -18,6 +18,7 @@
 //! later, since its sessions are in custody.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::owner::Owner;
 
@@ -82,6 +83,11 @@ impl Machine {
         }
     }
 
+    /// Generations up to `last` were used by an earlier luod.
+    pub fn skip(&mut self, last: Generation) {
+        self.last_generation = self.last_generation.max(last.0);
+    }
+
     /// The next thing to do, in order.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -111,6 +117,18 @@ impl Machine {
     /// The update that is in progress.
     pub fn generation(&self) -> Option<Generation> {
         self.update.as_ref().map(|update| update.generation)
+    }
+
+    /// How the kernel is left by the update that is in progress.
+    pub fn method(&self) -> Option<Method> {
+        self.update.as_ref().map(|update| update.order.method)
+    }
+
+    /// The time that a client has left for its answer; `None` if none is awaited of it.
+    pub fn left(&self, now: Time, id: ParticipantId) -> Option<Duration> {
+        let deadline = self.participants.get(&id)?.deadline()?;
+        let until = self.update.as_ref().map_or(deadline, |update| update.until);
+        Some(now.until(deadline.min(until)))
     }
 
     /// Clients that were asked and have not answered, with their owners.
@@ -260,8 +278,8 @@ impl Machine {
         }
         self.enter(now, Step::Committing);
         let connected = self.participants.iter().filter(|(_, it)| it.is_told());
-        let all: Vec<_> = connected.map(|(id, _)| *id).collect();
-        self.actions.extend(all.into_iter().map(|to| Action::Commit { to, generation }));
+        // The queue had as many to ask before, so it does not grow now, when every moment counts.
+        self.actions.extend(connected.map(|(to, _)| Action::Commit { to: *to, generation }));
         if let Some(update) = &self.update {
             self.actions.push_back(Action::Leave { method: update.order.method, generation });
         }

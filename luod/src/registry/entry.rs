@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::Label;
 use crate::owner::Owner;
+use crate::process::Process;
 use crate::update::Generation;
 
 /// A session that luod has in custody.
@@ -20,6 +21,7 @@ pub struct Entry {
     pub(super) name: SessionName,
     pub(super) state: State,
     pub(super) made_for: Option<Generation>,
+    pub(super) opened_by: Option<Process>,
 }
 
 /// The direction of a session.
@@ -44,25 +46,23 @@ pub enum State {
     Claimed(Claim),
 }
 
-/// The process that has claimed a session. It means nothing on another kernel.
+/// The claim of a session. It means nothing on another kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
-    /// Its number.
-    pub pid: u32,
-    /// When it was started, in clock ticks since boot: field 22 of `/proc/PID/stat`. No other process of
-    /// this number has the same.
-    pub start_ticks: u64,
+    /// The process that has claimed it.
+    #[serde(flatten)]
+    pub by: Process,
     #[serde(rename = "sinceBootMSec")]
     since: u64,
 }
 
 impl Claim {
     /// A claim of a process at a time since boot.
-    pub fn new(pid: u32, start_ticks: u64, since: Duration) -> Self {
+    pub fn new(by: Process, since: Duration) -> Self {
         // Half a billion years are enough.
         let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Self { pid, start_ticks, since }
+        Self { by, since }
     }
 
     /// When it has claimed the session, since boot.
@@ -71,7 +71,8 @@ impl Claim {
     }
 
     /// The longest one when it is written.
-    pub(super) const LONGEST: Self = Self { pid: u32::MAX, start_ticks: u64::MAX, since: u64::MAX };
+    pub(super) const LONGEST: Self =
+        Self { by: Process { pid: u32::MAX, inode: u64::MAX }, since: u64::MAX };
 }
 
 impl State {
@@ -98,7 +99,7 @@ impl Entry {
         made_for: Option<Generation>,
     ) -> liblu::Result<Self> {
         let name = owner.session_name(&label)?;
-        Ok(Self { owner, label, name, state, made_for })
+        Ok(Self { owner, label, name, state, made_for, opened_by: None })
     }
 
     /// The owner.
@@ -126,8 +127,19 @@ impl Entry {
         self.made_for
     }
 
-    /// What no two sessions have in common.
-    pub(super) fn key(&self) -> (Owner, Label, Direction) {
-        (self.owner.clone(), self.label.clone(), self.state.direction())
+    /// The same session, in another kernel.
+    #[must_use]
+    pub fn crossed(&self, state: State) -> Self {
+        Self { state, made_for: None, opened_by: None, ..self.clone() }
+    }
+
+    /// The process that has opened the session last, if it is outgoing.
+    pub fn opened_by(&self) -> Option<Process> {
+        self.opened_by
+    }
+
+    /// What no two sessions of an owner have in common.
+    pub(super) fn key(&self) -> (Label, Direction) {
+        (self.label.clone(), self.state.direction())
     }
 }

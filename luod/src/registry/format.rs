@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Claim, Entry, MAX_SIZE, Number, ReadError, Registry, State, VERSION};
 use crate::label::Label;
 use crate::owner::Owner;
+use crate::process::Process;
 use crate::update::Generation;
 
 /// More bytes than a registry without sessions has.
@@ -46,6 +47,8 @@ struct WireEntry {
     claim: Option<Claim>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     made_for: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened_by: Option<Process>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -86,6 +89,7 @@ impl WireEntry {
             state,
             claim,
             made_for: entry.made_for.map(|generation| generation.0),
+            opened_by: entry.opened_by,
         }
     }
 
@@ -104,13 +108,18 @@ impl WireEntry {
         };
         let name = name.map_err(malformed)?;
         let made_for = self.made_for.map(Generation);
-        Ok(Entry { owner: self.owner, label: self.label, name, state, made_for })
+        let (owner, label, opened_by) = (self.owner, self.label, self.opened_by);
+        Ok(Entry { owner, label, name, state, made_for, opened_by })
     }
 }
 
 /// The most bytes that an entry ever has, with the comma.
 pub(super) fn longest(number: Number, entry: &Entry) -> usize {
-    let longest = Entry { state: State::Claimed(Claim::LONGEST), ..entry.clone() };
+    let longest = Entry {
+        state: State::Claimed(Claim::LONGEST),
+        opened_by: Some(Claim::LONGEST.by),
+        ..entry.clone()
+    };
     encode(&WireEntry::new(number, &longest)).len() + 1
 }
 

@@ -14,7 +14,7 @@ fn entry(owner: &str, label: &str, state: State) -> Entry {
 fn four() -> Registry {
     let mut registry = Registry::default();
     registry.use_generation(Generation(6));
-    let claim = Claim::new(4711, 123_456, Duration::from_millis(98_765));
+    let claim = Claim::new(Process { pid: 4711, inode: 123_456 }, Duration::from_millis(98_765));
     let all = [State::Open, State::Ready, State::Waiting, State::Claimed(claim)];
     for (label, state) in ["a", "b \"\\ä", "c", "d"].into_iter().zip(all) {
         let number = registry.take_number().unwrap();
@@ -34,7 +34,7 @@ fn the_format_is_readable() {
     let text = String::from_utf8(four().write()).unwrap();
     let pretty: serde_json::Value = serde_json::from_str(&text).unwrap();
     let last = &pretty["sessions"][3];
-    insta::assert_snapshot!(last, @r#"{"claim":{"pid":4711,"sinceBootMSec":98765,"startTicks":123456},"kernelName":"unit:vmm@17.service/d","label":"d","madeFor":7,"number":4,"owner":"unit:vmm@17.service","state":"claimed"}"#);
+    insta::assert_snapshot!(last, @r#"{"claim":{"pid":4711,"pidfdInode":123456,"sinceBootMSec":98765},"kernelName":"unit:vmm@17.service/d","label":"d","madeFor":7,"number":4,"owner":"unit:vmm@17.service","state":"claimed"}"#);
     assert!(
         text.starts_with(r#"{"version":1,"generation":6,"lastNumber":4,"sessions":[{"number":1,"#)
     );
@@ -102,7 +102,7 @@ fn values_are_checked() {
         (r#""open""#, r#""claimed""#, "`claim` is missing"),
         (
             r#""open""#,
-            r#""open","claim":{"pid":1,"startTicks":1,"sinceBootMSec":1}"#,
+            r#""open","claim":{"pid":1,"pidfdInode":1,"sinceBootMSec":1}"#,
             "not claimed",
         ),
         (r#""open""#, r#""open","state":"open""#, "duplicate field"),
@@ -226,8 +226,8 @@ fn the_size_is_looked_at_first() {
 
 fn state() -> impl Strategy<Value = State> {
     let claim = (any::<u32>(), any::<u64>(), any::<u64>());
-    let claimed = claim.prop_map(|(pid, start, since)| {
-        State::Claimed(Claim::new(pid, start, Duration::from_millis(since)))
+    let claimed = claim.prop_map(|(pid, inode, since)| {
+        State::Claimed(Claim::new(Process { pid, inode }, Duration::from_millis(since)))
     });
     prop_oneof![Just(State::Open), Just(State::Ready), Just(State::Waiting), claimed]
 }

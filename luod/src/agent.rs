@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The agent itself: its state, and what changes it.
+//!
+//! All is on one thread. The state is changed without waiting in between; what takes time (the device while
+//! another process has it, loading a kernel, closing sessions) happens outside, and the state is looked at
+//! again after it.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use liblu::{Backoff, IncomingSession, LiveUpdate, OutgoingSession, SessionName};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::custody::{Custody, Released};
+use crate::label::Label;
+use crate::owner::Owner;
+use crate::policy::{Admission, Credentials, Policy, Sources, Unready};
+use crate::process::Process;
+use crate::registry::{Direction, Number, StoreName};
+use crate::system::boot::Boot;
+use crate::system::peer::{Life, Peer, Services};
+use crate::system::store::Store;
+use crate::update::{Generation, Machine, ParticipantId, Time};
+use crate::varlink::agent::Event;
+
+mod check;
+mod clients;
+mod drive;
+mod error;
+mod manage;
+mod participants;
+mod start;
+mod status;
+
+pub use drive::drive;
+pub use error::sentence;
+pub use manage::{Load, UpdateFailed};
+pub use participants::Participation;
+pub use start::{Passed, StartError, start};
+
+use start::{Stored, Unknown};
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    state: RefCell<State>,
+    config: Config,
+    /// The driver has something to do.
+    work: Notify,
+    /// The registry has changed.
+    dirty: Notify,
+    /// Counts changes of the phase and of who is awaited.
+    changed: watch::Sender<u64>,
+}
+
+/// What the agent works with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The device.
+    pub device: LiveUpdate,
+    /// The ways to load and to leave a kernel.
+    pub boot: Arc<dyn Boot>,
+    /// Where the policy is.
+    pub sources: Sources,
+    /// Whether services can be told from other processes.
+    pub services: Services,
+    /// Events that a client may leave unread.
+    pub unread: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    started: Instant,
+    policy: Policy,
+    custody: Custody<Held>,
+    /// Sessions and other fds that the store has, and nobody knows why.
+    unknown: Vec<Unknown>,
+    /// Names of sessions that were restored: the kernel may have them until the last descriptor is closed.
+    restored: BTreeSet<SessionName>,
+    store: Store,
+    machine: Machine,
+    members: BTreeMap<ParticipantId, Member>,
+    /// Processes whose end is awaited.
+    watched: BTreeSet<Process>,
+    effects: VecDeque<drive::Effect>,
+    last_failure: Option<String>,
+    /// The owner of the client because of which the last update is off.
+    failed_owner: Option<Owner>,
+    target: Option<manage::Loaded>,
+    /// Whether an update is being checked, before it begins.
+    is_checking: bool,
+    /// The session that tells the next luod of the others, when systemd does not carry them.
+    handover: Option<drive::Handover>,
+    counts: status::Counts,
+}
+
+/// A session in custody.
+#[derive(Debug)]
+pub struct Held {
+    session: Session,
+    /// Where it came from, if it is incoming.
+    source: Source,
+    /// Whether a manifest was there when it came: without one later, its client has finished it.
+    has_manifest: bool,
+}
+
+#[derive(Debug)]
+enum Session {
+    Outgoing(OutgoingSession),
+    Incoming(IncomingSession),
+}
+
+/// The place from which an incoming session came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The device.
+    Kernel,
+    /// The service manager has carried it.
+    FdStore,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.session {
+            Session::Outgoing(session) => session.as_fd(),
+            Session::Incoming(session) => session.as_fd(),
+        }
+    }
+}
+
+impl Held {
+    fn outgoing(session: OutgoingSession) -> Self {
+        Self { session: Session::Outgoing(session), source: Source::Kernel, has_manifest: false }
+    }
+
+    /// An incoming session. Its manifest, if any, is looked at here, and the memory of it charged to luod.
+    fn incoming(session: IncomingSession, source: Source) -> Self {
+        let has_manifest = session.retrieve(liblu::Token::MANIFEST).is_ok();
+        Self { session: Session::Incoming(session), source, has_manifest }
+    }
+
+    /// Whether the client of an incoming session has finished it, as far as this kernel tells.
+    fn is_finished(&self) -> bool {
+        let Session::Incoming(session) = &self.session else { return false };
+        let copy = session.as_fd().try_clone_to_owned();
+        let turned = copy.map(IncomingSession::try_from).is_ok_and(|it| match it {
+            Ok(copy) => {
+                drop(copy.held_elsewhere());
+                false
+            }
+            Err(error) => {
+                let (copy, error) = error.into_parts();
+                drop(copy);
+                error.kind() == liblu::ErrorKind::WrongDirection
+            }
+        });
+        turned || self.has_manifest && session.retrieve(liblu::Token::MANIFEST).is_err()
+    }
+
+    fn copy(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+}
+
+/// A client that takes part in updates.
+#[derive(Debug)]
+struct Member {
+    owner: Owner,
+    labels: Vec<Label>,
+    queue: mpsc::Sender<Event>,
+}
+
+impl Agent {
+    fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// What the agent works with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a peer may see all sessions, and act for any owner.
+    pub fn is_administrator(&self, credentials: &Credentials) -> bool {
+        self.state().policy.is_administrator(credentials)
+    }
+
+    /// Whether the policy lets a peer take part.
+    pub fn is_admitted(&self, peer: &Peer) -> bool {
+        let decision = self.state().policy.of(&peer.owner, &peer.credentials);
+        decision.admission == Admission::Admitted
+    }
+
+    /// Changes the state, and does what follows from it.
+    fn change<T>(self: &Rc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        state.pump(self);
+        result
+    }
+
+    /// The registry has changed, and is written soon.
+    fn mark_dirty(&self) {
+        self.dirty.notify_one();
+    }
+
+    /// Writes the registry into the fd store now.
+    fn write_registry(&self) {
+        let mut state = self.state();
+        let bytes = state.custody.registry().write();
+        if let Err(error) = state.store.write_registry(&bytes) {
+            tracing::error!("the registry cannot be written: {error}");
+        }
+    }
+
+    /// Sessions that may be lost if luod ends now, because no service manager holds them.
+    pub fn lost_by_stopping(&self) -> usize {
+        let state = self.state();
+        if state.store.is_managed() {
+            return 0;
+        }
+        let all = state.custody.registry().iter();
+        all.filter(|(_, entry)| entry.state().direction() == Direction::Incoming).count()
+    }
+
+    /// luod ends: the service manager gets all that the next one must know.
+    pub async fn stop(&self) {
+        self.write_registry();
+        self.flush().await;
+        tracing::info!("luod ends");
+    }
+
+    /// Waits until the service manager was told of all changes.
+    async fn flush(&self) {
+        let notifier = self.state().store.notifier();
+        if let Some(notifier) = notifier
+            && let Err(error) = notifier.flush().await
+        {
+            tracing::error!("the service manager cannot be told of sessions: {error}");
+        }
+    }
+
+    /// Watches for the end of a process that has sessions.
+    fn watch(self: &Rc<Self>, process: Process, life: Life) {
+        if !self.state().watched.insert(process) {
+            return;
+        }
+        let agent = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = life.end().await {
+                tracing::error!("process {} cannot be watched: {error}", process.pid);
+                return;
+            }
+            agent.ended(process);
+        });
+    }
+
+    /// A process has ended.
+    fn ended(self: &Rc<Self>, process: Process) {
+        let released = {
+            let mut state = self.state();
+            state.watched.remove(&process);
+            let State { custody, policy, .. } = &mut *state;
+            custody.ended(process, |owner| keeps(policy, owner))
+        };
+        for session in released {
+            tracing::info!(
+                "gave up session {:?} of {}: process {} has ended before it was ready",
+                session.entry.label().as_str(),
+                session.entry.owner(),
+                process.pid
+            );
+            self.give_up(session);
+        }
+        self.mark_dirty();
+    }
+
+    /// Closes a session that has left custody, here and in the fd store.
+    fn give_up(&self, released: Released<Held>) {
+        let name = StoreName::Session(released.number, *released.entry.name());
+        self.state().store.forget(&name);
+        self.mark_dirty();
+        // The kernel may have much memory to give back.
+        close_elsewhere(released.fd);
+    }
+
+    /// Opens the device for one command, and waits if another process has it, or has the session.
+    ///
+    /// `attempt` is called until it does not fail for that, and changes the state without waiting.
+    async fn with_device<T>(
+        &self,
+        mut attempt: impl FnMut(&LiveUpdate) -> liblu::Result<T>,
+    ) -> liblu::Result<T> {
+        let device = self.config.device.clone().with_backoff(Backoff::NONE);
+        let mut waits = Backoff::default().waits();
+        loop {
+            match attempt(&device) {
+                Err(error) if is_busy(error.kind()) => match waits.next() {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
+                result => return result,
+            }
+        }
+    }
+}
+
+impl State {
+    fn now(&self) -> Time {
+        Time(self.started.elapsed())
+    }
+
+    /// The update that is being prepared or later.
+    fn generation(&self) -> Option<Generation> {
+        self.machine.generation()
+    }
+
+    /// A session that the fd store has and the registry lacks, by the kernel's name.
+    fn take_unknown(&mut self, name: &SessionName, way: Direction) -> Option<(Number, Held)> {
+        let is_it = |it: &Unknown| it.is(name, way) && it.number.is_some();
+        let at = self.unknown.iter().position(is_it)?;
+        let Unknown { number, fd: Stored::Session(held), .. } = self.unknown.remove(at) else {
+            return None;
+        };
+        Some((number?, held))
+    }
+}
+
+/// Whether waiting may help. A session that was just finished is held until all have closed it.
+fn is_busy(kind: liblu::ErrorKind) -> bool {
+    matches!(kind, liblu::ErrorKind::Busy | liblu::ErrorKind::Held)
+}
+
+/// Whether the policy keeps sessions of clients that have died before they were ready. Groups count for
+/// clients that are there, so owners alone decide here.
+fn keeps(policy: &Policy, owner: &Owner) -> bool {
+    decision(policy, owner).unready == Unready::Keep
+}
+
+/// The decision on an owner none of whose processes is there.
+fn decision(policy: &Policy, owner: &Owner) -> crate::policy::Decision {
+    let uid = match owner {
+        Owner::User(uid) => *uid,
+        Owner::Unit(_) => u32::MAX,
+    };
+    policy.of(owner, &Credentials { uid, gids: Vec::new() })
+}
+
+/// Drops a value on another thread, since the kernel may take its time.
+fn close_elsewhere(value: impl Send + 'static) {
+    tokio::task::spawn_blocking(move || drop(value));
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Findings before an update, while there is a way back.
+
+use std::collections::BTreeSet;
+
+use liblu::{LiveUpdate, Support};
+
+use super::State;
+use crate::policy::{Presence, Unclaimed};
+use crate::registry::{Direction, Entry};
+use crate::system::formats::{Evidence, Roots, files, roots};
+use crate::target::{Doubt, Facts, Format, Refusal, Verdict, compare};
+use crate::varlink::manager::{Finding, Severity};
+
+/// A finding.
+fn finding(
+    id: &str,
+    severity: Severity,
+    meaning: impl Into<String>,
+    advice: Option<&str>,
+) -> Finding {
+    Finding { id: id.into(), severity, meaning: meaning.into(), advice: advice.map(Into::into) }
+}
+
+/// Findings about the device and the running kernel. It opens the device.
+pub(super) fn of_machine(device: &LiveUpdate) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let probe = liblu::probe_at(device);
+    if let Err(error) = &probe.device {
+        let id = match error.kind() {
+            liblu::ErrorKind::Busy => "device-busy",
+            liblu::ErrorKind::Unavailable => "no-live-updates",
+            _ => "device",
+        };
+        let advice = "see that the kernel has CONFIG_LIVEUPDATE, and that `kho=on liveupdate=on` stands on \
+                      its command line";
+        findings.push(finding(id, Severity::Error, error.to_string(), Some(advice)));
+    }
+    for defect in probe.defects {
+        let meaning = format!("the running kernel has a known defect: {defect}");
+        let advice = "update to a kernel without it as soon as possible";
+        findings.push(finding("known-defect", Severity::Warning, meaning, Some(advice)));
+    }
+    findings
+}
+
+impl State {
+    /// The formats of all that would be handed over now, with how they are known.
+    pub(super) fn formats(&self) -> (Vec<Format>, Evidence, Support) {
+        let Roots { formats, evidence } = roots();
+        let mut all: BTreeSet<_> = formats.into_iter().collect();
+        let mut shown = Support::Yes;
+        for (number, entry) in self.custody.registry().iter() {
+            if entry.state().direction() == Direction::Incoming {
+                continue;
+            }
+            let files = self.custody.fd(number).and_then(|held| {
+                let files = files(held)?;
+                Some(files.into_iter().filter_map(|file| file.handler.parse().ok()))
+            });
+            match files {
+                Some(files) => all.extend(files),
+                None => shown = Support::Unknown,
+            }
+        }
+        if shown != Support::Yes {
+            // The C implementation shows no files; most are memfds.
+            all.extend("memfd-v2".parse());
+        }
+        (all.into_iter().collect(), evidence, shown)
+    }
+
+    /// Findings about the sessions and clients.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        self.check_sessions(&mut findings);
+        if let Some((room, used)) = self.store.usage()
+            && used.saturating_mul(10) >= room.saturating_mul(9)
+        {
+            let meaning = format!("the fd store of luod has {used} of {room} sessions");
+            let advice = "raise FileDescriptorStoreMax= of luod.service";
+            findings.push(finding("store-room", Severity::Warning, meaning, Some(advice)));
+        }
+        let there: BTreeSet<_> = self.members.values().map(|member| &member.owner).collect();
+        for owner in self.required() {
+            if !there.contains(&owner) {
+                let meaning = format!("the policy requires {owner}, and no client of it takes part");
+                let advice = "start it, or change `required` in the policy";
+                findings.push(finding("required-missing", Severity::Error, meaning, Some(advice)));
+            }
+        }
+        if self.members.is_empty() {
+            let meaning = "no client takes part in updates, so nobody is asked";
+            findings.push(finding("no-clients", Severity::Note, meaning, None));
+        }
+        findings
+    }
+
+    fn check_sessions(&self, findings: &mut Vec<Finding>) {
+        for unknown in &self.unknown {
+            let meaning =
+                format!("the fd store of luod has {:?}, of which luod knows nothing", unknown.name);
+            let advice = "see `luctl list --all`; `luctl discard` gives it up";
+            findings.push(finding("unknown-session", Severity::Warning, meaning, Some(advice)));
+        }
+        let lost = |entry: &Entry| {
+            let decision = super::decision(&self.policy, entry.owner());
+            entry.state().direction() == Direction::Incoming
+                && decision.unclaimed == Unclaimed::Leave
+        };
+        for (_, entry) in self.custody.registry().by_owner().filter(|(_, entry)| lost(entry)) {
+            let (label, owner) = (entry.label().as_str(), entry.owner());
+            let meaning = format!(
+                "session {label:?} of {owner} came from the previous kernel and is not restored; it ends \
+                 with this kernel"
+            );
+            let advice = "wait for its client, or give it up with `luctl discard`; with `carry = true` in \
+                          the policy it is taken along";
+            findings.push(finding("unclaimed-session", Severity::Warning, meaning, Some(advice)));
+        }
+    }
+
+    /// Owners of which a client must be ready.
+    pub(super) fn required(&self) -> BTreeSet<crate::owner::Owner> {
+        let there = self.members.values().map(|member| member.owner.clone());
+        let is_required = |owner: &crate::owner::Owner| {
+            super::decision(&self.policy, owner).presence == Presence::Required
+        };
+        self.policy.required().chain(there.filter(is_required)).collect()
+    }
+}
+
+/// Findings about a target kernel.
+pub(super) fn of_target(
+    facts: &Facts,
+    formats: &[Format],
+    evidence: Evidence,
+    shown: Support,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match compare(formats, facts) {
+        Verdict::Yes => {}
+        Verdict::No(refusals) => findings.extend(refusals.iter().map(|refusal| {
+            let id = match refusal {
+                Refusal::OptionOff(_) => "target-option",
+                Refusal::NoOrchestrator => "target-no-live-updates",
+                Refusal::OtherVersion { .. } | Refusal::Missing(_) => "target-format",
+            };
+            let advice = "choose another kernel, or update with a reboot";
+            finding(id, Severity::Error, refusal.to_string(), Some(advice))
+        })),
+        Verdict::Unknown(doubts) => findings.extend(doubts.iter().map(|doubt| {
+            let id = match doubt {
+                Doubt::Unread(_) => "target-unread",
+                Doubt::MaybeInModule(_) => "target-module",
+                Doubt::OnlyMentioned(_) | Doubt::NotSeen(_) | Doubt::ByFeatures(_) => {
+                    "target-unknown"
+                }
+            };
+            let advice = "go on with --accept-unknown if you know better";
+            finding(id, Severity::Unknown, doubt.to_string(), Some(advice))
+        })),
+    }
+    if evidence == Evidence::Guess {
+        let meaning = "this luod does not know the formats of the running kernel, which does not show them";
+        let advice = "mount debugfs, update luod, or go on with --accept-unknown";
+        findings.push(finding("formats-guessed", Severity::Unknown, meaning, Some(advice)));
+    }
+    if shown != Support::Yes {
+        let meaning = "the running kernel does not show the files of sessions; they are taken for memfds";
+        findings.push(finding("files-not-shown", Severity::Note, meaning, None));
+    }
+    let release = facts.release.as_deref().unwrap_or("unknown");
+    let meaning = format!("the target kernel is {release} ({})", facts.layers);
+    findings.push(finding("target", Severity::Note, meaning, None));
+    findings
+}
+
+/// No kernel is loaded, or nobody knows which.
+pub(super) fn no_target(is_loaded: bool) -> Finding {
+    if is_loaded {
+        let meaning = "a kernel is loaded that luod has not loaded, so luod cannot tell whether it takes over";
+        let advice = "load it with `luctl load`, or go on with --accept-unknown";
+        return finding("target-foreign", Severity::Unknown, meaning, Some(advice));
+    }
+    let advice = "load one with `luctl load`";
+    finding("target-missing", Severity::Error, "no kernel is loaded", Some(advice))
+}
+
+/// The findings, the gravest first.
+pub(super) fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// Why an update does not begin, if it does not.
+pub(super) fn stops(findings: &[Finding], accept_unknown: bool, overridden: &[String]) -> bool {
+    let stops = |it: &Finding| match it.severity {
+        Severity::Error => true,
+        Severity::Unknown => !accept_unknown,
+        Severity::Note | Severity::Warning => false,
+    };
+    findings.iter().any(|it| stops(it) && !overridden.contains(&it.id))
+}
+

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Sessions of clients: opened, claimed, restored, discarded.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use liblu::{ErrorKind, SessionName};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::error::{committing, invalid_label};
+use super::{Agent, Held, Source, State};
+use crate::custody::{Claimed, Key};
+use crate::label::Label;
+use crate::policy::{Admission, Decision};
+use crate::process::Process;
+use crate::registry::{Claim, Direction, Entry, Number, StoreName};
+use crate::system::peer::Peer;
+use crate::update::Phase;
+use crate::varlink::agent::{self as words, Error};
+
+impl Agent {
+    /// The decision of the policy on a peer, if it may take part.
+    pub(super) fn admit(&self, peer: &Peer) -> Result<Decision, Error> {
+        let decision = self.state().policy.of(&peer.owner, &peer.credentials);
+        if decision.admission == Admission::Admitted {
+            return Ok(decision);
+        }
+        let by = decision.by.map_or_else(
+            || "only services and root may take part without a rule".to_owned(),
+            |place| format!("the rule at {place} says so"),
+        );
+        let message = format!(
+            "the policy does not let {} take part in updates: {by}; ask the administrator for a rule in \
+             /etc/luod/luod.toml",
+            peer.owner
+        );
+        Err(Error::NotAllowed { message })
+    }
+
+    fn key(peer: &Peer, label: &str) -> Result<Key, Error> {
+        let parsed = label.parse().map_err(|error| invalid_label(label, error))?;
+        Ok(Key { owner: peer.owner.clone(), label: parsed })
+    }
+
+    /// The outgoing session of this label, which is created if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Open()` in the interface.
+    pub async fn open(
+        self: &Rc<Self>,
+        peer: &Peer,
+        label: &str,
+    ) -> Result<(OwnedFd, SessionName), Error> {
+        let decision = self.admit(peer)?;
+        let key = Self::key(peer, label)?;
+        let name = key.owner.session_name(&key.label)?;
+        let mut refused = None;
+        let opened = self.with_device(|device| {
+            let mut state = self.state();
+            if let Some(there) = state.opened(&key, peer.process) {
+                return Ok(there);
+            }
+            if let Err(error) = state.may_create(&key, &decision) {
+                refused = Some(error);
+                return Ok(None);
+            }
+            let there = state.take_unknown(&name, Direction::Outgoing);
+            let (number, held) = match there {
+                Some((number, held)) => (Some(number), held),
+                None => (None, Held::outgoing(device.create(&name)?)),
+            };
+            let made_for = state.generation();
+            let entry = Entry::new(
+                key.owner.clone(),
+                key.label.clone(),
+                crate::registry::State::Open,
+                made_for,
+            )?;
+            refused = state.take(number, entry, Some(peer.process), held).err();
+            Ok(state.opened(&key, peer.process).flatten())
+        });
+        let opened = opened.await;
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let (fd, name) = opened.map_err(|error| taken(&name, error))?.ok_or_else(gone)?;
+        self.watch(peer.process, peer.life.clone());
+        self.mark_dirty();
+        self.flush().await;
+        Ok((fd, name))
+    }
+
+    /// The incoming session of this label.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Claim()` in the interface.
+    pub async fn claim(
+        self: &Rc<Self>,
+        peer: &Peer,
+        label: &str,
+    ) -> Result<(OwnedFd, SessionName, Source), Error> {
+        self.admit(peer)?;
+        let key = Self::key(peer, label)?;
+        let claim = Claim::new(peer.process, since_boot());
+        if let Some(claimed) = self.claim_in_custody(&key, claim)? {
+            self.watch(peer.process, peer.life.clone());
+            self.mark_dirty();
+            return Ok(claimed);
+        }
+        // It is in custody unless luod has lost its registry: the kernel knows it then.
+        let name = key.owner.session_name(&key.label)?;
+        if self.state().restored.contains(&name) {
+            return Err(no_session(&key.label));
+        }
+        let retrieved = self.with_device(|device| {
+            let mut state = self.state();
+            if state.custody.find(&key, Direction::Incoming).is_some() {
+                return Ok(Ok(()));
+            }
+            let (number, held) = match state.take_unknown(&name, Direction::Incoming) {
+                Some((number, held)) => (Some(number), held),
+                None => (None, state.incoming(device.retrieve(&name)?, Source::Kernel)),
+            };
+            let waiting = crate::registry::State::Waiting;
+            let entry = Entry::new(key.owner.clone(), key.label.clone(), waiting, None)?;
+            Ok(state.take(number, entry, None, held))
+        });
+        match retrieved.await {
+            Ok(result) => result?,
+            Err(error) if error.kind() == ErrorKind::NoSession => return Err(no_session(&key.label)),
+            Err(error) => return Err(error.into()),
+        }
+        let claimed = self.claim_in_custody(&key, claim)?;
+        self.watch(peer.process, peer.life.clone());
+        self.mark_dirty();
+        self.flush().await;
+        claimed.ok_or_else(|| no_session(&key.label))
+    }
+
+    /// Claims a session that is in custody. One that its client has finished is none any more.
+    fn claim_in_custody(
+        &self,
+        key: &Key,
+        claim: Claim,
+    ) -> Result<Option<(OwnedFd, SessionName, Source)>, Error> {
+        let mut state = self.state();
+        let number = match state.custody.claim(key, claim) {
+            Claimed::Absent => return Ok(None),
+            Claimed::Held(other) => return Err(held(&key.label, &other)),
+            Claimed::Session(number, held) if !held.is_finished() => {
+                let (fd, source) = (held.copy()?, held.source);
+                let name = state.custody.registry().get(number).map(|entry| *entry.name());
+                return name.map(|name| Some((fd, name, source))).ok_or_else(gone);
+            }
+            Claimed::Session(number, _) => number,
+        };
+        let finished = state.custody.remove(number);
+        if let Some(finished) = &finished {
+            state.restored.insert(*finished.entry.name());
+        }
+        drop(state);
+        if let Some(finished) = finished {
+            tracing::info!(
+                "session {:?} of {} was finished; its client has not said so",
+                key.label.as_str(),
+                key.owner
+            );
+            self.give_up(finished);
+        }
+        Err(no_session(&key.label))
+    }
+
+    /// The client has all that it needs of an incoming session.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Restored()` in the interface.
+    pub async fn restored(&self, peer: &Peer, label: &str) -> Result<(), Error> {
+        self.admit(peer)?;
+        let key = Self::key(peer, label)?;
+        let released = self.state().custody.release(&key, Direction::Incoming);
+        let released = released.ok_or_else(|| no_session(&key.label))?;
+        self.state().restored.insert(*released.entry.name());
+        self.give_up(released);
+        self.flush().await;
+        Ok(())
+    }
+
+    /// The client gives an outgoing session up.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Discard()` in the interface.
+    pub async fn discard(&self, peer: &Peer, label: &str) -> Result<(), Error> {
+        self.admit(peer)?;
+        let key = Self::key(peer, label)?;
+        let released = {
+            let mut state = self.state();
+            if matches!(state.machine.phase(), Phase::Committing { .. }) {
+                return Err(Error::Committing { message: committing() });
+            }
+            state.custody.release(&key, Direction::Outgoing)
+        };
+        let released = released.ok_or_else(|| Error::NotOpen {
+            message: format!("no outgoing session {:?} is open", key.label.as_str()),
+            label: key.label.as_str().into(),
+        })?;
+        self.give_up(released);
+        self.flush().await;
+        Ok(())
+    }
+
+    /// The sessions of a peer's owner.
+    ///
+    /// # Errors
+    ///
+    /// Those of `List()` in the interface.
+    pub fn list(&self, peer: &Peer) -> Result<Vec<words::Session>, Error> {
+        self.admit(peer)?;
+        let state = self.state();
+        let all = state.custody.registry().of_owner(&peer.owner);
+        Ok(all.map(|(_, entry)| session(entry)).collect())
+    }
+}
+
+impl State {
+    /// A copy of the outgoing session of this key, for one more process.
+    #[expect(clippy::option_option, reason = "no session, and one that cannot be copied")]
+    fn opened(&mut self, key: &Key, client: Process) -> Option<Option<(OwnedFd, SessionName)>> {
+        let (number, held) = self.custody.open(key, client)?;
+        let fd = held.copy().ok();
+        let name = self.custody.registry().get(number).map(|entry| *entry.name());
+        Some(fd.zip(name))
+    }
+
+    /// Whether one more session may be created for an owner.
+    fn may_create(&self, key: &Key, decision: &Decision) -> Result<(), Error> {
+        if matches!(self.machine.phase(), Phase::Committing { .. }) {
+            return Err(Error::Committing { message: committing() });
+        }
+        let limit = decision.sessions;
+        if self.custody.count(&key.owner) >= usize::try_from(limit).unwrap_or(usize::MAX) {
+            let message = format!(
+                "the policy lets {} have {limit} sessions at a time; discard one, or ask the administrator \
+                 for more (`sessions` of a rule)",
+                key.owner
+            );
+            return Err(Error::TooManySessions { message, limit });
+        }
+        Ok(self.store.check_room()?)
+    }
+
+    /// Takes a session into custody, and puts it into the fd store, unless it has a number there.
+    pub(super) fn take(
+        &mut self,
+        number: Option<Number>,
+        entry: Entry,
+        client: Option<Process>,
+        held: Held,
+    ) -> Result<(), Error> {
+        let name = *entry.name();
+        let taken = match number {
+            Some(number) => self.custody.insert_as(number, entry, client, held),
+            None => self.custody.insert(entry, client, held),
+        };
+        let taken = taken.map_err(|(error, held)| {
+            super::close_elsewhere(held);
+            let limit = u32::try_from(crate::registry::MAX_SESSIONS).unwrap_or(u32::MAX);
+            Error::TooManySessions { message: error.to_string(), limit }
+        })?;
+        // A second name for an fd that is there would be ignored.
+        if let Some(held) = self.custody.fd(taken).filter(|_| number.is_none()) {
+            self.store.keep(&StoreName::Session(taken, name), held)?;
+        }
+        Ok(())
+    }
+
+    /// An incoming session that luod has retrieved.
+    pub(super) fn incoming(&self, session: liblu::IncomingSession, source: Source) -> Held {
+        // Dropping one that nobody else has would destroy it on some kernels.
+        let session =
+            if self.store.is_managed() { session.held_elsewhere() } else { session };
+        Held::incoming(session, source)
+    }
+}
+
+/// A session as its owner sees it.
+fn session(entry: &Entry) -> words::Session {
+    use crate::registry::State as Entered;
+    let state = match entry.state() {
+        Entered::Open => words::State::Open,
+        Entered::Ready => words::State::Ready,
+        Entered::Waiting => words::State::Waiting,
+        Entered::Claimed(_) => words::State::Claimed,
+    };
+    let direction = match entry.state().direction() {
+        Direction::Outgoing => words::Direction::Outgoing,
+        Direction::Incoming => words::Direction::Incoming,
+    };
+    words::Session {
+        label: entry.label().as_str().into(),
+        session_name: entry.name().to_string(),
+        direction,
+        state,
+        files: None,
+    }
+}
+
+/// The time since boot.
+pub(super) fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+fn no_session(label: &Label) -> Error {
+    let message = format!(
+        "no session {:?} came from the previous kernel, or it is restored: this is a cold start",
+        label.as_str()
+    );
+    Error::NoSession { message, label: label.as_str().into() }
+}
+
+fn held(label: &Label, claim: &Claim) -> Error {
+    let since = since_boot().saturating_sub(claim.since());
+    let message = format!(
+        "process {} has claimed session {:?} and lives; end it first",
+        claim.by.pid,
+        label.as_str()
+    );
+    let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Error::Held { message, label: label.as_str().into(), pid: claim.by.pid, since }
+}
+
+/// Another program has created a session of this name.
+fn taken(name: &SessionName, error: liblu::Error) -> Error {
+    if error.kind() == ErrorKind::NameTaken {
+        tracing::warn!("session {name} is there, and luod does not have it");
+    }
+    error.into()
+}
+
+fn gone() -> Error {
+    let message = "luod has no file descriptor left for a copy of the session".to_owned();
+    Error::KernelError { message, errno_name: "EMFILE".into(), errno: 24 }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the state machine of updates wants to be done.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use liblu::{OutgoingSession, SessionName, Token};
+use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Agent, State, keeps};
+use crate::update::{Action, Generation, Method, Reason, Time};
+use crate::varlink::agent::{Abort, Commit, Event, Prepare};
+
+/// Something that takes time.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Make the session for the next luod while clients prepare.
+    HandOver,
+    Freeze { generation: Generation, attempt: u32 },
+    Leave { method: Method, generation: Generation },
+}
+
+/// The session that tells the next luod of all others, when luod leaves the kernel itself: nobody else
+/// carries the registry then.
+#[derive(Debug)]
+pub(super) struct Handover {
+    /// It is closed, and so given up, with this value.
+    _session: OutgoingSession,
+    memfd: OwnedFd,
+    /// Bytes that fit; the size of a memfd is fixed when it is preserved.
+    room: usize,
+    /// The changes of the custody up to which it is written.
+    changes: u64,
+}
+
+/// The name of that session.
+pub(super) const HANDOVER: &str = "io.liveupdate.luod";
+
+/// The token of the registry in it.
+pub(super) const REGISTRY: u32 = 0;
+
+/// The time for clients' connections to pass the commit on, before the kernel is left at once.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+
+/// Changes are written this much later, so that many of them are written once.
+const WRITE_DELAY: Duration = Duration::from_millis(5);
+
+impl State {
+    /// Does what the state machine wants, and leaves what takes time to the driver.
+    pub(super) fn pump(&mut self, agent: &Rc<Agent>) {
+        while let Some(action) = self.machine.next_action() {
+            match action {
+                Action::Prepare { to, generation, left } => {
+                    let deadline = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                    let prepare = Prepare { generation: generation.0, deadline };
+                    self.tell(to, Event { prepare: Some(prepare), ..Event::default() });
+                }
+                Action::Abort { to, generation, reason } => {
+                    let abort = Abort { generation: generation.0, reason: reason.to_string() };
+                    self.tell(to, Event { abort: Some(abort), ..Event::default() });
+                }
+                Action::Commit { to, generation } => {
+                    let commit = Commit { generation: generation.0 };
+                    self.tell(to, Event { commit: Some(commit), ..Event::default() });
+                }
+                Action::GoOnWithout { owner, reason, .. } => {
+                    tracing::warn!("the update goes on without a client of {owner}: {reason}");
+                }
+                Action::Freeze { generation, attempt } => {
+                    self.effects.push_back(Effect::Freeze { generation, attempt });
+                }
+                Action::Leave { method, generation } => {
+                    self.effects.push_back(Effect::Leave { method, generation });
+                }
+                // No kernel can freeze early, so nothing is to be undone.
+                Action::Thaw { .. } => {}
+                Action::Ended { generation, reason } => self.ended(agent, generation, &reason),
+                Action::Changed => agent.changed.send_modify(|count| *count = count.wrapping_add(1)),
+            }
+        }
+        agent.work.notify_one();
+    }
+
+    /// Tells a client of an event. One that reads none any more counts as gone.
+    fn tell(&mut self, to: crate::update::ParticipantId, event: Event) {
+        let Some(member) = self.members.get(&to) else { return };
+        if member.queue.try_send(event).is_err() {
+            tracing::warn!("a client of {} does not read its events, and is disconnected", member.owner);
+            self.members.remove(&to);
+            let now = self.now();
+            self.machine.gone(now, to);
+        }
+    }
+
+    /// An update is off.
+    fn ended(&mut self, agent: &Rc<Agent>, generation: Generation, reason: &Reason) {
+        tracing::warn!("update {} is off: {reason}", generation.0);
+        self.last_failure = Some(reason.to_string());
+        self.failed_owner = match reason {
+            Reason::Participant { owner, .. } | Reason::Missing(owner) => Some(owner.clone()),
+            _ => None,
+        };
+        self.counts.aborted += 1;
+        self.handover = None;
+        let Self { custody, policy, .. } = self;
+        let released = custody.aborted(generation, |owner| keeps(policy, owner));
+        agent.mark_dirty();
+        for session in released {
+            // The state is borrowed here.
+            let name = crate::registry::StoreName::Session(session.number, *session.entry.name());
+            self.store.forget(&name);
+            super::close_elsewhere(session.fd);
+        }
+    }
+}
+
+/// Drives updates, and writes the registry when it has changed. It never ends.
+pub async fn drive(agent: Rc<Agent>) {
+    tokio::join!(drive_updates(&agent), write_changes(&agent));
+}
+
+async fn write_changes(agent: &Rc<Agent>) {
+    loop {
+        agent.dirty.notified().await;
+        sleep(WRITE_DELAY).await;
+        agent.write_registry();
+        agent.flush().await;
+    }
+}
+
+async fn drive_updates(agent: &Rc<Agent>) {
+    loop {
+        let (started, deadline) = {
+            let state = agent.state();
+            (state.started, state.machine.deadline())
+        };
+        let late = async {
+            match deadline {
+                Some(Time(after)) => sleep_until(started + after).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = agent.work.notified() => {}
+            () = late => agent.change(|state| {
+                let now = state.now();
+                state.machine.tick(now);
+            }),
+        }
+        loop {
+            let effect = agent.state().effects.pop_front();
+            let Some(effect) = effect else { break };
+            let agent = Rc::clone(agent);
+            tokio::task::spawn_local(async move { agent.carry_out(effect).await });
+        }
+    }
+}
+
+impl Agent {
+    async fn carry_out(self: Rc<Self>, effect: Effect) {
+        match effect {
+            // A failure is seen when sessions are frozen, at the latest.
+            Effect::HandOver => drop(self.freeze().await),
+            Effect::Freeze { generation, attempt } => {
+                let outcome = self.freeze().await.map_err(|error| error.to_string());
+                self.change(|state| {
+                    let now = state.now();
+                    state.machine.frozen(now, generation, attempt, outcome);
+                });
+            }
+            Effect::Leave { method, generation } => {
+                tracing::info!("update {}: leaving the kernel ({method:?})", generation.0);
+                let begun = Instant::now();
+                if method == Method::Now {
+                    self.last_words(begun).await;
+                } else {
+                    self.write_registry();
+                    self.flush().await;
+                }
+                let boot = self.config.boot.clone();
+                let left = tokio::task::spawn_blocking(move || boot.leave(method)).await;
+                let why = match left {
+                    // The service manager stops luod soon. If it does not, the phase has a deadline.
+                    Ok(Ok(())) => return,
+                    Ok(Err(why)) => why,
+                    Err(error) => error.to_string(),
+                };
+                self.change(|state| state.machine.not_left(generation, why));
+            }
+        }
+    }
+
+    /// Gives the connections of clients time to pass the commit on.
+    async fn last_words(&self, begun: Instant) {
+        loop {
+            let is_told = {
+                let state = self.state();
+                state.members.values().all(|it| it.queue.capacity() == it.queue.max_capacity())
+            };
+            if is_told || begun.elapsed() > LAST_WORDS {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Freezes what can be frozen before the kernel is left. The kernel cannot freeze sessions early, but
+    /// the session for the next luod is made here, so that a failure is still an abort.
+    async fn freeze(&self) -> Result<(), HandOverError> {
+        let carries = {
+            let state = self.state();
+            state.machine.method() == Some(Method::Systemctl) && state.store.is_managed()
+        };
+        if carries { Ok(()) } else { self.hand_over().await }
+    }
+
+    /// Brings the session for the next luod up to date. This is called when clients begin to prepare, too,
+    /// so that nothing is left to do when the last one is ready.
+    pub(super) async fn hand_over(&self) -> Result<(), HandOverError> {
+        let name = SessionName::new(HANDOVER)?;
+        let done = self.with_device(|device| {
+            let mut state = self.state();
+            let changes = state.custody.changes();
+            if state.handover.as_ref().is_some_and(|there| there.changes == changes) {
+                return Ok(Ok(()));
+            }
+            let bytes = state.custody.registry().write();
+            if let Some(there) = state.handover.as_mut().filter(|it| it.room >= bytes.len()) {
+                there.changes = changes;
+                return Ok(there.write(&bytes));
+            }
+            // A memfd that has become too small goes with its session.
+            drop(state.handover.take());
+            let made = Handover::new(device.create(&name)?, &bytes, changes)?;
+            Ok(made.map(|made| state.handover = Some(made)))
+        });
+        Ok(done.await??)
+    }
+}
+
+/// Why the session for the next luod cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandOverError {
+    #[error(transparent)]
+    Kernel(#[from] liblu::Error),
+    #[error("the list of sessions cannot be written: {0}")]
+    Memfd(#[from] io::Error),
+}
+
+impl Handover {
+    fn new(
+        session: OutgoingSession,
+        bytes: &[u8],
+        changes: u64,
+    ) -> liblu::Result<io::Result<Self>> {
+        // Room for the sessions that are opened until the kernel is left.
+        let room = bytes.len().saturating_mul(2).next_multiple_of(4096);
+        let memfd = match memfd(room) {
+            Ok(memfd) => memfd,
+            Err(error) => return Ok(Err(error)),
+        };
+        session.preserve(Token::from(REGISTRY), &memfd)?;
+        let handover = Self { _session: session, memfd, room, changes };
+        Ok(handover.write(bytes).map(|()| handover))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut padded = bytes.to_vec();
+        // JSON may end with spaces.
+        padded.resize(self.room, b' ');
+        let mut at = 0;
+        while at < padded.len() {
+            let rest = padded.get(at..).unwrap_or_default();
+            at += rustix::io::pwrite(&self.memfd, rest, at as u64)?;
+        }
+        Ok(())
+    }
+}
+
+fn memfd(size: usize) -> io::Result<OwnedFd> {
+    let memfd = memfd_create("luod-handover", MemfdFlags::CLOEXEC)?;
+    rustix::fs::ftruncate(&memfd, size as u64)?;
+    Ok(memfd)
+}

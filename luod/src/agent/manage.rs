@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What administrators do: load, check, update, discard, reload.
+
+use std::fs::File;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::check::{no_target, of_machine, of_target, sorted, stops};
+use super::drive::Effect;
+use super::error::committing;
+use super::{Agent, Session};
+use crate::custody::Key;
+use crate::policy::Policy;
+use crate::registry::Direction;
+use crate::system::names::MachineNames;
+use crate::target::{self, Facts, Limits};
+use crate::update::{BeginError, CancelError, Generation, Method, Order, Phase};
+use crate::varlink::manager::{self as words, Error, Finding};
+
+/// A kernel that an administrator gives.
+#[derive(Debug)]
+pub struct Load {
+    /// The image.
+    pub kernel: File,
+    /// The initrd.
+    pub initrd: Option<File>,
+    /// The command line; `None` is that of the running kernel.
+    pub cmdline: Option<String>,
+}
+
+/// The kernel that luod has loaded.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) facts: Arc<Facts>,
+    pub(super) shown: words::Target,
+}
+
+/// Why an update has not left the kernel.
+pub type UpdateFailed = Error;
+
+impl Agent {
+    /// The facts of an image. It is read on another thread.
+    async fn read(&self, kernel: &File) -> Result<Arc<Facts>, Error> {
+        let bad = |message: String| Error::BadKernel { message };
+        let copy = kernel.try_clone().map_err(|error| bad(error.to_string()))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let limits = Limits::default();
+            target::load(&copy, &limits).map(|bytes| Arc::new(target::read(&bytes, &limits)))
+        });
+        let read = read.await.map_err(|error| bad(error.to_string()))?;
+        read.map_err(|error| bad(super::error::sentence(&error)))
+    }
+
+    /// Loads the next kernel in place of the one that is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Load()` in the interface.
+    pub async fn load(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
+        self.refuse_while_committing()?;
+        let facts = self.read(&load.kernel).await?;
+        let boot = self.config.boot.clone();
+        let cmdline = load.cmdline.map_or_else(|| boot.cmdline(), Ok)?;
+        let (kernel, initrd, text) = (load.kernel, load.initrd, cmdline.clone());
+        let loaded = tokio::task::spawn_blocking(move || boot.load(&kernel, initrd.as_ref(), &text));
+        loaded.await.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        let shown = words::Target {
+            release: facts.release.clone(),
+            container: facts.layers.to_string(),
+            cmdline,
+        };
+        tracing::info!("loaded {}", shown.release.as_deref().unwrap_or("a kernel"));
+        let target = Loaded { facts: Arc::clone(&facts), shown };
+        Ok(self.change(|state| {
+            state.target = Some(target);
+            state.machine.loaded();
+            let (formats, evidence, shown) = state.formats();
+            sorted(of_target(&facts, &formats, evidence, shown))
+        }))
+    }
+
+    /// Forgets the kernel that is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Unload()` in the interface.
+    pub async fn unload(self: &Rc<Self>) -> Result<(), Error> {
+        self.refuse_while_committing()?;
+        let boot = self.config.boot.clone();
+        let unloaded = tokio::task::spawn_blocking(move || boot.unload()).await;
+        unloaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        self.change(|state| {
+            state.target = None;
+            state.machine.unloaded();
+        });
+        Ok(())
+    }
+
+    fn refuse_while_committing(&self) -> Result<(), Error> {
+        if matches!(self.state().machine.phase(), Phase::Committing { .. }) {
+            return Err(Error::Committing { message: committing() });
+        }
+        Ok(())
+    }
+
+    /// Checks this machine, and a target kernel: the one given, or the one that is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Check()` in the interface.
+    pub async fn check(self: &Rc<Self>, kernel: Option<File>) -> Result<Vec<Finding>, Error> {
+        let device = self.config.device.clone();
+        let mut findings = tokio::task::spawn_blocking(move || of_machine(&device))
+            .await
+            .map_err(|error| Error::Unavailable { message: error.to_string() })?;
+        let facts = match &kernel {
+            Some(kernel) => Some(self.read(kernel).await?),
+            None => self.look_at_loaded().await?,
+        };
+        let state = self.state();
+        findings.extend(state.check());
+        match facts {
+            Some(facts) => {
+                let (formats, evidence, shown) = state.formats();
+                findings.extend(of_target(&facts, &formats, evidence, shown));
+            }
+            None => findings.push(no_target(state.machine.phase() != Phase::Idle)),
+        }
+        Ok(sorted(findings))
+    }
+
+    /// The facts of the kernel that is loaded, if luod knows them. Another program may have loaded or
+    /// unloaded one meanwhile.
+    async fn look_at_loaded(self: &Rc<Self>) -> Result<Option<Arc<Facts>>, Error> {
+        let boot = self.config.boot.clone();
+        let is_loaded = tokio::task::spawn_blocking(move || boot.is_loaded()).await;
+        let is_loaded = is_loaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        Ok(self.change(|state| {
+            let was_loaded = state.machine.phase() != Phase::Idle;
+            match (was_loaded, is_loaded) {
+                (false, true) => state.machine.loaded(),
+                (true, false) => {
+                    state.target = None;
+                    state.machine.unloaded();
+                }
+                (true, true) | (false, false) => {}
+            }
+            state.target.as_ref().map(|target| Arc::clone(&target.facts))
+        }))
+    }
+
+    /// Checks, and begins an update. With `dry_run` it does not begin, and there is no generation.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Update()` in the interface.
+    pub async fn update(
+        self: &Rc<Self>,
+        order: &words::Update,
+    ) -> Result<(Vec<Finding>, Option<Generation>), Error> {
+        {
+            let mut state = self.state();
+            if state.generation().is_some() || state.is_checking {
+                let message = "an update is in progress; see `luctl status`".to_owned();
+                return Err(Error::InProgress { message, phase: state.phase() });
+            }
+            state.is_checking = true;
+        }
+        self.touch();
+        let findings = self.check(None).await;
+        self.state().is_checking = false;
+        self.touch();
+        let findings = findings?;
+        let overridden = order.r#override.as_deref().unwrap_or_default();
+        if stops(&findings, order.accept_unknown.unwrap_or_default(), overridden) {
+            let message = "the checks have found something that stops the update".to_owned();
+            return Err(Error::CheckFailed { message, findings });
+        }
+        if order.dry_run.unwrap_or_default() {
+            return Ok((findings, None));
+        }
+        let generation = self.change(|state| {
+            let method = match order.method {
+                Some(words::Method::Systemctl) => Method::Systemctl,
+                Some(words::Method::Now) => Method::Now,
+                None if state.store.is_managed() => Method::Systemctl,
+                None => Method::Now,
+            };
+            let deadline = order.deadline.map(Duration::from_millis);
+            let deadline = deadline.unwrap_or_else(|| state.policy.default_deadline());
+            let required = state.required();
+            let now = state.now();
+            let begun = state.machine.begin(now, Order { method, deadline, required });
+            let generation = begun.map_err(|error| match error {
+                BeginError::NotLoaded => Error::NotLoaded { message: error.to_string() },
+                BeginError::InProgress => {
+                    Error::InProgress { message: error.to_string(), phase: state.phase() }
+                }
+            })?;
+            state.custody.use_generation(generation);
+            state.counts.begun += 1;
+            state.last_failure = None;
+            state.effects.push_back(Effect::HandOver);
+            tracing::info!("update {}: clients prepare", generation.0);
+            Ok::<_, Error>(generation)
+        })?;
+        self.mark_dirty();
+        Ok((findings, Some(generation)))
+    }
+
+    /// Tells those who watch that something has changed.
+    fn touch(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes of the phase and of who is awaited. The value itself means nothing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The progress of an update.
+    ///
+    /// # Errors
+    ///
+    /// The update is off.
+    pub fn progress(&self, generation: Generation) -> Result<words::Progress, UpdateFailed> {
+        let state = self.state();
+        if state.generation() != Some(generation) {
+            let message = state.last_failure.clone().unwrap_or_default();
+            let owner = state.failed_owner.as_ref().map(ToString::to_string);
+            return Err(Error::Aborted { message, owner });
+        }
+        let (awaited, unnamed) = (Some(state.awaited()), state.unnamed());
+        let (phase, generation) = (state.phase(), Some(generation.0));
+        Ok(words::Progress { phase, generation, findings: None, awaited, unnamed })
+    }
+
+    /// Calls the update off.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Cancel()` in the interface.
+    pub fn cancel(self: &Rc<Self>) -> Result<(), Error> {
+        self.change(|state| state.machine.cancel()).map_err(|error| match error {
+            CancelError::NoUpdate => Error::NoUpdate { message: error.to_string() },
+            CancelError::Committing => Error::Committing { message: error.to_string() },
+        })
+    }
+
+    /// Gives a session of any owner up. An incoming one is finished: its files are destroyed.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Discard()` in the interface.
+    pub async fn discard_any(self: &Rc<Self>, discard: &words::Discard) -> Result<(), Error> {
+        self.refuse_while_committing()?;
+        let no_session = || Error::NoSession {
+            message: format!("there is no such session {:?}; see `luctl list --all`", discard.label),
+            label: discard.label.clone(),
+        };
+        let direction = match discard.direction.as_str() {
+            "outgoing" => Direction::Outgoing,
+            "incoming" => Direction::Incoming,
+            _ => return Err(no_session()),
+        };
+        let Some(owner) = &discard.owner else {
+            return self.discard_unknown(discard, direction).await.ok_or_else(no_session);
+        };
+        let owner = owner.parse().map_err(|_| no_session())?;
+        let label = discard.label.parse().map_err(|_| no_session())?;
+        let key = Key { owner, label };
+        let released = self.state().custody.release(&key, direction);
+        let released = released.ok_or_else(no_session)?;
+        let name = crate::registry::StoreName::Session(released.number, *released.entry.name());
+        self.state().store.forget(&name);
+        self.mark_dirty();
+        tracing::warn!("an administrator has given up session {:?} of {}", discard.label, key.owner);
+        finish(released.fd.session).await?;
+        self.flush().await;
+        Ok(())
+    }
+
+    /// Gives up a session that luod does not know, by the kernel's name.
+    async fn discard_unknown(&self, discard: &words::Discard, direction: Direction) -> Option<()> {
+        let unknown = {
+            let mut state = self.state();
+            let is_it = |it: &super::Unknown| {
+                it.shown_name() == discard.label && it.direction() == direction
+            };
+            let at = state.unknown.iter().position(is_it)?;
+            let unknown = state.unknown.remove(at);
+            state.store.forget_unknown(&unknown.name);
+            unknown
+        };
+        tracing::warn!("an administrator has given up {:?}, which luod did not know", unknown.name);
+        super::close_elsewhere(unknown);
+        self.flush().await;
+        Some(())
+    }
+
+    /// Reads the policy again. The warnings are sentences.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Reload()` in the interface: the old policy stays.
+    pub async fn reload(self: &Rc<Self>) -> Result<Vec<String>, Error> {
+        let sources = self.config.sources.clone();
+        let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames));
+        let loaded = loaded.await.map_err(|error| Error::Unavailable { message: error.to_string() })?;
+        let (policy, warnings) = loaded.inspect_err(|error| {
+            tracing::error!("the old policy stays: {}", super::error::sentence(error));
+        })?;
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        for warning in &warnings {
+            tracing::warn!("policy: {warning}");
+        }
+        self.change(|state| state.policy = policy);
+        tracing::info!("the policy was read again");
+        Ok(warnings)
+    }
+}
+
+/// Finishes a session on another thread, since the kernel may have much memory to give back.
+async fn finish(session: Session) -> Result<(), Error> {
+    let finished = tokio::task::spawn_blocking(move || match session {
+        Session::Outgoing(session) => {
+            drop(session);
+            Ok(())
+        }
+        Session::Incoming(session) => session.finish().map(drop).map_err(liblu::Error::from),
+    });
+    let finished = finished.await;
+    finished.map_err(|error| Error::Unavailable { message: error.to_string() })??;
+    Ok(())
+}

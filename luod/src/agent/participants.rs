@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Clients that take part in updates.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::error::invalid_label;
+use super::{Agent, Member};
+use crate::system::peer::Peer;
+use crate::update::{AnswerError, Generation, ParticipantId};
+use crate::varlink::agent::{Error, Event};
+
+/// A client takes part as long as this value is there.
+#[derive(Debug)]
+pub struct Participation {
+    agent: Rc<Agent>,
+    id: ParticipantId,
+    /// The events, in order. They end when the client has left too many of them unread.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// The most characters of a reason that are told to others.
+const REASON: usize = 500;
+
+impl Drop for Participation {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.agent.change(|state| {
+            state.members.remove(&id);
+            let now = state.now();
+            state.machine.gone(now, id);
+        });
+    }
+}
+
+impl Agent {
+    /// A client takes part in updates from now on. Its first event says its number.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Participate()` in the interface.
+    pub fn participate(
+        self: &Rc<Self>,
+        peer: &Peer,
+        labels: &[String],
+    ) -> Result<Participation, Error> {
+        let decision = self.admit(peer)?;
+        let parsed = labels.iter().map(|it| it.parse().map_err(|error| invalid_label(it, error)));
+        let labels = parsed.collect::<Result<Vec<_>, _>>()?;
+        let (queue, events) = mpsc::channel(self.config.unread);
+        let id = self.change(|state| {
+            let now = state.now();
+            let owner = peer.owner.clone();
+            let id = state.machine.join(now, owner.clone(), (&decision).into());
+            // The queue is empty, so there is room.
+            let _ = queue.try_send(Event { participant: Some(id.0), ..Event::default() });
+            state.members.insert(id, Member { owner, labels, queue });
+            id
+        });
+        Ok(Participation { agent: Rc::clone(self), id, events })
+    }
+
+    /// A participant is ready.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Ready()` in the interface.
+    pub fn ready(self: &Rc<Self>, peer: &Peer, id: u64, generation: u64) -> Result<(), Error> {
+        let id = self.participant(peer, id)?;
+        self.change(|state| {
+            let now = state.now();
+            state.machine.ready(now, id, Generation(generation)).map_err(answer)?;
+            if let Some(member) = state.members.get(&id) {
+                state.custody.ready(&member.owner, &member.labels);
+            }
+            Ok::<_, Error>(())
+        })?;
+        self.mark_dirty();
+        Ok(())
+    }
+
+    /// A participant cannot take part.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Refuse()` in the interface.
+    pub fn refuse(
+        self: &Rc<Self>,
+        peer: &Peer,
+        id: u64,
+        generation: u64,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let id = self.participant(peer, id)?;
+        let reason = reason.chars().filter(|it| !it.is_control()).take(REASON).collect();
+        self.change(|state| {
+            let now = state.now();
+            state.machine.refuse(now, id, Generation(generation), reason).map_err(answer)
+        })
+    }
+
+    /// A participant needs more time. The result is the time that it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Extend()` in the interface.
+    pub fn extend(
+        self: &Rc<Self>,
+        peer: &Peer,
+        id: u64,
+        generation: u64,
+        time: Duration,
+    ) -> Result<Duration, Error> {
+        let id = self.participant(peer, id)?;
+        self.change(|state| {
+            let now = state.now();
+            state.machine.extend(now, id, Generation(generation), time).map_err(answer)
+        })
+    }
+
+    /// A participant by its number, which is one of the peer's owner.
+    fn participant(&self, peer: &Peer, id: u64) -> Result<ParticipantId, Error> {
+        let id = ParticipantId(id);
+        let state = self.state();
+        let is_theirs = state.members.get(&id).is_some_and(|it| it.owner == peer.owner);
+        if is_theirs { Ok(id) } else { Err(answer(AnswerError::NoSuchParticipant(id))) }
+    }
+}
+
+fn answer(error: AnswerError) -> Error {
+    let message = error.to_string();
+    match error {
+        AnswerError::NoSuchParticipant(id) => {
+            Error::NoSuchParticipant { message, participant: id.0 }
+        }
+        AnswerError::Stale { current } => {
+            Error::StaleGeneration { message, current: current.map(|it| it.0) }
+        }
+        AnswerError::Answered => Error::StaleGeneration { message, current: None },
+    }
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The start: all that outlived the luod before, or the kernel before, comes into custody.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
+
+use liblu::{ErrorKind, IncomingSession, OutgoingSession, SessionName, Token};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::drive::{HANDOVER, REGISTRY};
+use super::{Agent, Config, Held, Session, Source, State};
+use crate::custody::Custody;
+use crate::policy::Policy;
+use crate::registry::{
+    self, Contents, Direction, MAX_SIZE, Newest, Number, ReadError, Registry, StoreName, Turn,
+    compare, newest,
+};
+use crate::system::names::MachineNames;
+use crate::system::notify::Notifier;
+use crate::system::peer::Life;
+use crate::system::store::Store;
+use crate::update::Machine;
+
+/// Why luod does not start. Nothing was closed or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A newer luod has written the registry.
+    #[error(transparent)]
+    Registry(#[from] ReadError),
+}
+
+/// An fd of the store that luod does not know: kept and listed, and given up by an administrator alone.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// Its name in the store.
+    pub(super) name: String,
+    /// Its number in that name, if luod has given it.
+    pub(super) number: Option<Number>,
+    pub(super) fd: Stored,
+}
+
+/// An fd of the store.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Session(Held),
+    Other(OwnedFd),
+}
+
+impl AsFd for Stored {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Session(held) => held.as_fd(),
+            Self::Other(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl Unknown {
+    pub(super) fn is(&self, name: &SessionName, way: Direction) -> bool {
+        self.session().is_some_and(|it| it == registry::StoredSession { name: *name, direction: way })
+    }
+
+    fn session(&self) -> Option<registry::StoredSession> {
+        match &self.fd {
+            Stored::Session(held) => held.stored(),
+            Stored::Other(_) => None,
+        }
+    }
+
+    /// The name by which people know it: that of the kernel, or else that in the store.
+    pub(super) fn shown_name(&self) -> String {
+        self.session().map_or_else(|| self.name.clone(), |it| it.name.to_string())
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.session().map_or(Direction::Outgoing, |it| it.direction)
+    }
+}
+
+impl Stored {
+    /// An fd that the service manager has passed. It has another one, so nothing is lost if this is closed.
+    fn new(fd: OwnedFd) -> Self {
+        let fd = match IncomingSession::try_from(fd) {
+            Ok(session) => {
+                return Self::Session(Held::incoming(session.held_elsewhere(), Source::FdStore));
+            }
+            Err(error) => error.into_parts().0,
+        };
+        match OutgoingSession::try_from(fd) {
+            Ok(session) => Self::Session(Held::outgoing(session)),
+            Err(error) => Self::Other(error.into_parts().0),
+        }
+    }
+}
+
+impl Held {
+    /// The session, by the word of the kernel.
+    fn stored(&self) -> Option<registry::StoredSession> {
+        let (name, direction) = match &self.session {
+            Session::Outgoing(session) => (session.name(), Direction::Outgoing),
+            Session::Incoming(session) => (session.name(), Direction::Incoming),
+        };
+        Some(registry::StoredSession { name: name.ok()?, direction })
+    }
+}
+
+/// What the service manager has passed, and how to tell it.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The fds of its store, with their names.
+    pub fds: Vec<(String, OwnedFd)>,
+    /// The way to it, and the number of fds that the store takes; `None` without a service manager.
+    pub manager: Option<(Rc<Notifier>, u32)>,
+}
+
+/// Starts the agent: takes into custody what outlived the luod before, and what came from the previous
+/// kernel. [`drive`](super::drive()) must run beside it.
+///
+/// # Errors
+///
+/// [`StartError`].
+pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartError> {
+    let policy = load_policy(&config).await;
+    let mut names = Vec::new();
+    let mut stored = Vec::new();
+    for (name, fd) in passed.fds {
+        names.push(name);
+        stored.push(Stored::new(fd));
+    }
+    let found = read_registries(&names, &stored)?;
+    let mut registry = found.registry.unwrap_or_default();
+    let described = described(&names, &stored);
+    let contents = compare(&registry, &described);
+    let registries: Vec<_> = contents.registries.iter().map(|(_, number)| *number).collect();
+    let Sorted { fds, unknown } = sort(&mut registry, &contents, names, stored);
+    report(&contents, &found.unreadable);
+    let store = match passed.manager {
+        None => Store::none(),
+        Some((notifier, room)) => {
+            let used = u32::try_from(fds.len() + unknown.len()).unwrap_or(u32::MAX);
+            Store::managed(notifier, room, used, found.last, &registries)
+        }
+    };
+    let machine = Machine::new(policy.limits(), registry.generation());
+    let state = State {
+        started: Instant::now(),
+        policy,
+        custody: Custody::new(registry, fds),
+        unknown,
+        restored: BTreeSet::new(),
+        store,
+        machine,
+        members: BTreeMap::new(),
+        watched: BTreeSet::new(),
+        effects: VecDeque::new(),
+        last_failure: None,
+        failed_owner: None,
+        target: None,
+        is_checking: false,
+        handover: None,
+        counts: super::status::Counts::default(),
+    };
+    let agent = Rc::new(Agent {
+        state: RefCell::new(state),
+        config,
+        work: Notify::new(),
+        dirty: Notify::new(),
+        changed: watch::Sender::new(0),
+    });
+    agent.watch_all();
+    agent.take_over().await;
+    agent.mark_dirty();
+    Ok(agent)
+}
+
+/// The policy; the default one if the files are bad, since clients must be able to claim their guests.
+async fn load_policy(config: &Config) -> Policy {
+    let sources = config.sources.clone();
+    let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames)).await;
+    match loaded {
+        Ok(Ok((policy, warnings))) => {
+            warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
+            policy
+        }
+        Ok(Err(error)) => {
+            let why = super::error::sentence(&error);
+            tracing::error!("the default policy holds until the files are mended: {why}");
+            Policy::default()
+        }
+        Err(error) => {
+            tracing::error!("the default policy holds: {error}");
+            Policy::default()
+        }
+    }
+}
+
+/// The newest registry among the fds of the store.
+fn read_registries(names: &[String], stored: &[Stored]) -> Result<Newest, ReadError> {
+    let mut found = Vec::new();
+    for (name, fd) in names.iter().zip(stored) {
+        if let (Ok(StoreName::Registry(number)), Stored::Other(fd)) = (name.parse(), fd) {
+            found.push((number, read(fd)));
+        }
+    }
+    newest(found.iter().map(|(number, bytes)| (*number, bytes.as_slice())))
+}
+
+/// The bytes of a memfd, at most one more than a registry has.
+fn read(fd: &OwnedFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Ok(copy) = fd.try_clone() else { return bytes };
+    let file = File::from(copy);
+    let size = file.metadata().map_or(0, |it| it.len()).min(MAX_SIZE as u64 + 1);
+    bytes.resize(usize::try_from(size).unwrap_or_default(), 0);
+    if file.read_exact_at(&mut bytes, 0).is_err() {
+        bytes.clear();
+        let _ = file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+fn described<'a>(names: &'a [String], stored: &[Stored]) -> Vec<registry::Stored<'a>> {
+    let session = |fd: &Stored| match fd {
+        Stored::Session(held) => held.stored(),
+        Stored::Other(_) => None,
+    };
+    let all = names.iter().zip(stored);
+    all.map(|(name, fd)| registry::Stored { name, session: session(fd) }).collect()
+}
+
+struct Sorted {
+    fds: BTreeMap<Number, Held>,
+    unknown: Vec<Unknown>,
+}
+
+/// Brings the registry up to date, and gives each fd its place.
+fn sort(
+    registry: &mut Registry,
+    contents: &Contents,
+    names: Vec<String>,
+    stored: Vec<Stored>,
+) -> Sorted {
+    registry.skip(contents.last_number);
+    for number in &contents.missing {
+        registry.remove(*number);
+    }
+    for (_, number) in &contents.contradictions {
+        registry.remove(*number);
+    }
+    let mut places = BTreeMap::new();
+    for it in &contents.matches {
+        if registry.set_state(it.number, it.state).is_ok() {
+            places.insert(it.at, it.number);
+        } else {
+            registry.remove(it.number);
+        }
+        if it.turn == Turn::Crossed {
+            // That process was one of another kernel.
+            registry.set_opened_by(it.number, None);
+        }
+    }
+    let is_registry = |at: usize| contents.registries.iter().any(|(it, _)| *it == at);
+    let mut sorted = Sorted { fds: BTreeMap::new(), unknown: Vec::new() };
+    for (at, (name, fd)) in names.into_iter().zip(stored).enumerate() {
+        match (places.get(&at), fd) {
+            (Some(number), Stored::Session(held)) => {
+                sorted.fds.insert(*number, held);
+            }
+            _ if is_registry(at) => {}
+            (_, fd) => {
+                let number = match name.parse() {
+                    Ok(StoreName::Session(number, _)) => Some(number),
+                    Ok(StoreName::Registry(_)) | Err(_) => None,
+                };
+                sorted.unknown.push(Unknown { name, number, fd });
+            }
+        }
+    }
+    sorted
+}
+
+fn report(contents: &Contents, unreadable: &[(u64, ReadError)]) {
+    for (number, error) in unreadable {
+        tracing::error!("registry {number} is kept and not used: {error}");
+    }
+    for number in &contents.missing {
+        tracing::error!("session {} of the registry is not in the fd store: it is lost", number.0);
+    }
+    for (_, number) in &contents.contradictions {
+        tracing::error!("the fd of session {} is another session; it is kept as unknown", number.0);
+    }
+    if !contents.unknown.is_empty() {
+        let count = contents.unknown.len();
+        tracing::warn!("{count} descriptors of the fd store are not in the registry; they are kept");
+    }
+    let crossed = contents.matches.iter().filter(|it| it.turn == Turn::Crossed).count();
+    if crossed > 0 {
+        tracing::info!("{crossed} sessions came from the previous kernel through the fd store");
+    }
+}
+
+impl Agent {
+    /// Watches the processes that have sessions, as far as they live.
+    fn watch_all(self: &Rc<Self>) {
+        let processes: Vec<_> = self.state().custody.processes().collect();
+        for process in processes {
+            match Life::find(process) {
+                Some(life) => self.watch(process, life),
+                None => self.ended(process),
+            }
+        }
+    }
+
+    /// Takes over what an earlier luod has handed to the next kernel itself. Without that there is nothing to
+    /// do; the service manager has passed all.
+    async fn take_over(self: &Rc<Self>) {
+        let Ok(name) = SessionName::new(HANDOVER) else { return };
+        let session = match self.with_device(|device| device.retrieve(&name)).await {
+            Ok(session) => session,
+            Err(error) => {
+                if !matches!(error.kind(), ErrorKind::NoSession | ErrorKind::Unavailable) {
+                    tracing::error!("no sessions can be taken over from the kernel: {error}");
+                }
+                return;
+            }
+        };
+        let handed = session.retrieve(Token::from(REGISTRY)).map(|memfd| read(&memfd));
+        match handed.map(|bytes| Registry::read(&bytes)) {
+            Ok(Ok(registry)) => self.take_over_sessions(&registry).await,
+            Ok(Err(error)) => tracing::error!("sessions of the kernel are not known: {error}"),
+            Err(error) => tracing::error!("sessions of the kernel are not known: {error}"),
+        }
+        // Sessions whose owners are not known can still be claimed: their names say whose they are.
+        if let Err(error) = session.finish() {
+            tracing::warn!("the session of luod itself cannot be finished: {error}");
+        }
+    }
+
+    async fn take_over_sessions(self: &Rc<Self>, handed: &Registry) {
+        let mut count = 0;
+        self.state().custody.use_generation(handed.generation());
+        let outgoing = handed.by_owner().map(|(_, entry)| entry);
+        for entry in outgoing.filter(|it| it.state().direction() == Direction::Outgoing) {
+            let waiting = registry::State::Waiting;
+            let fresh = entry.crossed(waiting);
+            let taken = self.with_device(|device| {
+                let mut state = self.state();
+                let held = state.incoming(device.retrieve(entry.name())?, Source::Kernel);
+                Ok(state.take(None, fresh.clone(), None, held))
+            });
+            match taken.await {
+                Ok(Ok(())) => count += 1,
+                Ok(Err(error)) => tracing::error!("{:?}: {error:?}", entry.label().as_str()),
+                Err(error) => tracing::error!(
+                    "session {:?} of {} did not come: {error}",
+                    entry.label().as_str(),
+                    entry.owner()
+                ),
+            }
+        }
+        let generation = handed.generation();
+        self.change(|state| state.machine.skip(generation));
+        tracing::info!("{count} sessions came from the previous kernel");
+    }
+}

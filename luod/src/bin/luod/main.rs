@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! luod, the agent of live updates.
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::os::unix::net;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use clap::Parser;
+use liblu::LiveUpdate;
+use luod::agent::{Config, Passed, drive, sentence, start};
+use luod::policy::Sources;
+use luod::server::{Charges, Interface, bind, serve};
+use luod::system::boot::Machine;
+use luod::system::peer::Services;
+use tokio::net::UnixListener;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+mod log;
+mod manager;
+mod signals;
+
+use manager::Manager;
+
+/// The agent of live updates: holds the sessions of programs that survive an update of the kernel, and leads
+/// them through it.
+///
+/// Under systemd it is started by luod.service. Without, it listens on sockets of its own.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The folder of the sockets, if no service manager passes any
+    #[arg(long, value_name = "DIR", default_value = "/run/luod")]
+    runtime: PathBuf,
+    /// The device of live updates
+    #[arg(long, value_name = "PATH", default_value = liveupdate_uapi::DEVICE)]
+    device: PathBuf,
+    /// Read the policy beneath another root
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// The program that tells systemd to leave the kernel
+    #[arg(long, value_name = "PROGRAM", default_value = "systemctl")]
+    systemctl: PathBuf,
+}
+
+fn main() -> ExitCode {
+    log::start();
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", sentence(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    LocalSet::new().block_on(&runtime, agent(arguments))
+}
+
+async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let mut passed = Vec::new();
+    let (mut for_clients, mut for_administrators) = (None, None);
+    for (name, fd) in liblu::take_passed()? {
+        match name.as_str() {
+            AGENT => for_clients = Some(fd),
+            MANAGER => for_administrators = Some(fd),
+            _ => passed.push((name, fd)),
+        }
+    }
+    let manager = Manager::find()?;
+    let config = Config {
+        device: LiveUpdate::at(&arguments.device),
+        boot: Arc::new(Machine { systemctl: arguments.systemctl.clone() }),
+        sources: Sources::beneath(&arguments.root),
+        services: if manager.is_some() { Services::ByCgroup } else { Services::None },
+        unread: UNREAD,
+    };
+    let passed = Passed { fds: passed, manager: manager.as_ref().and_then(Manager::store) };
+    let agent = start(config, passed).await?;
+    let charges = Rc::new(Charges::default());
+    for (interface, fd, name, mode) in [
+        (Interface::Agent, for_clients, luod::varlink::agent::NAME, 0o666),
+        (Interface::Manager, for_administrators, luod::varlink::manager::NAME, 0o600),
+    ] {
+        let listener = listener(fd, arguments, name, mode)?;
+        let serving = serve(Rc::clone(&agent), listener, interface, Rc::clone(&charges));
+        tokio::task::spawn_local(serving);
+    }
+    tokio::task::spawn_local(drive(Rc::clone(&agent)));
+    signals::run(&agent, manager.as_ref()).await?;
+    agent.stop().await;
+    Ok(())
+}
+
+/// The names of the sockets of the units (`FileDescriptorName=`).
+const AGENT: &str = "agent";
+const MANAGER: &str = "manager";
+
+/// Events that a client may leave unread: those of several updates.
+const UNREAD: usize = 16;
+
+/// The listener that was passed, or one of our own.
+fn listener(
+    fd: Option<OwnedFd>,
+    arguments: &Arguments,
+    name: &str,
+    mode: u32,
+) -> Result<UnixListener, Box<dyn Error>> {
+    let listener = match fd {
+        Some(fd) => net::UnixListener::from(fd),
+        None => {
+            std::fs::create_dir_all(&arguments.runtime)?;
+            bind(&arguments.runtime.join(name), mode)?
+        }
+    };
+    listener.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(listener)?)
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Signals, and messages to the service manager.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use luod::agent::Agent;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use crate::manager::Manager;
+
+/// The time within which a second signal ends luod although sessions are lost by that.
+const SURE: Duration = Duration::from_secs(10);
+
+/// Serves until a signal ends luod.
+pub(crate) async fn run(agent: &Rc<Agent>, manager: Option<&Manager>) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tell(manager, "READY=1").await;
+    let status = agent.status();
+    tracing::info!(
+        "luod {} has started with {} sessions ({:?})",
+        status.version,
+        status.sessions,
+        status.mode
+    );
+    let mut warned: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                reload(agent, manager).await;
+                continue;
+            }
+            () = watchdog(manager) => continue,
+        }
+        let lost = agent.lost_by_stopping();
+        if lost == 0 || warned.is_some_and(|at| at.elapsed() < SURE) {
+            return Ok(());
+        }
+        warned = Some(Instant::now());
+        tracing::error!(
+            "{lost} sessions of the previous kernel may be lost if luod ends, since no service manager holds \
+             them; send the signal again within {SURE:?} to end it nevertheless"
+        );
+    }
+}
+
+async fn reload(agent: &Rc<Agent>, manager: Option<&Manager>) {
+    let now = clock_gettime(ClockId::Monotonic);
+    let micros = Duration::try_from(now).unwrap_or_default().as_micros();
+    tell(manager, &format!("RELOADING=1\nMONOTONIC_USEC={micros}")).await;
+    // The error is in the log, and the old policy stays.
+    let _ = agent.reload().await;
+    tell(manager, "READY=1").await;
+}
+
+/// Tells the service manager once that luod lives, in time.
+async fn watchdog(manager: Option<&Manager>) {
+    match manager.and_then(|it| it.watchdog) {
+        Some(time) => {
+            sleep(time / 2).await;
+            tell(manager, "WATCHDOG=1").await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+pub(crate) async fn tell(manager: Option<&Manager>, text: &str) {
+    if let Some(manager) = manager {
+        manager.notifier.send(text, None);
+        let _ = manager.notifier.flush().await;
+    }
+}

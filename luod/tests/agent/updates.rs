@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Updates with real clients.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use liblu::{Event, Participant, Provider};
+use luod::update::Method;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+
+use crate::host::{Host, soon};
+
+/// A call of the manager's interface; replies are read one by one.
+pub(crate) struct Call(BufReader<UnixStream>);
+
+impl Call {
+    pub(crate) fn next(&mut self) -> Value {
+        let mut bytes = Vec::new();
+        self.0.read_until(0, &mut bytes).unwrap();
+        bytes.pop();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Reads replies until one is as wanted.
+    pub(crate) fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let reply = self.next();
+            if is_it(&reply) {
+                return reply;
+            }
+        }
+    }
+}
+
+/// Calls a method of the manager's interface.
+pub(crate) fn call(host: &Host, method: &str, parameters: &str, more: bool) -> Call {
+    let mut stream = UnixStream::connect(host.manager_path()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let call = format!(
+        "{{\"method\":\"io.liveupdate.Manager.{method}\",\"parameters\":{parameters},\"more\":{more}}}\0"
+    );
+    stream.write_all(call.as_bytes()).unwrap();
+    Call(BufReader::new(stream))
+}
+
+pub(crate) fn update(host: &Host, parameters: &str) -> Call {
+    call(host, "Update", parameters, true)
+}
+
+/// The next event of a participant.
+fn event(participant: &mut Participant) -> Event {
+    loop {
+        if let Some(event) = participant.next().unwrap() {
+            return event;
+        }
+        let time = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut polled = [PollFd::new(&*participant, PollFlags::IN)];
+        assert_eq!(poll(&mut polled, Some(&time)).unwrap(), 1, "an event comes");
+    }
+}
+
+fn prepare(participant: &mut Participant) -> u64 {
+    match event(participant) {
+        Event::Prepare { generation, .. } => generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+const ACCEPT: &str = r#"{"acceptUnknown":true}"#;
+
+#[test]
+fn an_update_waits_for_all_and_tells_all() {
+    let host = Host::managed(100);
+    host.boot.set_loaded();
+    let provider = Provider::agent(host.agent());
+    let mut one = provider.participate(&["one"], soon()).unwrap();
+    let mut two = provider.participate(&["two"], soon()).unwrap();
+    let mut update = update(&host, ACCEPT);
+    let generation = prepare(&mut one);
+    assert_eq!(prepare(&mut two), generation);
+    one.ready(generation, soon()).unwrap();
+    let awaited = update.until(|it| it["parameters"]["awaited"].as_array().is_some_and(|it| it.len() == 1));
+    assert_eq!(awaited["parameters"]["awaited"][0]["labels"][0], "two");
+    assert_eq!(awaited["parameters"]["phase"], "preparing");
+    let left = two.extend(generation, Duration::from_secs(90), soon()).unwrap();
+    assert!(left > Duration::from_secs(60), "{left:?}");
+    two.ready(generation, soon()).unwrap();
+    for participant in [&mut one, &mut two] {
+        assert!(matches!(event(participant), Event::Commit { generation: it } if it == generation));
+    }
+    assert_eq!(host.boot.await_left(), Method::Systemctl);
+}
+
+#[test]
+fn a_refusal_a_crash_and_a_cancel_call_the_update_off_for_all() {
+    let host = Host::managed(100);
+    host.boot.set_loaded();
+    let provider = Provider::agent(host.agent());
+    let mut stays = provider.participate(&["stays"], soon()).unwrap();
+    for way in ["refuse", "crash", "cancel"] {
+        let mut other = provider.participate(&["other"], soon()).unwrap();
+        let mut update = update(&host, ACCEPT);
+        let generation = prepare(&mut stays);
+        assert_eq!(prepare(&mut other), generation);
+        let session = host.agent().open("made for it", soon()).unwrap();
+        match way {
+            "refuse" => other.refuse(generation, "no disk", soon()).unwrap(),
+            "crash" => drop(other),
+            _ => drop(call(&host, "Cancel", "{}", false).next()),
+        }
+        let Event::Abort { generation: aborted, reason } = event(&mut stays) else { panic!() };
+        assert_eq!(aborted, generation);
+        let end = update.until(|it| it.get("error").is_some());
+        assert_eq!(end["error"], "io.liveupdate.Manager.Aborted", "{end}");
+        assert_eq!(end["parameters"]["message"], *reason);
+        let expected = match way {
+            "refuse" => "user:0: the client cannot take part: no disk",
+            "crash" => "user:0: the client has ended before it was ready",
+            _ => "an administrator has called the update off",
+        };
+        assert_eq!(reason, expected);
+        drop(session);
+    }
+    let status = call(&host, "Status", "{}", false).next();
+    assert_eq!(status["parameters"]["phase"], "loaded");
+    assert_eq!(status["parameters"]["sessions"], 1, "its client lives");
+}
+
+#[test]
+fn a_kernel_that_is_not_left_calls_the_update_off() {
+    let host = Host::managed(100);
+    host.boot.set_loaded();
+    host.boot.fail("a block inhibitor");
+    let provider = Provider::agent(host.agent());
+    let mut one = provider.participate(&["one"], soon()).unwrap();
+    let mut update = update(&host, r#"{"acceptUnknown":true,"method":"now"}"#);
+    let generation = prepare(&mut one);
+    one.ready(generation, soon()).unwrap();
+    assert!(matches!(event(&mut one), Event::Commit { .. }));
+    let Event::Abort { reason, .. } = event(&mut one) else { panic!() };
+    assert_eq!(reason, "the kernel could not be left: a block inhibitor");
+    update.until(|it| it.get("error").is_some());
+    until_no_handover(&host);
+}
+
+fn until_no_handover(host: &Host) {
+    crate::sessions::until("the session for the next luod is gone", || {
+        host.kernel.sessions().iter().all(|name| name.as_bytes() != b"io.liveupdate.luod")
+    });
+}
+
+#[test]
+fn checks_stop_an_update_before_anybody_is_asked() {
+    let host = Host::managed(100);
+    let mut refused = update(&host, "{}");
+    let error = refused.next();
+    assert_eq!(error["error"], "io.liveupdate.Manager.CheckFailed");
+    let ids = |value: &Value| {
+        let findings = value["parameters"]["findings"].as_array().unwrap();
+        findings.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(ids(&error).contains(&"target-missing".into()), "{error}");
+    host.boot.set_loaded();
+    let error = update(&host, "{}").next();
+    assert!(ids(&error).contains(&"target-foreign".into()), "{error}");
+    let dry = update(&host, r#"{"acceptUnknown":true,"dryRun":true}"#).next();
+    assert!(dry.get("error").is_none() && dry.get("continues").is_none(), "{dry}");
+    let overridden = update(&host, r#"{"override":["target-foreign"],"dryRun":true}"#).next();
+    assert!(overridden.get("error").is_none(), "{overridden}");
+}
