@@ -153,6 +153,22 @@ impl Agent {
         Ok(())
     }
 
+    /// Says that the outgoing session of this label is complete: it stays when its clients end, also before
+    /// an update, until it is discarded or has crossed one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Agent::discard`].
+    ///
+    /// ```no_run
+    /// liblu::Agent::new().keep("settings", None)?;
+    /// # Ok::<(), liblu::Error>(())
+    /// ```
+    pub fn keep(&self, label: &str, deadline: Option<Instant>) -> Result<()> {
+        let _: Answer<Nothing> = self.call("Keep", Label { label }, deadline)?;
+        Ok(())
+    }
+
     /// Takes part in updates, for the sessions with these labels.
     ///
     /// # Errors

@@ -195,6 +195,12 @@ impl<F> Custody<F> {
         Some(Released { number, entry, fd })
     }
 
+    /// The outgoing session of this key is complete, and stays when its clients end. False if there is none.
+    pub fn keep(&mut self, key: &Key) -> bool {
+        let number = self.find(key, Direction::Outgoing);
+        number.inspect(|number| self.registry.keep(*number)).is_some()
+    }
+
     /// A client is ready: its sessions are kept until the update is over, whatever becomes of it.
     pub fn ready(&mut self, owner: &Owner, labels: &[Label]) {
         for label in labels {
@@ -220,6 +226,7 @@ impl<F> Custody<F> {
         let given_up = self.registry.iter().filter(|(number, entry)| {
             let made_for_it = entry.made_for() == Some(generation);
             *entry.state() == State::Open
+                && !entry.is_kept()
                 && !living.contains(number)
                 && (made_for_it || !keep(entry.owner()))
         });
@@ -245,7 +252,7 @@ impl<F> Custody<F> {
                 State::Claimed(_) | State::Waiting => {}
                 State::Open | State::Ready => {
                     let is_open = *entry.state() == State::Open;
-                    let give_up = is_open && !keep(entry.owner());
+                    let give_up = is_open && !entry.is_kept() && !keep(entry.owner());
                     let other = self.of_process.iter().find(|(_, them)| them.contains(&number));
                     let other = other.map(|(process, _)| *process);
                     self.registry.set_opened_by(number, other);

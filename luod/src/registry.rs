@@ -168,6 +168,13 @@ impl Registry {
         }
     }
 
+    /// Notes that a session stays when its clients end.
+    pub fn keep(&mut self, number: Number) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.is_kept = true;
+        }
+    }
+
     fn index(&mut self, number: Number, entry: &Entry) {
         let of_owner = self.owners.entry(entry.owner.clone()).or_default();
         of_owner.insert(entry.key(), number);

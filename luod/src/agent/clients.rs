@@ -205,11 +205,23 @@ impl Agent {
             }
             state.custody.release(&key, Direction::Outgoing)
         };
-        let released = released.ok_or_else(|| Error::NotOpen {
-            message: format!("no outgoing session {:?} is open", key.label.as_str()),
-            label: key.label.as_str().into(),
-        })?;
-        self.give_up(released);
+        self.give_up(released.ok_or_else(|| not_open(&key.label))?);
+        self.flush().await;
+        Ok(())
+    }
+
+    /// The outgoing session of this label is complete.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Keep()` in the interface.
+    pub async fn keep(&self, peer: &Peer, label: &str) -> Result<(), Error> {
+        self.admit(peer)?;
+        let key = Self::key(peer, label)?;
+        if !self.state().custody.keep(&key) {
+            return Err(not_open(&key.label));
+        }
+        self.write_registry();
         self.flush().await;
         Ok(())
     }
@@ -322,6 +334,11 @@ fn no_session(label: &Label) -> Error {
         label.as_str()
     );
     Error::NoSession { message, label: label.as_str().into() }
+}
+
+fn not_open(label: &Label) -> Error {
+    let message = format!("no outgoing session {:?} is open", label.as_str());
+    Error::NotOpen { message, label: label.as_str().into() }
 }
 
 fn held(label: &Label, claim: &Claim) -> Error {

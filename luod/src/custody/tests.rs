@@ -70,6 +70,17 @@ fn a_session_of_a_client_that_ends_is_given_up_or_kept() {
 }
 
 #[test]
+fn a_session_that_is_kept_needs_no_client() {
+    let mut custody = outgoing(&[("x", ONE, Some(Generation(7)), 1), ("y", ONE, None, 2)]);
+    assert!(custody.keep(&key("x")));
+    assert!(!custody.keep(&key("z")));
+    assert_eq!(fds(custody.ended(ONE, GIVE_UP)), [2]);
+    assert!(custody.aborted(Generation(7), GIVE_UP).is_empty());
+    let registry = Registry::read(&custody.registry().write()).unwrap();
+    assert!(registry.get(Number(1)).unwrap().is_kept());
+}
+
+#[test]
 fn an_incoming_session_outlives_its_clients() {
     let mut custody = empty();
     custody.insert(entry("x", State::Waiting, None), None, 7).unwrap();

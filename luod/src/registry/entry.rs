@@ -22,6 +22,7 @@ pub struct Entry {
     pub(super) state: State,
     pub(super) made_for: Option<Generation>,
     pub(super) opened_by: Option<Process>,
+    pub(super) is_kept: bool,
 }
 
 /// The direction of a session.
@@ -99,7 +100,7 @@ impl Entry {
         made_for: Option<Generation>,
     ) -> liblu::Result<Self> {
         let name = owner.session_name(&label)?;
-        Ok(Self { owner, label, name, state, made_for, opened_by: None })
+        Ok(Self { owner, label, name, state, made_for, opened_by: None, is_kept: false })
     }
 
     /// The owner.
@@ -130,12 +131,17 @@ impl Entry {
     /// The same session, in another kernel.
     #[must_use]
     pub fn crossed(&self, state: State) -> Self {
-        Self { state, made_for: None, opened_by: None, ..self.clone() }
+        Self { state, made_for: None, opened_by: None, is_kept: false, ..self.clone() }
     }
 
     /// The process that has opened the session last, if it is outgoing.
     pub fn opened_by(&self) -> Option<Process> {
         self.opened_by
+    }
+
+    /// Whether the session stays when its clients end.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// What no two sessions of an owner have in common.

@@ -49,6 +49,13 @@ struct WireEntry {
     made_for: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     opened_by: Option<Process>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    kept: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -90,6 +97,7 @@ impl WireEntry {
             claim,
             made_for: entry.made_for.map(|generation| generation.0),
             opened_by: entry.opened_by,
+            kept: entry.is_kept,
         }
     }
 
@@ -108,8 +116,8 @@ impl WireEntry {
         };
         let name = name.map_err(malformed)?;
         let made_for = self.made_for.map(Generation);
-        let (owner, label, opened_by) = (self.owner, self.label, self.opened_by);
-        Ok(Entry { owner, label, name, state, made_for, opened_by })
+        let (owner, label, opened_by, is_kept) = (self.owner, self.label, self.opened_by, self.kept);
+        Ok(Entry { owner, label, name, state, made_for, opened_by, is_kept })
     }
 }
 
@@ -118,6 +126,7 @@ pub(super) fn longest(number: Number, entry: &Entry) -> usize {
     let longest = Entry {
         state: State::Claimed(Claim::LONGEST),
         opened_by: Some(Claim::LONGEST.by),
+        is_kept: true,
         ..entry.clone()
     };
     encode(&WireEntry::new(number, &longest)).len() + 1

@@ -197,6 +197,8 @@ fn a_full_registry_fits_in_any_state() {
     let numbers: Vec<_> = long.iter().map(|(number, _)| number).collect();
     for number in numbers {
         long.set_state(number, State::Claimed(Claim::LONGEST)).unwrap();
+        long.set_opened_by(number, Some(Claim::LONGEST.by));
+        long.keep(number);
     }
     long.use_generation(Generation(u64::MAX));
     long.skip(Number(u64::MAX));

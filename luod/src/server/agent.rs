@@ -68,6 +68,10 @@ async fn call(
             let Labelled { label } = request.parameters()?;
             Answer::of(agent.discard(peer, &label).await.map(|()| Nothing {}))
         }
+        "Keep" => {
+            let Labelled { label } = request.parameters()?;
+            Answer::of(agent.keep(peer, &label).await.map(|()| Nothing {}))
+        }
         "Participate" if !mode.more => return Err(service::Error::ExpectedMore {}),
         "Participate" => {
             let Participate { labels } = request.parameters()?;

@@ -64,6 +64,7 @@ fn types_of_the_agent_are_those_of_the_file() {
         ("Claim", label, Claimed::TYPE),
         ("Restored", label, none),
         ("Discard", label, none),
+        ("Keep", label, none),
         ("Participate", Participate::TYPE, Event::TYPE),
         ("Ready", Ready::TYPE, none),
         ("Refuse", Refuse::TYPE, none),

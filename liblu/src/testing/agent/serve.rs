@@ -123,6 +123,10 @@ fn run(method: &str, parameters: &Value, shared: &Shared) -> Reply {
             let there = state.incoming.remove(label);
             there.map(|_| (json!({}), None)).ok_or_else(|| refusal("NoSession", label))
         }
+        "Keep" => {
+            let is_there = shared.lock().outgoing.contains_key(label);
+            is_there.then(|| (json!({}), None)).ok_or_else(|| refusal("NotOpen", label))
+        }
         "Discard" => {
             let there = shared.lock().outgoing.remove(label);
             there.map(|_| (json!({}), None)).ok_or_else(|| refusal("NotOpen", label))

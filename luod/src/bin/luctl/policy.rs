@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The policy: checked, and read again.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use luod::agent::sentence;
+use luod::policy::{File, Policy, PolicyError, Sources, Warning};
+use luod::system::names::MachineNames;
+use luod::varlink::agent::Nothing;
+use luod::varlink::manager::Reloaded;
+use serde_json::json;
+
+use crate::arguments;
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+pub(crate) async fn reload(client: &mut Client, output: &Output) -> Result<(), Failure> {
+    let reloaded: Reloaded = client.call("Reload", Nothing {}).await?;
+    if output.is_json {
+        output.json(&reloaded);
+    } else {
+        reloaded.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        println!("the policy was read again");
+    }
+    Ok(())
+}
+
+pub(crate) fn run(command: &arguments::Policy, output: &Output) -> Result<ExitCode, Failure> {
+    let arguments::Policy::Check { file } = command;
+    let warnings = check(file.as_deref()).map_err(|error| Failure::new(sentence(&error)))?;
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    if output.is_json {
+        output.json(&json!({ "warnings": warnings }));
+    } else {
+        warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        println!("the policy is good");
+    }
+    Ok(Exit::Done.into())
+}
+
+fn check(file: Option<&Path>) -> Result<Vec<Warning>, PolicyError> {
+    let (_, warnings) = match file {
+        Some(path) => {
+            let file = File::read(path)?;
+            Policy::parse(file.as_slice(), &MachineNames)?
+        }
+        None => Policy::load(&Sources::system(), &MachineNames)?,
+    };
+    Ok(warnings)
+}
