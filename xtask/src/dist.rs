@@ -34,6 +34,11 @@ impl Version {
     }
 }
 
+/// The name of the shared library itself; others are links.
+pub(crate) fn shared_name() -> String {
+    format!("liblu.so.{}", Version::this().0)
+}
+
 /// Where it goes.
 pub(crate) struct Destination {
     /// Stands before all paths, and is not part of them: the folder that a package is made in.
@@ -96,7 +101,7 @@ pub(crate) fn install(
     let version = Version::this();
     let mut writer = Writer { destination, written: Vec::new() };
     let libdir = &destination.libdir;
-    let shared = format!("liblu.so.{}", version.0);
+    let shared = shared_name();
     let soname = format!("liblu.so.{}", version.of_abi());
     writer.copy(&built.join("liblu.so"), &libdir.join(&shared), 0o755)?;
     if soname != shared {

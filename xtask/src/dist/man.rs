@@ -24,7 +24,7 @@ pub(super) fn functions(header: &str) -> Vec<Function> {
     let function = |(comment, rest): (&str, &str)| {
         let prototype = &rest[..rest.find(");")? + 2];
         let name = prototype.split('(').next()?.rsplit([' ', '*']).next()?;
-        let is_function = !prototype.contains(['{', '#']);
+        let is_function = !prototype.contains(['{', '#']) && !prototype.starts_with("typedef");
         is_function.then(|| Function {
             name: name.into(),
             // The comment explains the meaning of an integer.
@@ -198,6 +198,11 @@ mod tests {
  * A thing.
  */
 struct liblu_x;
+
+/**
+ * A hook.
+ */
+typedef void (*liblu_hook)(int x);
 
 /**
  * Gets a `thing`. It is

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `cargo xtask dist`: installs liblu for C programs.
+//! `cargo xtask dist`: installs liblu for C programs, or makes packages for Debian.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Cache;
+use crate::deb;
 use crate::dist::{self, Destination};
 use crate::failure::Failure;
 use crate::project::Project;
@@ -17,27 +18,41 @@ use crate::say;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Folder that stands before all paths, to make a package in
-    #[arg(long, env = "DESTDIR", value_name = "DIR", default_value = "")]
-    destdir: PathBuf,
+    #[arg(long, env = "DESTDIR", value_name = "DIR")]
+    destdir: Option<PathBuf>,
     /// Folder below which everything is installed
     #[arg(long, env = "PREFIX", value_name = "DIR", default_value = "/usr/local")]
     prefix: PathBuf,
     /// Folder of libraries, below the prefix or absolute
     #[arg(long, value_name = "DIR", default_value = "lib")]
     libdir: PathBuf,
+    /// Make packages for Debian instead, of liblu, luod and luctl
+    #[arg(long)]
+    deb: bool,
+    /// Folder of the packages
+    #[arg(long, value_name = "DIR", default_value = "target/deb", requires = "deb")]
+    out: PathBuf,
 }
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Options { destdir, prefix, libdir } = options.clone();
+    let Options { destdir, prefix, libdir, deb, out } = options.clone();
+    if deb {
+        let project = Project::open()?.folder;
+        return print(&deb::make(&project, &Cache::of_user()?, &out)?);
+    }
     if !prefix.is_absolute() {
         let what = format!("the prefix {} is no absolute path", prefix.display());
         return Err(Failure::new(what, "give one such as /usr; --destdir may be any folder").into());
     }
+    let destdir = destdir.unwrap_or_default();
     let project = Project::open()?.folder;
     let log = Cache::of_user()?.path("logs", "dist.log");
     let built = dist::build(&project, &log)?;
-    let written = dist::install(&project, &built, &Destination { destdir, prefix, libdir })?;
+    print(&dist::install(&project, &built, &Destination { destdir, prefix, libdir })?)
+}
+
+fn print(written: &[PathBuf]) -> Result<()> {
     let lines: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
     say(&(lines.join("\n") + "\n"))
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Packages for Debian: liblu for programs, liblu for those who build them, and luod.
+
+mod control;
+mod stage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cache::{Cache, remove};
+use crate::dist;
+use crate::process::{Job, bound};
+use control::{Facts, Package};
+
+/// The programs of luod, built.
+const PROGRAMS: [&str; 2] = ["luod", "luctl"];
+
+/// Makes the packages in the folder `out`, and returns their paths.
+pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<PathBuf>> {
+    let log = cache.path("logs", "deb.log");
+    let libraries = dist::build(project, &log)?;
+    let programs = build_luod(project, &log)?;
+    fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
+    let scratch = cache.scratch("deb")?;
+    let maintainer = control::maintainer(project);
+    let mut made = Vec::new();
+    for package in control::PACKAGES {
+        let root = scratch.join(package.name);
+        let place = stage::Place { project, root: &root };
+        match package.part {
+            control::Part::Library => stage::library(place, &libraries)?,
+            control::Part::Development => stage::development(place, &libraries)?,
+            control::Part::Agent => stage::agent(place, &programs, &log)?,
+        }
+        stage::documents(place, package, &maintainer)?;
+        made.push(pack(package, &root, out, &maintainer, &log)?);
+    }
+    remove(&scratch)?;
+    Ok(made)
+}
+
+/// Builds luod and luctl, and returns their folder.
+fn build_luod(project: &Path, log: &Path) -> Result<PathBuf> {
+    let target = project.join("target/dist");
+    let mut command = bound("cargo");
+    command.args(["build", "--quiet", "--locked", "--release", "--package", "luod"]);
+    command.args(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
+    command.arg("--target-dir").arg(&target).current_dir(project);
+    Job::new(command, log).run().context("build luod")?;
+    Ok(target.join("release"))
+}
+
+/// Packs what is staged.
+fn pack(
+    package: &Package,
+    root: &Path,
+    out: &Path,
+    maintainer: &str,
+    log: &Path,
+) -> Result<PathBuf> {
+    let facts = Facts::of(root)?;
+    control::write(package, root, &facts, maintainer, log)?;
+    let name = format!("{}_{}_{}.deb", package.name, control::VERSION, crate::arch::ARCH.debian);
+    let path = out.join(name);
+    let mut command = bound("dpkg-deb");
+    command.args(["--root-owner-group", "-Zxz", "--build"]).arg(root).arg(&path);
+    // The same sources give the same package.
+    command.env("SOURCE_DATE_EPOCH", control::DATE);
+    Job::new(command, log).run().with_context(|| format!("pack {}", package.name))?;
+    Ok(path)
+}
