@@ -35,6 +35,7 @@ mod drive;
 mod error;
 mod manage;
 mod participants;
+mod shutdown;
 mod start;
 mod status;
 

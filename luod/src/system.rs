@@ -4,6 +4,7 @@
 
 pub mod boot;
 pub mod formats;
+pub mod logind;
 pub mod names;
 pub mod notify;
 pub mod peer;

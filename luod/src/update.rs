@@ -292,6 +292,11 @@ impl Machine {
         }
     }
 
+    /// The update is off after all, in whatever step it is: the kernel is not left.
+    pub fn not_begun(&mut self, why: &str) {
+        self.abort(Reason::NotLeft(why.to_owned()));
+    }
+
     fn is_in(&self, generation: Generation, step: Step) -> bool {
         let update = self.update.as_ref();
         update.is_some_and(|update| update.generation == generation && update.step == step)
@@ -317,7 +322,11 @@ impl Machine {
             return;
         }
         let owner = participant.owner.clone();
-        match participant.rule.on_failure {
+        let on_failure = match update.order.method {
+            Method::Elsewhere => OnFailure::Drop,
+            Method::Systemctl | Method::Now => participant.rule.on_failure,
+        };
+        match on_failure {
             OnFailure::Fail => {
                 self.abort(Reason::Participant { owner, why: Box::new(reason) });
             }
@@ -352,6 +361,7 @@ impl Machine {
             self.participants.values().any(|it| it.answer == Answer::Ready && it.owner == *owner)
         };
         let missing = update.order.required.iter().find(|owner| !is_ready(owner)).cloned();
+        let missing = missing.filter(|_| update.order.method != Method::Elsewhere);
         if let Some(owner) = missing {
             self.abort(Reason::Missing(owner));
             return;

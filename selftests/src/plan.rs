@@ -99,6 +99,22 @@ pub struct Hop {
     pub is_debug: bool,
     /// Steps, in this order.
     pub steps: Vec<Step>,
+    /// How it is left for the next one.
+    #[serde(default)]
+    pub leave: Leave,
+}
+
+/// How a kernel is left.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leave {
+    /// As the player of the guest does it.
+    #[default]
+    Plain,
+    /// By `luctl update`, which uses `systemctl kexec`.
+    Update,
+    /// By `luctl update --now`.
+    UpdateNow,
 }
 
 /// A step, which gets exactly one verdict.
@@ -179,7 +195,7 @@ mod tests {
     fn hop(label: &str) -> Hop {
         let (kernel, cmdline) = (format!("kernel-{label}"), "quiet".into());
         let (carries, is_debug, steps) = (true, false, Vec::new());
-        Hop { label: label.into(), kernel, cmdline, carries, is_debug, steps }
+        Hop { label: label.into(), kernel, cmdline, carries, is_debug, steps, leave: Leave::Plain }
     }
 
     #[test]

@@ -110,15 +110,42 @@ pub fn hop_number() -> Result<usize> {
 ///
 /// If it is not on the payload disk, or the kernel refuses it.
 pub fn load(hop: &Hop, number: usize) -> Result<()> {
-    let kernel = unpack(&hop.kernel, "/run/kernel")?;
-    let initramfs = unpack(INITRAMFS_FILE, "/run/initramfs")?;
-    let cmdline = format!("{} {HOP_PARAMETER}={number}", hop.cmdline);
+    let kernel = unpack(&hop.kernel, KERNEL)?;
+    let initramfs = unpack(INITRAMFS_FILE, INITRAMFS)?;
+    let cmdline = cmdline(hop, number);
     let next = Kernel::new(&kernel).initrd(&initramfs).cmdline(cmdline);
     next.load().with_context(|| format!("kexec_file_load of `{}`", hop.kernel))?;
     // The loaded kernel is a copy; the memory is better used by the tests.
-    let _ = fs::remove_file("/run/kernel");
-    let _ = fs::remove_file("/run/initramfs");
+    remove_unpacked();
     Ok(())
+}
+
+/// Where the next kernel is unpacked.
+pub const KERNEL: &str = "/run/kernel";
+
+/// Where its initramfs is unpacked.
+pub const INITRAMFS: &str = "/run/initramfs";
+
+/// The command line of hop `number`.
+#[must_use]
+pub fn cmdline(hop: &Hop, number: usize) -> String {
+    format!("{} {HOP_PARAMETER}={number}", hop.cmdline)
+}
+
+/// Unpacks the kernel of `hop` and its initramfs, for a program that loads them.
+///
+/// # Errors
+///
+/// If they are not on the payload disk.
+pub fn unpack_kernel(hop: &Hop) -> Result<()> {
+    unpack(&hop.kernel, KERNEL)?;
+    unpack(INITRAMFS_FILE, INITRAMFS).map(drop)
+}
+
+/// Removes what was unpacked.
+pub fn remove_unpacked() {
+    let _ = fs::remove_file(KERNEL);
+    let _ = fs::remove_file(INITRAMFS);
 }
 
 /// Copies the payload's `name` to `path` and opens that for reading only.

@@ -21,6 +21,17 @@ pub const RULES: [Rule; 4] = [
     Rule { name: "a_stray_holder_of_the_device_costs_nothing", unit: "vmtest-holder.service" },
 ];
 
+/// The rules of the suite `agent`, in the order in which they are checked.
+///
+/// luod is killed first: after a kexec before anybody has claimed anything, and before one while sessions of
+/// all kinds are open.
+pub const AGENT_RULES: [Rule; 4] = [
+    Rule { name: "luod_may_be_killed", unit: "vmtest-killed.service" },
+    Rule { name: "services_and_users_keep_their_memory", unit: "vmtest-guests.service" },
+    Rule { name: "luctl_keeps_a_file_and_runs_a_program", unit: "vmtest-luctl.service" },
+    Rule { name: "every_method_can_be_called_by_varlinkctl", unit: "vmtest-varlink.service" },
+];
+
 /// The file that tells a unit whether it runs `before` or `after` the kexec.
 pub const SIDE_FILE: &str = "/run/vmtest.side";
 

@@ -32,6 +32,8 @@ pub(crate) enum Suite {
     Scenarios,
     /// The services of a real systemd, on a guest with Debian.
     Systemd,
+    /// luod and programs that survive updates, on a guest with Debian and our packages.
+    Agent,
     /// All that need no distribution: upstream's and the scenarios.
     #[default]
     All,
@@ -42,7 +44,7 @@ impl Suite {
     fn guest(self) -> &'static dyn Guest {
         match self {
             Self::Upstream | Self::Scenarios | Self::All => &Pid1,
-            Self::Systemd => &Debian,
+            Self::Systemd | Self::Agent => &Debian,
         }
     }
 }
@@ -98,6 +100,7 @@ impl fmt::Display for Suite {
             Self::Upstream => "upstream",
             Self::Scenarios => "scenarios",
             Self::Systemd => "systemd",
+            Self::Agent => "agent",
             Self::All => "all",
         })
     }
@@ -149,6 +152,9 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(systemd::RULES.iter().map(|rule| {
         test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
     }));
+    tests.extend(systemd::AGENT_RULES.iter().map(|rule| {
+        test(Suite::Agent, rule.name, Kind::Service(rule), "luod, over `luctl update`, also --now")
+    }));
     tests.push(test(
         Suite::Scenarios,
         "kunit",
@@ -182,7 +188,7 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     }
     let is_wanted = |test: &Test| match suite {
         // A test that is named is meant, whatever its guest.
-        Suite::All => name.is_some() || test.suite != Suite::Systemd,
+        Suite::All => name.is_some() || !matches!(test.suite, Suite::Systemd | Suite::Agent),
         suite => test.suite == suite,
     };
     tests.retain(is_wanted);

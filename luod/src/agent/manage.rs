@@ -136,10 +136,16 @@ impl Agent {
     /// The facts of the kernel that is loaded, if luod knows them. Another program may have loaded or
     /// unloaded one meanwhile.
     async fn look_at_loaded(self: &Rc<Self>) -> Result<Option<Arc<Facts>>, Error> {
+        self.is_loaded().await?;
+        Ok(self.state().target.as_ref().map(|target| Arc::clone(&target.facts)))
+    }
+
+    /// Whether a kernel is loaded. Another program may have loaded or unloaded one meanwhile.
+    pub(super) async fn is_loaded(self: &Rc<Self>) -> Result<bool, Error> {
         let boot = self.config.boot.clone();
         let is_loaded = tokio::task::spawn_blocking(move || boot.is_loaded()).await;
         let is_loaded = is_loaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
-        Ok(self.change(|state| {
+        self.change(|state| {
             let was_loaded = state.machine.phase() != Phase::Idle;
             match (was_loaded, is_loaded) {
                 (false, true) => state.machine.loaded(),
@@ -149,8 +155,8 @@ impl Agent {
                 }
                 (true, true) | (false, false) => {}
             }
-            state.target.as_ref().map(|target| Arc::clone(&target.facts))
-        }))
+        });
+        Ok(is_loaded)
     }
 
     /// Checks, and begins an update. With `dry_run` it does not begin, and there is no generation.

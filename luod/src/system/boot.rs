@@ -79,6 +79,7 @@ impl Boot for Machine {
 
     fn leave(&self, method: Method) -> Result<(), String> {
         match method {
+            Method::Elsewhere => Ok(()),
             Method::Systemctl => {
                 let mut command = Command::new(&self.systemctl);
                 command.args(["kexec", "--no-wall", "--no-ask-password"]);

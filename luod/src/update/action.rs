@@ -15,6 +15,9 @@ pub enum Method {
     Systemctl,
     /// `reboot(2)` at once: nothing is stopped.
     Now,
+    /// Somebody else leaves it, and cannot be stopped: clients that fail are left behind, whatever the policy
+    /// says.
+    Elsewhere,
 }
 
 /// Something to be done.

@@ -66,10 +66,10 @@ impl Guest for Debian {
     ) -> Result<Box<dyn Files>> {
         let settings = &setup.project.settings.guests.debian;
         let system = system::prepare(setup, settings, packages, lock)?;
-        let programs = ["player", "service", "initrd"];
-        let [player, service, initrd] =
+        let programs = ["player", "service", "guest", "initrd"];
+        let [player, service, guest, initrd] =
             static_build::selftests(&setup.cache, &setup.project, programs)?;
-        let layer = layer::prepare(setup, &[player, service], lock)?;
+        let layer = layer::prepare(setup, &[player, service, guest], lock)?;
         Ok(Box::new(Images { initrd, layer, system }))
     }
 }

@@ -2,14 +2,14 @@
 
 //! The machines that run the tests, and the plans of their guests.
 
-use selftests::plan::{Action, Hop, Plan, Step};
+use selftests::plan::{Action, Hop, Leave, Plan, Step};
 use selftests::scenario::Side;
 use selftests::scenario::boot::{Boot, Parameters};
 use selftests::systemd;
 
 use crate::guest::Guest;
 use crate::kernel::{Hops, Implementation, Profile};
-use crate::suite::{BOOTS, CARRY, Kind, Test};
+use crate::suite::{BOOTS, CARRY, Kind, Suite, Test};
 
 /// The purpose of a virtual machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,7 @@ fn bare(kernel: Implementation, platform: Platform) -> Hop {
         carries: platform.guest.carries(),
         is_debug: platform.profile == Profile::Debug,
         steps: Vec::new(),
+        leave: Leave::Plain,
     }
 }
 
@@ -170,9 +171,21 @@ pub(crate) fn probe(kernel: Implementation, platform: Platform) -> Vm {
 fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
     let hops = hops.iter().enumerate().map(|(index, kernel)| Hop {
         steps: steps(tests, index + 1, hops.len(), platform),
+        leave: leave(tests, index + 1),
         ..bare(*kernel, platform)
     });
     hops.collect()
+}
+
+/// How hop `number` is left: the agent leaves in both of its ways, in turns.
+fn leave(tests: &[Test], number: usize) -> Leave {
+    if tests.iter().all(|test| test.suite != Suite::Agent) {
+        Leave::Plain
+    } else if number.is_multiple_of(2) {
+        Leave::UpdateNow
+    } else {
+        Leave::Update
+    }
 }
 
 /// Name of a kernel on the payload disk.

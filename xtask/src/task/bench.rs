@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use selftests::event::Event;
 use selftests::measure::{BY_IOCTL, BY_LIBLU, Load, Measurement};
-use selftests::plan::{Action, Hop, LEAVING, Plan, Step};
+use selftests::plan::{Action, Hop, LEAVING, Leave, Plan, Step};
 use selftests::scenario::Side;
 
 use crate::guest::{Guest as _, Pid1};
@@ -272,6 +272,7 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
             action: Action::Measure { load, side, count },
             limit_ms: 1_000_000,
         }],
+        leave: Leave::Plain,
     });
     hops.collect()
 }

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
+use crate::cache::Cache;
+use crate::deb;
 use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::Prepared;
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{self, Colour};
 use crate::runner::Runner;
@@ -156,7 +159,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let profile = options.build.profile;
     let guest = suite::guest(&tests);
     let platform = Platform { guest, profile };
-    let prepared = Prepared::make(guest, &options.deb, &kernels, &options.build.request())?;
+    let mut packages = options.deb.clone();
+    if tests.iter().any(|test| test.suite == suite::Suite::Agent) {
+        packages.extend(agent_packages()?);
+    }
+    let prepared = Prepared::make(guest, &packages, &kernels, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let runner = Runner::new(&prepared, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
@@ -189,6 +196,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     results.error.map_or(Ok(()), Err)?;
     if passed { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+/// The packages of luod, as users install them.
+fn agent_packages() -> Result<Vec<PathBuf>> {
+    let (project, cache) = (Project::open()?.folder, Cache::of_user()?);
+    let step = Progress::begin(&cache, "make packages of liblu and luod");
+    let made = deb::make(&project, &cache, &project.join("target/deb"))?;
+    step.done();
+    // Programs need no headers.
+    let is_needed = |path: &PathBuf| !path.to_string_lossy().contains("-dev_");
+    Ok(made.into_iter().filter(is_needed).collect())
 }
 
 /// A list of hops, and the tests that make sense over it.

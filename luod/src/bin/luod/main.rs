@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use clap::Parser;
 use liblu::LiveUpdate;
-use luod::agent::{Config, Passed, drive, sentence, start};
+use luod::agent::{Agent, Config, Passed, drive, sentence, start};
 use luod::policy::Sources;
 use luod::server::{Charges, Interface, bind, serve};
 use luod::system::boot::Machine;
+use luod::system::logind::{self, Shutdown};
 use luod::system::peer::Services;
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
@@ -94,9 +95,28 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         tokio::task::spawn_local(serving);
     }
     tokio::task::spawn_local(drive(Rc::clone(&agent)));
+    if manager.is_some() {
+        tokio::task::spawn_local(follow_logind(Rc::clone(&agent)));
+    }
     signals::run(&agent, manager.as_ref()).await?;
     agent.stop().await;
     Ok(())
+}
+
+/// Lets clients prepare for a shutdown that did not come from luod.
+async fn follow_logind(agent: Rc<Agent>) {
+    let followed = logind::follow(|shutdown| {
+        let agent = Rc::clone(&agent);
+        async move {
+            match shutdown {
+                Shutdown::Begins(time) => agent.shutdown_begins(time).await,
+                Shutdown::Cancelled => agent.shutdown_cancelled(),
+            }
+        }
+    });
+    if let Err(error) = followed.await {
+        tracing::warn!("`systemctl kexec` does not wait for clients without logind: {error}");
+    }
 }
 
 /// The names of the sockets of the units (`FileDescriptorName=`).

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 const PLAYER: &str = "vmtest.service";
 
 /// Small files of a system that is not installed, but booted as it is.
-const CONFIGURATION: [(&str, &str); 6] = [
+const CONFIGURATION: [(&str, &str); 7] = [
     // Without one, the first boot would ask its questions on the console, and each hop is the first.
     ("etc/machine-id", "5a0f7bd43c1e4c0f9f8a1d3e6b7c2d10\n"),
     ("etc/hostname", "vmtest\n"),
@@ -28,6 +28,8 @@ const CONFIGURATION: [(&str, &str); 6] = [
     // Newer than /usr: there is nothing to be brought up to date at each boot.
     ("etc/.updated", ""),
     ("var/.updated", ""),
+    // The suite `agent` has a user that takes part in updates.
+    ("etc/luod/luod.toml", "[[rule]]\nuser = \"games\"\nparticipate = true\n"),
     ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
 ];
 

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A shutdown that others have begun: clients prepare in the time that is given.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Agent;
+use super::drive::Effect;
+use crate::update::{Generation, Method, Order};
+
+/// The time that is left for luod itself, of the time that logind gives.
+const MARGIN: Duration = Duration::from_millis(500);
+
+impl Agent {
+    /// A shutdown begins that cannot be stopped, only delayed for `time`. It returns when the shutdown may go
+    /// on: at once if luod itself has begun it, or if no kernel is loaded, since nothing crosses then.
+    pub async fn shutdown_begins(self: &Rc<Self>, time: Duration) {
+        if self.state().generation().is_some() {
+            return;
+        }
+        if !matches!(self.is_loaded().await, Ok(true)) {
+            tracing::info!("the machine shuts down without a next kernel: sessions end with this one");
+            return;
+        }
+        let begun = self.change(|state| {
+            let deadline = time.saturating_sub(MARGIN);
+            let required = std::collections::BTreeSet::new();
+            let now = state.now();
+            let order = Order { method: Method::Elsewhere, deadline, required };
+            let begun = state.machine.begin(now, order);
+            if let Ok(generation) = begun {
+                state.custody.use_generation(generation);
+                state.counts.begun += 1;
+                state.effects.push_back(Effect::HandOver);
+            }
+            begun
+        });
+        let Ok(generation) = begun else { return };
+        tracing::info!("update {}: others have begun it; clients have {time:?}", generation.0);
+        self.mark_dirty();
+        self.await_commit(generation).await;
+        self.write_registry();
+        self.flush().await;
+    }
+
+    /// The shutdown was called off.
+    pub fn shutdown_cancelled(self: &Rc<Self>) {
+        self.change(|state| {
+            if state.machine.method() == Some(Method::Elsewhere) {
+                state.machine.not_begun("the shutdown was called off");
+            }
+        });
+    }
+
+    /// Waits until all clients are ready or left behind, or the update is off.
+    async fn await_commit(&self, generation: Generation) {
+        let mut changes = self.changes();
+        loop {
+            let is_waiting = {
+                let state = self.state();
+                let phase = state.machine.phase();
+                state.generation() == Some(generation)
+                    && !matches!(phase, crate::update::Phase::Committing { .. })
+            };
+            if !is_waiting || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! logind delays a shutdown while luod lets clients prepare for it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_lite::StreamExt as _;
+use zbus::zvariant::OwnedFd;
+
+/// `org.freedesktop.login1.Manager`, as far as it is needed.
+#[zbus::proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1",
+    gen_blocking = false
+)]
+trait Logind {
+    fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> zbus::Result<OwnedFd>;
+
+    #[zbus(signal)]
+    fn prepare_for_shutdown(&self, start: bool) -> zbus::Result<()>;
+
+    #[zbus(property, name = "InhibitDelayMaxUSec")]
+    fn inhibit_delay_max(&self) -> zbus::Result<u64>;
+}
+
+/// A shutdown, by the word of logind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// It begins, and is delayed for this time at most.
+    Begins(Duration),
+    /// It was called off.
+    Cancelled,
+}
+
+/// Tells `handle` of each shutdown, and delays it until `handle` has returned. It returns when logind is gone.
+///
+/// # Errors
+///
+/// There is no system bus, or no logind.
+pub async fn follow<F: Future<Output = ()>>(
+    mut handle: impl FnMut(Shutdown) -> F,
+) -> zbus::Result<()> {
+    let bus = zbus::Connection::system().await?;
+    let logind = LogindProxy::new(&bus).await?;
+    let mut shutdowns = logind.receive_prepare_for_shutdown().await?;
+    let why = "programs prepare for a live update of the kernel";
+    let mut inhibitor = Some(logind.inhibit("shutdown", "luod", why, "delay").await?);
+    while let Some(signal) = shutdowns.next().await {
+        if signal.args()?.start {
+            let time = logind.inhibit_delay_max().await.map_or(DELAY, Duration::from_micros);
+            handle(Shutdown::Begins(time)).await;
+            // The shutdown goes on.
+            inhibitor = None;
+        } else {
+            handle(Shutdown::Cancelled).await;
+            inhibitor = Some(logind.inhibit("shutdown", "luod", why, "delay").await?);
+        }
+    }
+    drop(inhibitor);
+    Ok(())
+}
+
+/// The time that logind gives by default.
+const DELAY: Duration = Duration::from_secs(5);

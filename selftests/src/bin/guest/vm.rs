@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A guest that survives updates.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use liblu::{Claim, Event, Handover, Participant, Provider, Ready};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use selftests::position::hop_number;
+
+use crate::rules::result_file;
+
+/// The labels of its sessions.
+const LABELS: [&str; 2] = ["memory/0", "memory/1"];
+
+/// The label of the memfd in each of them.
+const RAM: &str = "ram";
+
+/// Runs for ever. The result of the start is in a file, and the service manager is told.
+pub(crate) fn run(name: &str) -> Result<()> {
+    let hop = hop_number()?;
+    let provider = Provider::find().context("find luod")?;
+    let mut restored = 0;
+    for label in LABELS {
+        restored += usize::from(claim(&provider, name, label, hop - 1)?);
+    }
+    let mut sessions = Vec::new();
+    for label in LABELS {
+        let handover = provider.open(label, soon()).with_context(|| format!("open {label}"))?;
+        let memory = memory(&text(name, label, hop))?;
+        handover.preserve(RAM, &memory).context("preserve the memory")?;
+        sessions.push(Session::Open(handover));
+    }
+    let mut participant = Some(provider.participate(&LABELS, soon()).context("take part")?);
+    std::fs::write(result_file(name), format!("{restored} sessions restored in hop {hop}\n"))
+        .context("write the result")?;
+    // Without a service manager nobody waits for it.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    loop {
+        match &mut participant {
+            Some(there) => match next(there) {
+                Ok(event) => handle(there, event, &mut sessions)?,
+                // luod was started again: it has kept the sessions.
+                Err(_) => participant = None,
+            },
+            None => {
+                std::thread::sleep(Duration::from_millis(50));
+                participant = provider.participate(&LABELS, soon()).ok();
+            }
+        }
+    }
+}
+
+/// The session of a label for the next kernel.
+enum Session {
+    Open(Handover),
+    Ready(Ready),
+}
+
+/// Whether a session came from the previous kernel; its memory must be as it was.
+fn claim(provider: &Provider, name: &str, label: &str, hop: usize) -> Result<bool> {
+    let claim = provider.claim(label, soon()).with_context(|| format!("claim {label}"))?;
+    let Claim::Session(claimed) = claim else { return Ok(false) };
+    let memory = claimed.retrieve(RAM).context("retrieve the memory")?;
+    let expected = text(name, label, hop);
+    let there = read(memory)?;
+    ensure!(there == expected, "the memory says `{there}`, not `{expected}`");
+    let state = String::from_utf8_lossy(claimed.state(RAM).context("the state")?).into_owned();
+    ensure!(state == format!("paused in hop {hop}"), "the state is `{state}`");
+    claimed.finish(soon()).map_err(liblu::Error::from).context("finish")?;
+    Ok(true)
+}
+
+fn handle(participant: &Participant, event: Event, sessions: &mut Vec<Session>) -> Result<()> {
+    match event {
+        Event::Prepare { generation, .. } => {
+            let state = format!("paused in hop {}", hop_number()?);
+            let mut ready = Vec::new();
+            for session in std::mem::take(sessions) {
+                ready.push(match session {
+                    Session::Open(handover) => {
+                        handover.set_state(RAM, state.as_bytes()).context("set the state")?;
+                        Session::Ready(handover.ready().map_err(liblu::Error::from)?)
+                    }
+                    ready => ready,
+                });
+            }
+            *sessions = ready;
+            participant.ready(generation, soon()).context("say that it is ready")
+        }
+        Event::Abort { .. } => {
+            for session in std::mem::take(sessions) {
+                sessions.push(match session {
+                    Session::Ready(ready) => {
+                        Session::Open(ready.abort().map_err(liblu::Error::from)?)
+                    }
+                    open @ Session::Open(_) => open,
+                });
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn next(participant: &mut Participant) -> Result<Event> {
+    loop {
+        if let Some(event) = participant.next()? {
+            return Ok(event);
+        }
+        let mut polled = [PollFd::new(&*participant, PollFlags::IN)];
+        poll(&mut polled, None).context("poll")?;
+    }
+}
+
+fn text(name: &str, label: &str, hop: usize) -> String {
+    format!("{label} of {name} in hop {hop}")
+}
+
+fn memory(text: &str) -> Result<OwnedFd> {
+    let mut file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).context("memfd_create")?);
+    file.write_all(text.as_bytes()).context("write the memory")?;
+    Ok(file.into())
+}
+
+fn read(memory: OwnedFd) -> Result<String> {
+    let mut file = File::from(memory.as_fd().try_clone_to_owned().context("duplicate")?);
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).context("read the memory")?;
+    if text.is_empty() {
+        bail!("the memory is empty");
+    }
+    Ok(text)
+}
+
+/// A deadline that is reached only if something is wrong.
+fn soon() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(60))
+}
