@@ -84,6 +84,8 @@ struct State {
     unknown: Vec<Unknown>,
     /// Names of sessions that were restored: the kernel may have them until the last descriptor is closed.
     restored: BTreeSet<SessionName>,
+    /// Names of outgoing sessions that were given up: others may still be closing them.
+    given_up: BTreeSet<SessionName>,
     store: Store,
     machine: Machine,
     members: BTreeMap<ParticipantId, Member>,
@@ -284,8 +286,7 @@ impl Agent {
 
     /// Closes a session that has left custody, here and in the fd store.
     fn give_up(&self, released: Released<Held>) {
-        let name = StoreName::Session(released.number, *released.entry.name());
-        self.state().store.forget(&name);
+        self.state().forget(&released);
         self.mark_dirty();
         // The kernel may have much memory to give back.
         close_elsewhere(released.fd);
@@ -296,6 +297,15 @@ impl Agent {
     /// `attempt` is called until it does not fail for that, and changes the state without waiting.
     async fn with_device<T>(
         &self,
+        attempt: impl FnMut(&LiveUpdate) -> liblu::Result<T>,
+    ) -> liblu::Result<T> {
+        self.with_device_if(is_busy, attempt).await
+    }
+
+    /// The same, with other errors for which waiting may help.
+    async fn with_device_if<T>(
+        &self,
+        is_busy: impl Fn(liblu::ErrorKind) -> bool,
         mut attempt: impl FnMut(&LiveUpdate) -> liblu::Result<T>,
     ) -> liblu::Result<T> {
         let device = self.config.device.clone().with_backoff(Backoff::NONE);
@@ -313,6 +323,15 @@ impl Agent {
 }
 
 impl State {
+    /// Takes a session out of the fd store that has left custody.
+    fn forget(&mut self, released: &Released<Held>) {
+        let name = *released.entry.name();
+        self.store.forget(&StoreName::Session(released.number, name));
+        if released.entry.state().direction() == Direction::Outgoing {
+            self.given_up.insert(name);
+        }
+    }
+
     fn now(&self) -> Time {
         Time(self.started.elapsed())
     }

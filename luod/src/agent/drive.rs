@@ -111,8 +111,7 @@ impl State {
         agent.mark_dirty();
         for session in released {
             // The state is borrowed here.
-            let name = crate::registry::StoreName::Session(session.number, *session.entry.name());
-            self.store.forget(&name);
+            self.forget(&session);
             super::close_elsewhere(session.fd);
         }
     }

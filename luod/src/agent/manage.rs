@@ -281,8 +281,7 @@ impl Agent {
         let key = Key { owner, label };
         let released = self.state().custody.release(&key, direction);
         let released = released.ok_or_else(no_session)?;
-        let name = crate::registry::StoreName::Session(released.number, *released.entry.name());
-        self.state().store.forget(&name);
+        self.state().forget(&released);
         self.mark_dirty();
         tracing::warn!("an administrator has given up session {:?} of {}", discard.label, key.owner);
         finish(released.fd.session).await?;

@@ -156,6 +156,7 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
         custody: Custody::new(registry, fds),
         unknown,
         restored: BTreeSet::new(),
+        given_up: BTreeSet::new(),
         store,
         machine,
         members: BTreeMap::new(),
