@@ -43,7 +43,9 @@ pub fn take_passed() -> Result<Vec<(String, OwnedFd)>> {
             Err(errno) => return Err(Error::system("copy a passed descriptor", errno)),
         }
     }
-    passed.iter().for_each(|(number, _)| sys::close_passed(*number));
+    for (number, _) in passed {
+        sys::close_passed(number);
+    }
     Ok(taken)
 }
 

@@ -227,9 +227,12 @@ pub(crate) fn passes_pidfds(socket: BorrowedFd<'_>) -> bool {
 #[cfg(feature = "kexec")]
 pub(crate) fn freeze(root: BorrowedFd<'_>) -> Result<()> {
     // `FIFREEZE` of linux/fs.h; the kernel ignores the argument.
-    const FREEZE: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<libc::c_int>(b'X', 119);
-    // SAFETY: The command has no argument, so the kernel reads and writes no memory of this process.
-    unsafe { ioctl(root, rustix::ioctl::NoArg::<FREEZE>::new()) }
+    const FREEZE: rustix::ioctl::Opcode =
+        rustix::ioctl::opcode::read_write::<libc::c_int>(b'X', 119);
+    // SAFETY: The command has no argument.
+    let command = unsafe { rustix::ioctl::NoArg::<FREEZE>::new() };
+    // SAFETY: Without an argument, the kernel reads and writes no memory of this process.
+    unsafe { ioctl(root, command) }
 }
 
 /// Undoes [`freeze`].
@@ -237,8 +240,10 @@ pub(crate) fn freeze(root: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn thaw(root: BorrowedFd<'_>) -> Result<()> {
     // `FITHAW` of linux/fs.h; the kernel ignores the argument.
     const THAW: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<libc::c_int>(b'X', 120);
-    // SAFETY: The command has no argument, so the kernel reads and writes no memory of this process.
-    unsafe { ioctl(root, rustix::ioctl::NoArg::<THAW>::new()) }
+    // SAFETY: The command has no argument.
+    let command = unsafe { rustix::ioctl::NoArg::<THAW>::new() };
+    // SAFETY: Without an argument, the kernel reads and writes no memory of this process.
+    unsafe { ioctl(root, command) }
 }
 
 /// kexec_file_load(2).

@@ -236,11 +236,7 @@ impl<F> Custody<F> {
 
     /// A process has ended. Its incoming sessions wait for another one. Outgoing sessions that no other
     /// process has, and that are not ready, are released, unless the policy keeps them.
-    pub fn ended(
-        &mut self,
-        process: Process,
-        keep: impl Fn(&Owner) -> bool,
-    ) -> Vec<Released<F>> {
+    pub fn ended(&mut self, process: Process, keep: impl Fn(&Owner) -> bool) -> Vec<Released<F>> {
         let numbers = self.of_process.remove(&process).unwrap_or_default();
         let mut given_up = Vec::new();
         for number in numbers {
@@ -252,11 +248,11 @@ impl<F> Custody<F> {
                 State::Claimed(_) | State::Waiting => {}
                 State::Open | State::Ready => {
                     let is_open = *entry.state() == State::Open;
-                    let give_up = is_open && !entry.is_kept() && !keep(entry.owner());
+                    let is_needless = is_open && !entry.is_kept() && !keep(entry.owner());
                     let other = self.of_process.iter().find(|(_, them)| them.contains(&number));
                     let other = other.map(|(process, _)| *process);
                     self.registry.set_opened_by(number, other);
-                    if other.is_none() && give_up {
+                    if other.is_none() && is_needless {
                         given_up.extend(self.remove(number));
                     }
                 }

@@ -44,7 +44,11 @@ impl Frozen {
         for point in writable(&mounts).into_iter().rev() {
             let failed = |errno| {
                 let error = Error::system(&format!("freeze the file system at {point:?}"), errno);
-                if errno == Errno::PERM { error.with_kind(crate::ErrorKind::NoPermission) } else { error }
+                if errno == Errno::PERM {
+                    error.with_kind(crate::ErrorKind::NoPermission)
+                } else {
+                    error
+                }
             };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
             let root = match rustix::fs::open(point.as_str(), flags, Mode::empty()) {

@@ -85,7 +85,8 @@ impl State {
         let there: BTreeSet<_> = self.members.values().map(|member| &member.owner).collect();
         for owner in self.required() {
             if !there.contains(&owner) {
-                let meaning = format!("the policy requires {owner}, and no client of it takes part");
+                let meaning =
+                    format!("the policy requires {owner}, and no client of it takes part");
                 let advice = "start it, or change `required` in the policy";
                 findings.push(finding("required-missing", Severity::Error, meaning, Some(advice)));
             }
@@ -163,12 +164,14 @@ pub(super) fn of_target(
         })),
     }
     if evidence == Evidence::Guess {
-        let meaning = "this luod does not know the formats of the running kernel, which does not show them";
+        let meaning =
+            "this luod does not know the formats of the running kernel, which does not show them";
         let advice = "mount debugfs, update luod, or go on with --accept-unknown";
         findings.push(finding("formats-guessed", Severity::Unknown, meaning, Some(advice)));
     }
     if shown != Support::Yes {
-        let meaning = "the running kernel does not show the files of sessions; they are taken for memfds";
+        let meaning =
+            "the running kernel does not show the files of sessions; they are taken for memfds";
         findings.push(finding("files-not-shown", Severity::Note, meaning, None));
     }
     let release = facts.release.as_deref().unwrap_or("unknown");
@@ -203,4 +206,3 @@ pub(super) fn stops(findings: &[Finding], accept_unknown: bool, overridden: &[St
     };
     findings.iter().any(|it| stops(it) && !overridden.contains(&it.id))
 }
-

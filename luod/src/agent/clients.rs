@@ -134,7 +134,9 @@ impl Agent {
         });
         match retrieved.await {
             Ok(result) => result?,
-            Err(error) if error.kind() == ErrorKind::NoSession => return Err(no_session(&key.label)),
+            Err(error) if error.kind() == ErrorKind::NoSession => {
+                return Err(no_session(&key.label));
+            }
             Err(error) => return Err(error.into()),
         }
         let claimed = self.claim_in_custody(&key, claim)?;
@@ -297,8 +299,7 @@ impl State {
     /// An incoming session that luod has retrieved.
     pub(super) fn incoming(&self, session: liblu::IncomingSession, source: Source) -> Held {
         // Dropping one that nobody else has would destroy it on some kernels.
-        let session =
-            if self.store.is_managed() { session.held_elsewhere() } else { session };
+        let session = if self.store.is_managed() { session.held_elsewhere() } else { session };
         Held::incoming(session, source)
     }
 }

@@ -20,8 +20,14 @@ use crate::varlink::agent::{Abort, Commit, Event, Prepare};
 pub(super) enum Effect {
     /// Make the session for the next luod while clients prepare.
     HandOver,
-    Freeze { generation: Generation, attempt: u32 },
-    Leave { method: Method, generation: Generation },
+    Freeze {
+        generation: Generation,
+        attempt: u32,
+    },
+    Leave {
+        method: Method,
+        generation: Generation,
+    },
 }
 
 /// The session that tells the next luod of all others, when luod leaves the kernel itself: nobody else
@@ -79,7 +85,9 @@ impl State {
                 // No kernel can freeze early, so nothing is to be undone.
                 Action::Thaw { .. } => {}
                 Action::Ended { generation, reason } => self.ended(agent, generation, &reason),
-                Action::Changed => agent.changed.send_modify(|count| *count = count.wrapping_add(1)),
+                Action::Changed => {
+                    agent.changed.send_modify(|count| *count = count.wrapping_add(1))
+                }
             }
         }
         agent.work.notify_one();
@@ -89,7 +97,10 @@ impl State {
     fn tell(&mut self, to: crate::update::ParticipantId, event: Event) {
         let Some(member) = self.members.get(&to) else { return };
         if member.queue.try_send(event).is_err() {
-            tracing::warn!("a client of {} does not read its events, and is disconnected", member.owner);
+            tracing::warn!(
+                "a client of {} does not read its events, and is disconnected",
+                member.owner
+            );
             self.members.remove(&to);
             let now = self.now();
             self.machine.gone(now, to);

@@ -66,7 +66,8 @@ impl Agent {
         let boot = self.config.boot.clone();
         let cmdline = load.cmdline.map_or_else(|| boot.cmdline(), Ok)?;
         let (kernel, initrd, text) = (load.kernel, load.initrd, cmdline.clone());
-        let loaded = tokio::task::spawn_blocking(move || boot.load(&kernel, initrd.as_ref(), &text));
+        let loaded =
+            tokio::task::spawn_blocking(move || boot.load(&kernel, initrd.as_ref(), &text));
         loaded.await.map_err(|error| Error::BadKernel { message: error.to_string() })??;
         let shown = words::Target {
             release: facts.release.clone(),
@@ -144,7 +145,8 @@ impl Agent {
     pub(super) async fn is_loaded(self: &Rc<Self>) -> Result<bool, Error> {
         let boot = self.config.boot.clone();
         let is_loaded = tokio::task::spawn_blocking(move || boot.is_loaded()).await;
-        let is_loaded = is_loaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        let is_loaded =
+            is_loaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
         self.change(|state| {
             let was_loaded = state.machine.phase() != Phase::Idle;
             match (was_loaded, is_loaded) {
@@ -192,9 +194,8 @@ impl Agent {
         let generation = self.change(|state| {
             let method = match order.method {
                 Some(words::Method::Systemctl) => Method::Systemctl,
-                Some(words::Method::Now) => Method::Now,
                 None if state.store.is_managed() => Method::Systemctl,
-                None => Method::Now,
+                Some(words::Method::Now) | None => Method::Now,
             };
             let deadline = order.deadline.map(Duration::from_millis);
             let deadline = deadline.unwrap_or_else(|| state.policy.default_deadline());
@@ -265,7 +266,10 @@ impl Agent {
     pub async fn discard_any(self: &Rc<Self>, discard: &words::Discard) -> Result<(), Error> {
         self.refuse_while_committing()?;
         let no_session = || Error::NoSession {
-            message: format!("there is no such session {:?}; see `luctl list --all`", discard.label),
+            message: format!(
+                "there is no such session {:?}; see `luctl list --all`",
+                discard.label
+            ),
             label: discard.label.clone(),
         };
         let direction = match discard.direction.as_str() {
@@ -283,7 +287,11 @@ impl Agent {
         let released = released.ok_or_else(no_session)?;
         self.state().forget(&released);
         self.mark_dirty();
-        tracing::warn!("an administrator has given up session {:?} of {}", discard.label, key.owner);
+        tracing::warn!(
+            "an administrator has given up session {:?} of {}",
+            discard.label,
+            key.owner
+        );
         finish(released.fd.session).await?;
         self.flush().await;
         Ok(())
@@ -315,7 +323,8 @@ impl Agent {
     pub async fn reload(self: &Rc<Self>) -> Result<Vec<String>, Error> {
         let sources = self.config.sources.clone();
         let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames));
-        let loaded = loaded.await.map_err(|error| Error::Unavailable { message: error.to_string() })?;
+        let loaded =
+            loaded.await.map_err(|error| Error::Unavailable { message: error.to_string() })?;
         let (policy, warnings) = loaded.inspect_err(|error| {
             tracing::error!("the old policy stays: {}", super::error::sentence(error));
         })?;

@@ -20,7 +20,9 @@ impl Agent {
             return;
         }
         if !matches!(self.is_loaded().await, Ok(true)) {
-            tracing::info!("the machine shuts down without a next kernel: sessions end with this one");
+            tracing::info!(
+                "the machine shuts down without a next kernel: sessions end with this one"
+            );
             return;
         }
         let begun = self.change(|state| {

@@ -65,7 +65,8 @@ impl AsFd for Stored {
 
 impl Unknown {
     pub(super) fn is(&self, name: &SessionName, way: Direction) -> bool {
-        self.session().is_some_and(|it| it == registry::StoredSession { name: *name, direction: way })
+        self.session()
+            .is_some_and(|it| it == registry::StoredSession { name: *name, direction: way })
     }
 
     fn session(&self) -> Option<registry::StoredSession> {
@@ -188,7 +189,9 @@ async fn load_policy(config: &Config) -> Policy {
     let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames)).await;
     match loaded {
         Ok(Ok((policy, warnings))) => {
-            warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
+            for warning in warnings {
+                tracing::warn!("policy: {warning}");
+            }
             policy
         }
         Ok(Err(error)) => {
@@ -300,7 +303,9 @@ fn report(contents: &Contents, unreadable: &[(u64, ReadError)]) {
     }
     if !contents.unknown.is_empty() {
         let count = contents.unknown.len();
-        tracing::warn!("{count} descriptors of the fd store are not in the registry; they are kept");
+        tracing::warn!(
+            "{count} descriptors of the fd store are not in the registry; they are kept"
+        );
     }
     let crossed = contents.matches.iter().filter(|it| it.turn == Turn::Crossed).count();
     if crossed > 0 {

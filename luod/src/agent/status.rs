@@ -103,20 +103,34 @@ impl Agent {
             [("{direction=\"outgoing\"}", outgoing), ("{direction=\"incoming\"}", incoming)];
         metric("luod_sessions", "gauge", "Sessions in custody.", &sessions);
         let unknown = state.unknown.len() as u64;
-        metric("luod_unknown", "gauge", "Stored descriptors that luod does not know.", &[(
-            "", unknown,
-        )]);
+        metric(
+            "luod_unknown",
+            "gauge",
+            "Stored descriptors that luod does not know.",
+            &[("", unknown)],
+        );
         let members = state.members.len() as u64;
-        metric("luod_participants", "gauge", "Clients that take part in updates.", &[("", members)]);
+        metric(
+            "luod_participants",
+            "gauge",
+            "Clients that take part in updates.",
+            &[("", members)],
+        );
         let awaited = state.machine.awaited().count() as u64;
         metric("luod_awaited", "gauge", "Clients whose answer is awaited.", &[("", awaited)]);
         metric("luod_generation", "gauge", "Number of the last update.", &[("", generation)]);
-        metric("luod_updates", "counter", "Updates that were begun since the start of luod.", &[(
-            "", begun,
-        )]);
-        metric("luod_aborts", "counter", "Updates that were called off since then.", &[(
-            "", aborted,
-        )]);
+        metric(
+            "luod_updates",
+            "counter",
+            "Updates that were begun since the start of luod.",
+            &[("", begun)],
+        );
+        metric(
+            "luod_aborts",
+            "counter",
+            "Updates that were called off since then.",
+            &[("", aborted)],
+        );
         if let Some((room, used)) = state.store.usage() {
             metric("luod_store_used", "gauge", "Sessions in the fd store.", &[("", used.into())]);
             metric("luod_store_room", "gauge", "Sessions that fit.", &[("", room.into())]);

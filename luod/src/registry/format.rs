@@ -116,7 +116,8 @@ impl WireEntry {
         };
         let name = name.map_err(malformed)?;
         let made_for = self.made_for.map(Generation);
-        let (owner, label, opened_by, is_kept) = (self.owner, self.label, self.opened_by, self.kept);
+        let (owner, label, opened_by, is_kept) =
+            (self.owner, self.label, self.opened_by, self.kept);
         Ok(Entry { owner, label, name, state, made_for, opened_by, is_kept })
     }
 }

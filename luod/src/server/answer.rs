@@ -82,7 +82,9 @@ mod tests {
         let all: usize = parts.iter().map(|it| it["items"].as_array().unwrap().len()).sum();
         assert_eq!(all, 200);
         assert!(matches!(Answer::list("items", long, false), Answer::Error(_)));
-        let Answer::Reply(none, _) = Answer::list("items", Vec::<u8>::new(), false) else { panic!() };
+        let Answer::Reply(none, _) = Answer::list("items", Vec::<u8>::new(), false) else {
+            panic!()
+        };
         assert_eq!(none.to_string(), r#"{"items":[]}"#);
     }
 }

@@ -24,9 +24,10 @@ pub(super) async fn answer(
     fds: Vec<OwnedFd>,
 ) -> Answer {
     if !agent.is_administrator(&peer.credentials) {
-        let message = "only root and members of the group `administrators` of the policy may do this; try \
+        let message =
+            "only root and members of the group `administrators` of the policy may do this; try \
                        again with sudo"
-            .to_owned();
+                .to_owned();
         return Answer::error(Error::NotAllowed { message });
     }
     call(agent, request, mode, fds).await.unwrap_or_else(Answer::error)

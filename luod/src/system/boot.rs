@@ -84,8 +84,9 @@ impl Boot for Machine {
                 let mut command = Command::new(&self.systemctl);
                 command.args(["kexec", "--no-wall", "--no-ask-password"]);
                 let output = command.output();
-                let output = output
-                    .map_err(|error| format!("{} cannot be run: {error}", self.systemctl.display()))?;
+                let output = output.map_err(|error| {
+                    format!("{} cannot be run: {error}", self.systemctl.display())
+                })?;
                 if output.status.success() {
                     return Ok(());
                 }

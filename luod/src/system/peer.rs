@@ -83,7 +83,12 @@ impl Peer {
                 owner.map_err(PeerError::Unknown)??
             }
         };
-        Ok(Self { owner, credentials: Credentials { uid, gids }, process: Process { pid, inode }, life })
+        Ok(Self {
+            owner,
+            credentials: Credentials { uid, gids },
+            process: Process { pid, inode },
+            life,
+        })
     }
 }
 
@@ -108,7 +113,17 @@ impl Life {
         (is_it && !life.has_ended()).then_some(life)
     }
 
-    fn inode(&self) -> io::Result<u64> {
+    /// A process by its number; `None` if there is none.
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self(Rc::new(open(pid)?)))
+    }
+
+    /// The inode of its pidfds.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fstat(2)`.
+    pub fn inode(&self) -> io::Result<u64> {
         Ok(fstat(&self.0)?.st_ino)
     }
 

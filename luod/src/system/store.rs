@@ -146,8 +146,7 @@ impl Managed {
 
 /// A memfd with these bytes, which nobody can change.
 fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let memfd =
-        memfd_create("luod-registry", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let memfd = memfd_create("luod-registry", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut at = 0;
     while at < bytes.len() {
         at += rustix::io::pwrite(&memfd, bytes.get(at..).unwrap_or_default(), at as u64)?;

@@ -43,7 +43,16 @@ pub enum Method {
 }
 
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, introspect::CustomType,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    introspect::CustomType,
 )]
 #[serde(rename_all = "camelCase")]
 #[zlink(rename_all = "camelCase")]

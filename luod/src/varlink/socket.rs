@@ -56,8 +56,7 @@ impl Socket for Wire {
     const CAN_TRANSFER_FDS: bool = true;
 
     fn split(self) -> (Reader, Writer) {
-        let reader =
-            Reader { socket: Rc::clone(&self.socket), limits: self.limits, unfinished: 0 };
+        let reader = Reader { socket: Rc::clone(&self.socket), limits: self.limits, unfinished: 0 };
         (reader, Writer { socket: self.socket, limits: self.limits })
     }
 }

@@ -36,9 +36,9 @@ fn compare(
         let outputs = fields(method.outputs().map(text).collect());
         expected.insert(method.name().to_string(), (inputs, outputs));
     }
-    let ours = methods.iter().map(|(name, inputs, outputs)| {
-        ((*name).to_owned(), (plain(inputs), plain(outputs)))
-    });
+    let ours = methods
+        .iter()
+        .map(|(name, inputs, outputs)| ((*name).to_owned(), (plain(inputs), plain(outputs))));
     assert_eq!(ours.collect::<BTreeMap<_, _>>(), expected);
     let mut expected: Vec<_> = interface.custom_types().map(text).collect();
     let mut ours: Vec<_> = types.to_vec();
@@ -72,7 +72,8 @@ fn types_of_the_agent_are_those_of_the_file() {
         ("List", none, List::TYPE),
     ];
     let types = types![Direction, State, Session, Prepare, Abort, Commit];
-    let errors: Vec<_> = Error::VARIANTS.iter().map(|it| (it.name().to_string(), text(it))).collect();
+    let errors: Vec<_> =
+        Error::VARIANTS.iter().map(|it| (it.name().to_string(), text(it))).collect();
     compare(TEXT, &methods, &types, &errors);
 }
 
@@ -92,10 +93,9 @@ fn types_of_the_manager_are_those_of_the_file() {
         ("Reload", none, Reloaded::TYPE),
         ("Metrics", none, Metrics::TYPE),
     ];
-    let types = types![
-        Phase, Mode, Method, Severity, Finding, Awaited, File, Session, Target
-    ];
-    let errors: Vec<_> = Error::VARIANTS.iter().map(|it| (it.name().to_string(), text(it))).collect();
+    let types = types![Phase, Mode, Method, Severity, Finding, Awaited, File, Session, Target];
+    let errors: Vec<_> =
+        Error::VARIANTS.iter().map(|it| (it.name().to_string(), text(it))).collect();
     compare(TEXT, &methods, &types, &errors);
 }
 

@@ -32,7 +32,15 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+/// Allows this process so many file descriptors. False if it may not.
+pub(crate) fn raise_limit(count: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum }).is_ok()
+}
+
 /// A deadline that no test reaches if it passes.
+#[expect(clippy::unnecessary_wraps, reason = "deadlines are optional")]
 pub(crate) fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(20))
 }
@@ -77,16 +85,13 @@ impl Host {
         }
     }
 
-    /// Writes the policy, for the next start or reload.
-    pub(crate) fn set_policy(&self, text: &str) {
-        let folder = self.folder.path().join("etc/luod");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("luod.toml"), text).unwrap();
-    }
-
     /// The client's side of the agent.
     pub(crate) fn agent(&self) -> Agent {
-        Agent::at(self.folder.path().join(luod::varlink::agent::NAME))
+        Agent::at(self.agent_path())
+    }
+
+    pub(crate) fn agent_path(&self) -> PathBuf {
+        self.folder.path().join(luod::varlink::agent::NAME)
     }
 
     pub(crate) fn manager_path(&self) -> PathBuf {
@@ -137,7 +142,12 @@ impl Host {
                     listener.set_nonblocking(true).unwrap();
                     let listener = UnixListener::from_std(listener).unwrap();
                     let charges = Rc::clone(&charges);
-                    tokio::task::spawn_local(serve(Rc::clone(&agent), listener, interface, charges));
+                    tokio::task::spawn_local(serve(
+                        Rc::clone(&agent),
+                        listener,
+                        interface,
+                        charges,
+                    ));
                 }
                 tokio::task::spawn_local(drive(Rc::clone(&agent)));
                 ready.send(()).unwrap();
@@ -316,7 +326,7 @@ impl FakeBoot {
             .left
             .wait_timeout_while(state, Duration::from_secs(20), |it| it.left.is_none())
             .unwrap();
-        state.left.expect("the kernel is left")
+        state.left.unwrap()
     }
 
     fn forget(&self) {

@@ -150,8 +150,7 @@ fn errors_of_the_kernel_are_told_and_a_busy_device_is_waited_for() {
 fn policy_and_store_have_bounds() {
     let host = Host::managed(6);
     let agent = host.agent();
-    let kept: Vec<_> =
-        (0..4).map(|at| agent.open(&format!("vm-{at}"), soon()).unwrap()).collect();
+    let kept: Vec<_> = (0..4).map(|at| agent.open(&format!("vm-{at}"), soon()).unwrap()).collect();
     let error = agent.open("one more", soon()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoResources, "{error}");
     agent.discard("vm-0", soon()).unwrap();

@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn the_newest_symbol_of_the_c_library_counts() {
-        assert_eq!(libc_of(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_PRIVATE\0"), Some((2, 34)));
+        assert_eq!(
+            libc_of(b"\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_PRIVATE\0"),
+            Some((2, 34))
+        );
         assert_eq!(libc_of(b"no program"), None);
     }
 }

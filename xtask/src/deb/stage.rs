@@ -48,11 +48,8 @@ impl Place<'_> {
 
     /// Installs all of liblu.
     fn install_liblu(self, built: &Path) -> Result<()> {
-        let destination = Destination {
-            destdir: self.root.to_owned(),
-            prefix: "/usr".into(),
-            libdir: libdir(),
-        };
+        let destination =
+            Destination { destdir: self.root.to_owned(), prefix: "/usr".into(), libdir: libdir() };
         dist::install(self.project, built, &destination).map(drop)
     }
 }
@@ -165,12 +162,12 @@ pub(super) fn documents(place: Place<'_>, package: &Package, maintainer: &str) -
     let folder = format!("usr/share/doc/{}", package.name);
     let mit = place.project.join("LICENSES/MIT.txt");
     let mit = fs::read_to_string(&mit).context("read the licence")?;
-    let mut copyright = format!(
+    let mut copyright = String::from(
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
          Upstream-Name: liveupdate\n\n\
          Files: *\nCopyright: 2026 The liveupdate authors\nLicense: MIT or Apache-2.0\n\n\
          License: Apache-2.0\n On Debian systems, the text of the licence is in\n \
-         /usr/share/common-licenses/Apache-2.0.\n\nLicense: MIT\n"
+         /usr/share/common-licenses/Apache-2.0.\n\nLicense: MIT\n",
     );
     for line in mit.lines() {
         copyright.push_str(if line.trim().is_empty() { " ." } else { " " });

@@ -21,7 +21,13 @@ pub(crate) struct Arguments {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// The folder of luod's sockets
-    #[arg(long, global = true, value_name = "DIR", default_value = "/run/luod", env = "LUOD_RUNTIME")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/run/luod",
+        env = "LUOD_RUNTIME"
+    )]
     pub(crate) runtime: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -129,7 +129,9 @@ impl Client {
         let parameters =
             if parameters.is_null() { Value::Object(serde_json::Map::new()) } else { parameters };
         let value = serde_json::from_value(parameters).map_err(|error| {
-            let why = format!("luod answers in an unknown way: {error}; are luod and luctl of one version?");
+            let why = format!(
+                "luod answers in an unknown way: {error}; are luod and luctl of one version?"
+            );
             Failure::new(why)
         })?;
         Ok(Part { value, is_last: answer.continues != Some(true) })

@@ -137,13 +137,11 @@ impl Updates<'_> {
                 updates = self.join();
             }
             let event = async {
-                match &mut updates {
-                    Some((participant, readable)) => next(participant, readable).await,
-                    None => {
-                        sleep(PAUSE).await;
-                        Ok(None)
-                    }
-                }
+                let Some((participant, readable)) = &mut updates else {
+                    sleep(PAUSE).await;
+                    return Ok(None);
+                };
+                next(participant, readable).await
             };
             tokio::select! {
                 status = child.wait() => return status.map_err(failed),

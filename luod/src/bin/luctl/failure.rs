@@ -66,7 +66,7 @@ impl Failure {
         Self { exit, message, name: Some(name), parameters }
     }
 
-    pub(crate) fn report(&self, output: &Output) -> ExitCode {
+    pub(crate) fn report(&self, output: Output) -> ExitCode {
         if output.is_json {
             let error = json!({ "error": { "name": self.name, "message": self.message } });
             println!("{error}");

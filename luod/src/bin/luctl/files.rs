@@ -27,6 +27,7 @@ pub(crate) fn agent(folder: &Path) -> Agent {
 }
 
 /// A deadline for calls that luod answers at once, but for a device that another process has.
+#[expect(clippy::unnecessary_wraps, reason = "deadlines are optional")]
 pub(crate) fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(30))
 }
@@ -35,7 +36,7 @@ pub(crate) fn put(
     folder: &Path,
     label: &str,
     file: Option<&Path>,
-    output: &Output,
+    output: Output,
 ) -> Result<(), Failure> {
     let content = read(file)?;
     let agent = agent(folder);
@@ -75,16 +76,13 @@ pub(crate) fn get(folder: &Path, label: &str, file: Option<&Path>) -> Result<Exi
 
 fn read(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let mut content = Vec::new();
-    let (name, read) = match file.filter(|path| path.as_os_str() != "-") {
-        Some(path) => {
-            let opened = File::open(path);
-            let read = opened.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content));
-            (path.display().to_string(), read)
-        }
-        None => {
-            let read = io::stdin().lock().take(LARGEST + 1).read_to_end(&mut content);
-            ("standard input".into(), read)
-        }
+    let (name, read) = if let Some(path) = file.filter(|path| path.as_os_str() != "-") {
+        let opened = File::open(path);
+        let read = opened.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content));
+        (path.display().to_string(), read)
+    } else {
+        let read = io::stdin().lock().take(LARGEST + 1).read_to_end(&mut content);
+        ("standard input".into(), read)
     };
     read.map_err(|error| Failure::new(format!("{name}: {error}")))?;
     match content.len() as u64 {

@@ -20,7 +20,7 @@ const DEBUGFS: &str = "/sys/kernel/debug";
 #[derive(Debug, Serialize)]
 struct Way {
     /// "in" for what was received, "out" for what is handed over.
-    way: &'static str,
+    direction: &'static str,
     /// The roots of KHO and of its users.
     blobs: Vec<Blob>,
     /// Lines of the orchestrator about its sessions; `None` if it does not show them.
@@ -38,15 +38,15 @@ struct Blob {
     tree: Option<Vec<String>>,
 }
 
-pub(crate) fn inspect(output: &Output) -> Result<(), Failure> {
+pub(crate) fn inspect(output: Output) -> Result<(), Failure> {
     let root = Path::new(DEBUGFS);
     let ways = [way(root, "in", "incoming")?, way(root, "out", "outgoing")?];
     if output.is_json {
-        output.json(&ways);
+        Output::json(&ways);
         return Ok(());
     }
     for way in &ways {
-        let title = if way.way == "in" { "received" } else { "handed over" };
+        let title = if way.direction == "in" { "received" } else { "handed over" };
         println!("{}", output.style(BOLD, title));
         if way.blobs.is_empty() {
             println!("  nothing that debugfs shows");
@@ -76,7 +76,7 @@ fn way(root: &Path, way: &'static str, sessions: &str) -> Result<Way, Failure> {
     }
     let text = read(&root.join("liveupdate").join(sessions))?;
     let lines = |text: Vec<u8>| String::from_utf8_lossy(&text).lines().map(String::from).collect();
-    Ok(Way { way, blobs, sessions: text.map(lines) })
+    Ok(Way { direction: way, blobs, sessions: text.map(lines) })
 }
 
 fn blob(name: String, bytes: &[u8]) -> Blob {
@@ -112,7 +112,7 @@ fn value(bytes: &[u8]) -> String {
     match text.filter(|text| !text.is_empty() && text.chars().all(|it| it.is_ascii_graphic())) {
         Some(text) => format!("{text:?}"),
         None if bytes.len() > 32 => format!("{} bytes", bytes.len()),
-        None => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        None => data_encoding::HEXLOWER.encode(bytes),
     }
 }
 

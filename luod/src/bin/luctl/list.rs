@@ -13,10 +13,10 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{BOLD, Output};
 
-pub(crate) async fn status(client: &mut Client, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn status(client: &mut Client, output: Output) -> Result<(), Failure> {
     let status: Status = client.call("Status", Nothing {}).await?;
     if output.is_json {
-        output.json(&status);
+        Output::json(&status);
         return Ok(());
     }
     let mode = match status.mode {
@@ -75,10 +75,10 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
     }
 }
 
-pub(crate) async fn sessions(folder: &Path, all: bool, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn sessions(folder: &Path, all: bool, output: Output) -> Result<(), Failure> {
     let sessions = if all { of_all(folder).await? } else { own(folder).await? };
     if output.is_json {
-        output.json(&List { sessions });
+        Output::json(&List { sessions });
         return Ok(());
     }
     if sessions.is_empty() {
@@ -129,7 +129,7 @@ async fn own(folder: &Path) -> Result<Vec<Session>, Failure> {
 pub(crate) async fn discard(
     client: &mut Client,
     session: arguments::Session,
-    output: &Output,
+    output: Output,
 ) -> Result<(), Failure> {
     let direction = if session.incoming { "incoming" } else { "outgoing" }.to_owned();
     let discard = Discard { owner: session.owner, label: session.label, direction };

@@ -29,15 +29,15 @@ fn main() -> ExitCode {
     let output = Output::new(arguments.json);
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::new(error.to_string()).report(&output),
+        Err(error) => return Failure::new(error.to_string()).report(output),
     };
-    match runtime.block_on(run(arguments, &output)) {
+    match runtime.block_on(run(arguments, output)) {
         Ok(code) => code,
-        Err(failure) => failure.report(&output),
+        Err(failure) => failure.report(output),
     }
 }
 
-async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode, Failure> {
+async fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Failure> {
     let sockets = arguments.runtime;
     let manager = || Client::manager(&sockets);
     match arguments.command {

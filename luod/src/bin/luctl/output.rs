@@ -23,14 +23,14 @@ impl Output {
     }
 
     /// A result for programs, on one line.
-    pub(crate) fn json(&self, value: &impl Serialize) {
+    pub(crate) fn json(value: &impl Serialize) {
         if let Ok(text) = serde_json::to_string(value) {
             println!("{text}");
         }
     }
 
     /// All is done, and there is nothing to show.
-    pub(crate) fn done(&self, text: &str) {
+    pub(crate) fn done(self, text: &str) {
         if self.is_json {
             println!("{{}}");
         } else {
@@ -38,7 +38,7 @@ impl Output {
         }
     }
 
-    pub(crate) fn table<const N: usize>(&self, header: [&str; N], rows: Vec<[String; N]>) {
+    pub(crate) fn table<const N: usize>(self, header: [&str; N], rows: Vec<[String; N]>) {
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(header.map(|title| self.style(BOLD, title)));
@@ -51,12 +51,12 @@ impl Output {
     }
 
     /// A text in a color, on a terminal.
-    pub(crate) fn style(&self, code: &str, text: &str) -> String {
+    pub(crate) fn style(self, code: &str, text: &str) -> String {
         if self.has_color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Findings, the gravest first, each with what to do.
-    pub(crate) fn findings(&self, findings: &[Finding]) {
+    pub(crate) fn findings(self, findings: &[Finding]) {
         for finding in findings {
             let (code, word) = match finding.severity {
                 Severity::Error => (RED, "error"),

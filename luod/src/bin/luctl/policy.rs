@@ -17,25 +17,29 @@ use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
-pub(crate) async fn reload(client: &mut Client, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn reload(client: &mut Client, output: Output) -> Result<(), Failure> {
     let reloaded: Reloaded = client.call("Reload", Nothing {}).await?;
     if output.is_json {
-        output.json(&reloaded);
+        Output::json(&reloaded);
     } else {
-        reloaded.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        for warning in &reloaded.warnings {
+            println!("warning: {warning}");
+        }
         println!("the policy was read again");
     }
     Ok(())
 }
 
-pub(crate) fn run(command: &arguments::Policy, output: &Output) -> Result<ExitCode, Failure> {
+pub(crate) fn run(command: &arguments::Policy, output: Output) -> Result<ExitCode, Failure> {
     let arguments::Policy::Check { file } = command;
     let warnings = check(file.as_deref()).map_err(|error| Failure::new(sentence(&error)))?;
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     if output.is_json {
-        output.json(&json!({ "warnings": warnings }));
+        Output::json(&json!({ "warnings": warnings }));
     } else {
-        warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
         println!("the policy is good");
     }
     Ok(Exit::Done.into())

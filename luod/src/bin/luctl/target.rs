@@ -16,7 +16,7 @@ use crate::output::Output;
 pub(crate) async fn check(
     client: &mut Client,
     kernel: &CheckedKernel,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitCode, Failure> {
     let file = kernel.kernel.as_deref().map(open).transpose()?;
     let check = Check { kernel_file_descriptor: file.as_ref().map(|_| 0), ..Check::default() };
@@ -32,7 +32,7 @@ pub(crate) async fn check(
 pub(crate) async fn load(
     client: &mut Client,
     kernel: &NextKernel,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitCode, Failure> {
     let mut fds = vec![open(&kernel.kernel)?.into()];
     if let Some(initrd) = &kernel.initrd {
@@ -51,9 +51,9 @@ pub(crate) async fn load(
     Ok(Exit::Done.into())
 }
 
-fn show(found: &Findings, output: &Output) {
+fn show(found: &Findings, output: Output) {
     if output.is_json {
-        output.json(found);
+        Output::json(found);
     } else {
         output.findings(&found.findings);
     }

@@ -21,7 +21,7 @@ pub(crate) async fn update(
     client: &mut Client,
     folder: &Path,
     order: &Order,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitCode, Failure> {
     let update = Update {
         method: match order {
@@ -46,7 +46,8 @@ pub(crate) async fn update(
                 continue;
             }
         };
-        let Part { value: progress, is_last } = part.map_err(|failure| with_findings(failure, output))?;
+        let Part { value: progress, is_last } =
+            part.map_err(|failure| with_findings(failure, output))?;
         show(&progress, &mut shown, output);
         if is_last {
             if !output.is_json {
@@ -60,7 +61,8 @@ pub(crate) async fn update(
 /// Calls the update off on a connection of its own. The update's own connection tells its end.
 async fn cancel(folder: &Path) -> Result<(), Failure> {
     eprintln!("luctl: calling the update off");
-    let cancelled: Result<Nothing, _> = Client::manager(folder).await?.call("Cancel", Nothing {}).await;
+    let cancelled: Result<Nothing, _> =
+        Client::manager(folder).await?.call("Cancel", Nothing {}).await;
     // It may be too late; then there is nothing to do but to go on.
     if let Err(failure) = cancelled {
         eprintln!("luctl: {}", failure.message);
@@ -69,11 +71,11 @@ async fn cancel(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Shows findings that have stopped an update.
-fn with_findings(failure: Failure, output: &Output) -> Failure {
+fn with_findings(failure: Failure, output: Output) -> Failure {
     let findings = failure.parameters.get("findings").cloned().unwrap_or_default();
     if let Ok(findings) = serde_json::from_value::<Vec<Finding>>(findings) {
         if output.is_json {
-            output.json(&serde_json::json!({ "findings": findings }));
+            Output::json(&serde_json::json!({ "findings": findings }));
         } else {
             output.findings(&findings);
         }
@@ -88,9 +90,9 @@ struct Shown {
     awaited: Vec<String>,
 }
 
-fn show(progress: &Progress, shown: &mut Shown, output: &Output) {
+fn show(progress: &Progress, shown: &mut Shown, output: Output) {
     if output.is_json {
-        output.json(progress);
+        Output::json(progress);
         return;
     }
     if let Some(findings) = &progress.findings {
@@ -115,7 +117,7 @@ fn show(progress: &Progress, shown: &mut Shown, output: &Output) {
 }
 
 /// Looks at updates as they happen.
-pub(crate) async fn watch(folder: &Path, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn watch(folder: &Path, output: Output) -> Result<(), Failure> {
     let mut client = Client::manager(folder).await?;
     let mut last = None;
     loop {
@@ -123,7 +125,7 @@ pub(crate) async fn watch(folder: &Path, output: &Output) -> Result<(), Failure>
         let now = (status.phase, status.generation, status.awaited.len(), status.participants);
         if last.as_ref() != Some(&now) {
             if output.is_json {
-                output.json(&status);
+                Output::json(&status);
             } else {
                 println!("{}", phase(status.phase));
                 for line in awaited(&status.awaited, status.unnamed) {

@@ -16,11 +16,10 @@ pub(crate) fn start() {
     let asked = env::var(LEVEL).ok().and_then(|level| level.parse().ok());
     let level = tracing_subscriber::registry().with(asked.unwrap_or(LevelFilter::INFO));
     let journal = env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    match journal {
-        Some(journal) => level.with(journal).init(),
-        None => {
-            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            level.with(lines.with_target(false).without_time().with_ansi(false)).init();
-        }
+    if let Some(journal) = journal {
+        level.with(journal).init();
+    } else {
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        level.with(lines.with_target(false).without_time().with_ansi(false)).init();
     }
 }

@@ -133,12 +133,11 @@ fn listener(
     name: &str,
     mode: u32,
 ) -> Result<UnixListener, Box<dyn Error>> {
-    let listener = match fd {
-        Some(fd) => net::UnixListener::from(fd),
-        None => {
-            std::fs::create_dir_all(&arguments.runtime)?;
-            bind(&arguments.runtime.join(name), mode)?
-        }
+    let listener = if let Some(fd) = fd {
+        net::UnixListener::from(fd)
+    } else {
+        std::fs::create_dir_all(&arguments.runtime)?;
+        bind(&arguments.runtime.join(name), mode)?
     };
     listener.set_nonblocking(true)?;
     Ok(UnixListener::from_std(listener)?)

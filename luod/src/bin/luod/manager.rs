@@ -26,7 +26,8 @@ impl Manager {
         let notifier = Rc::new(Notifier::connect(&address)?);
         let room = number("FDSTORE").and_then(|it| it.try_into().ok()).unwrap_or_default();
         // Another process may have been meant.
-        let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let is_for_us =
+            number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|_| is_for_us).map(Duration::from_micros);
         Ok(Some(Self { notifier, room, watchdog }))
     }

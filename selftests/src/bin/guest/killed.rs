@@ -13,7 +13,7 @@ pub(crate) fn check() -> Result<()> {
     let before = (sessions("incoming")?, sessions("outgoing")?);
     let pid = main_pid()?;
     output("systemctl", &["kill", "--signal=KILL", "luod.service"])?;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         let now = main_pid()?;
         if now != pid && now != "0" {

@@ -45,6 +45,7 @@ pub(crate) fn sessions(direction: &str) -> Result<Vec<String>> {
     let sessions = list["sessions"].as_array().context("no sessions")?;
     let of_direction = sessions.iter().filter(|it| it["direction"] == direction);
     let text = |it: &Value, key: &str| it[key].as_str().unwrap_or("?").to_owned();
-    let line = |it: &Value| format!("{} {} {}", text(it, "owner"), text(it, "label"), text(it, "state"));
+    let line =
+        |it: &Value| format!("{} {} {}", text(it, "owner"), text(it, "label"), text(it, "state"));
     Ok(of_direction.map(line).collect())
 }

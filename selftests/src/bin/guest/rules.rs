@@ -44,7 +44,7 @@ fn make_results() -> Result<()> {
 
 /// Reads a result, and waits for it if need be.
 fn result(name: &str) -> Result<String> {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         match fs::read_to_string(result_file(name)) {
             Ok(text) if !text.is_empty() => return Ok(text.trim().to_owned()),
@@ -62,7 +62,8 @@ pub(crate) fn guests() -> Result<()> {
     let owners = ["unit:vmtest-vm@one.service", "unit:vmtest-vm@two.service", "user:5"];
     let expected = |state: &str| {
         let labels = ["memory/0", "memory/1"];
-        let lines = owners.iter().flat_map(|owner| labels.map(|label| format!("{owner} {label} {state}")));
+        let lines =
+            owners.iter().flat_map(|owner| labels.map(|label| format!("{owner} {label} {state}")));
         lines.collect::<Vec<_>>()
     };
     let of_guests = |direction: &str| -> Result<Vec<String>> {

@@ -31,7 +31,12 @@ const CALLS: [(&str, &str, &str, Outcome); 19] = [
     (AGENT, "Claim", r#"{"label":"varlink"}"#, Error("io.liveupdate.Agent.NoSession")),
     (AGENT, "Restored", r#"{"label":"varlink"}"#, Error("io.liveupdate.Agent.NoSession")),
     (AGENT, "Participate", r#"{"labels":[]}"#, Error("io.liveupdate.Agent.Participate() failed")),
-    (AGENT, "Ready", r#"{"participant":0,"generation":1}"#, Error("io.liveupdate.Agent.NoSuchParticipant")),
+    (
+        AGENT,
+        "Ready",
+        r#"{"participant":0,"generation":1}"#,
+        Error("io.liveupdate.Agent.NoSuchParticipant"),
+    ),
     (
         AGENT,
         "Refuse",
@@ -84,7 +89,8 @@ pub(crate) fn check() -> Result<()> {
     let (said, _) = failure("varlinkctl", &load)?;
     ensure!(said.contains("io.liveupdate.Manager.BadKernel"), "a program is a kernel: {said}");
     output("varlinkctl", &["call", MANAGER, "io.liveupdate.Manager.Unload", "{}"])?;
-    for (socket, interface) in [(AGENT, "io.liveupdate.Agent"), (MANAGER, "io.liveupdate.Manager")] {
+    for (socket, interface) in [(AGENT, "io.liveupdate.Agent"), (MANAGER, "io.liveupdate.Manager")]
+    {
         let text = output("varlinkctl", &["introspect", socket, interface])?;
         ensure!(text.contains("interface io.liveupdate."), "{socket} describes itself as `{text}`");
         let file = format!("/usr/share/luod/interfaces/{interface}.varlink");

@@ -42,16 +42,15 @@ pub(crate) fn run(name: &str) -> Result<()> {
     // Without a service manager nobody waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
-        match &mut participant {
-            Some(there) => match next(there) {
-                Ok(event) => handle(there, event, &mut sessions)?,
-                // luod was started again: it has kept the sessions.
-                Err(_) => participant = None,
-            },
-            None => {
-                std::thread::sleep(Duration::from_millis(50));
-                participant = provider.participate(&LABELS, soon()).ok();
-            }
+        let Some(there) = &mut participant else {
+            std::thread::sleep(Duration::from_millis(50));
+            participant = provider.participate(&LABELS, soon()).ok();
+            continue;
+        };
+        match next(there) {
+            Ok(event) => handle(there, &event, &mut sessions)?,
+            // luod was started again: it has kept the sessions.
+            Err(_) => participant = None,
         }
     }
 }
@@ -68,7 +67,7 @@ fn claim(provider: &Provider, name: &str, label: &str, hop: usize) -> Result<boo
     let Claim::Session(claimed) = claim else { return Ok(false) };
     let memory = claimed.retrieve(RAM).context("retrieve the memory")?;
     let expected = text(name, label, hop);
-    let there = read(memory)?;
+    let there = read(&memory)?;
     ensure!(there == expected, "the memory says `{there}`, not `{expected}`");
     let state = String::from_utf8_lossy(claimed.state(RAM).context("the state")?).into_owned();
     ensure!(state == format!("paused in hop {hop}"), "the state is `{state}`");
@@ -76,7 +75,7 @@ fn claim(provider: &Provider, name: &str, label: &str, hop: usize) -> Result<boo
     Ok(true)
 }
 
-fn handle(participant: &Participant, event: Event, sessions: &mut Vec<Session>) -> Result<()> {
+fn handle(participant: &Participant, event: &Event, sessions: &mut Vec<Session>) -> Result<()> {
     match event {
         Event::Prepare { generation, .. } => {
             let state = format!("paused in hop {}", hop_number()?);
@@ -87,11 +86,11 @@ fn handle(participant: &Participant, event: Event, sessions: &mut Vec<Session>) 
                         handover.set_state(RAM, state.as_bytes()).context("set the state")?;
                         Session::Ready(handover.ready().map_err(liblu::Error::from)?)
                     }
-                    ready => ready,
+                    ready @ Session::Ready(_) => ready,
                 });
             }
             *sessions = ready;
-            participant.ready(generation, soon()).context("say that it is ready")
+            participant.ready(*generation, soon()).context("say that it is ready")
         }
         Event::Abort { .. } => {
             for session in std::mem::take(sessions) {
@@ -128,7 +127,7 @@ fn memory(text: &str) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn read(memory: OwnedFd) -> Result<String> {
+fn read(memory: &OwnedFd) -> Result<String> {
     let mut file = File::from(memory.as_fd().try_clone_to_owned().context("duplicate")?);
     let mut text = String::new();
     file.rewind().and_then(|()| file.read_to_string(&mut text)).context("read the memory")?;
@@ -139,6 +138,7 @@ fn read(memory: OwnedFd) -> Result<String> {
 }
 
 /// A deadline that is reached only if something is wrong.
+#[expect(clippy::unnecessary_wraps, reason = "deadlines are optional")]
 fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(60))
+    Some(Instant::now() + Duration::from_mins(1))
 }
