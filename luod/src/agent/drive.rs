@@ -86,7 +86,7 @@ impl State {
                 Action::Thaw { .. } => {}
                 Action::Ended { generation, reason } => self.ended(agent, generation, &reason),
                 Action::Changed => {
-                    agent.changed.send_modify(|count| *count = count.wrapping_add(1))
+                    agent.changed.send_modify(|count| *count = count.wrapping_add(1));
                 }
             }
         }

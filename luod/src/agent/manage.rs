@@ -215,7 +215,10 @@ impl Agent {
             tracing::info!("update {}: clients prepare", generation.0);
             Ok::<_, Error>(generation)
         })?;
-        self.mark_dirty();
+        // Before any client hears of it: after a crash, its answer must not be taken for that to another
+        // update.
+        self.write_registry();
+        self.flush().await;
         Ok((findings, Some(generation)))
     }
 

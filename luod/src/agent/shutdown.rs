@@ -40,7 +40,9 @@ impl Agent {
         });
         let Ok(generation) = begun else { return };
         tracing::info!("update {}: others have begun it; clients have {time:?}", generation.0);
-        self.mark_dirty();
+        // As in `update`.
+        self.write_registry();
+        self.flush().await;
         self.await_commit(generation).await;
         self.write_registry();
         self.flush().await;

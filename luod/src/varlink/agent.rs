@@ -63,7 +63,7 @@ pub struct Commit {
     pub generation: u64,
 }
 
-/// The parameters of [`Method`] with a label alone.
+/// The parameters of methods with a label alone.
 #[derive(Debug, Serialize, Deserialize, Type)]
 #[serde(deny_unknown_fields)]
 pub struct Labelled {

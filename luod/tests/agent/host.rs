@@ -329,7 +329,8 @@ impl FakeBoot {
         state.left.unwrap()
     }
 
-    fn forget(&self) {
+    /// Nothing is loaded, and nothing was left.
+    pub(crate) fn forget(&self) {
         *self.state.lock().unwrap() = BootState::default();
     }
 }

@@ -172,3 +172,104 @@ fn checks_stop_an_update_before_anybody_is_asked() {
     let overridden = update(&host, r#"{"override":["target-foreign"],"dryRun":true}"#).next();
     assert!(overridden.get("error").is_none(), "{overridden}");
 }
+
+/// The phases of an update in which luod is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Killed {
+    Idle,
+    Loaded,
+    Preparing,
+    OneReady,
+    Committing,
+}
+
+#[test]
+fn luod_may_be_killed_in_every_phase() {
+    for killed in
+        [Killed::Idle, Killed::Loaded, Killed::Preparing, Killed::OneReady, Killed::Committing]
+    {
+        let mut host = Host::managed(100);
+        let provider = Provider::agent(host.agent());
+        let sessions = ["one", "two"].map(|label| host.agent().open(label, soon()).unwrap());
+        if killed != Killed::Idle {
+            host.boot.set_loaded();
+        }
+        let mut one = provider.participate(&["one"], soon()).unwrap();
+        let mut two = provider.participate(&["two"], soon()).unwrap();
+        if !matches!(killed, Killed::Idle | Killed::Loaded) {
+            let begun = update(&host, ACCEPT);
+            let generation = prepare(&mut one);
+            assert_eq!(prepare(&mut two), generation);
+            if killed != Killed::Preparing {
+                one.ready(generation, soon()).unwrap();
+            }
+            if killed == Killed::Committing {
+                two.ready(generation, soon()).unwrap();
+                host.boot.await_left();
+            }
+            drop(begun);
+        }
+        host.restart();
+        // Clients see that it has gone, and come back.
+        assert!(until_gone(&mut one) && until_gone(&mut two), "{killed:?}");
+        host.boot.forget();
+        host.boot.set_loaded();
+        let mut one = provider.participate(&["one"], soon()).unwrap();
+        let mut two = provider.participate(&["two"], soon()).unwrap();
+        let listed = call(&host, "List", "{}", false).next();
+        assert_eq!(listed["parameters"]["sessions"].as_array().unwrap().len(), 2, "{killed:?}");
+        let begun = update(&host, ACCEPT);
+        let generation = prepare(&mut one);
+        assert_eq!(prepare(&mut two), generation);
+        one.ready(generation, soon()).unwrap();
+        two.ready(generation, soon()).unwrap();
+        host.boot.await_left();
+        drop(begun);
+        host.kexec();
+        drop(sessions);
+        host.start();
+        for label in ["one", "two"] {
+            let session = host.agent().claim(label, soon()).unwrap();
+            drop(session.finish().unwrap());
+            host.agent().restored(label, soon()).unwrap();
+        }
+    }
+}
+
+/// Whether the connection of a participant ends.
+fn until_gone(participant: &mut Participant) -> bool {
+    for _ in 0..100 {
+        if participant.next().is_err() {
+            return true;
+        }
+        let time = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&*participant, PollFlags::IN)], Some(&time));
+    }
+    false
+}
+
+#[test]
+fn a_generation_is_never_used_again() {
+    let mut host = Host::managed(100);
+    let mut last = 0;
+    for round in 0..6 {
+        host.boot.set_loaded();
+        let provider = Provider::agent(host.agent());
+        let mut one = provider.participate(&["one"], soon()).unwrap();
+        let begun = update(&host, ACCEPT);
+        let generation = prepare(&mut one);
+        assert!(generation > last, "{generation} after {last}");
+        last = generation;
+        match round % 3 {
+            0 => host.restart(),
+            1 => {
+                one.ready(generation, soon()).unwrap();
+                host.boot.await_left();
+                host.kexec();
+                host.start();
+            }
+            _ => drop(call(&host, "Cancel", "{}", false).next()),
+        }
+        drop((begun, one));
+    }
+}

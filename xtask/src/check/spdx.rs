@@ -77,7 +77,7 @@ fn right_line(path: &str) -> String {
         "h" => ("/* ", " */"),
         "md" => ("<!-- ", " -->"),
         // Manual pages.
-        "3" | "7" => (".\\\" ", ""),
+        "3" | "5" | "7" | "8" => (".\\\" ", ""),
         _ => ("# ", ""),
     };
     format!("{open}{TAG} {licence}{close}")

@@ -38,6 +38,9 @@ const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust",
 /// Services of a real systemd.
 const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
 
+/// luod from its package, on a real systemd: `systemctl kexec`, then `--now`.
+const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust"];
+
 /// A chain that is long enough to forget what it does not need.
 const SOAK: &[&str] = &[
     "vm-test",
@@ -99,7 +102,7 @@ pub(crate) fn run() -> Result<()> {
         results.push(part("kernel docs", || kernel::document(&typed(&["kernel docs"])?))?);
         // It fails if anything grows out of proportion.
         results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
-        for words in [SYSTEMD, SOAK] {
+        for words in [SYSTEMD, AGENT, SOAK] {
             results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
         }
         // Near the end: it changes the tree, and the next build changes it back.
@@ -134,6 +137,7 @@ fn build_kernels(has_rust: bool) -> Result<()> {
         kinds.extend([
             rust(Profile::Release, Flavour::Test),
             rust(Profile::Release, Flavour::Host),
+            of(Implementation::C, Profile::Release, Flavour::Host),
             rust(Profile::Debug, Flavour::Test),
         ]);
     }
