@@ -66,7 +66,7 @@ impl Client {
             _ => Failure::with(
                 Exit::NoAgent,
                 format!(
-                    "luod cannot be reached at {}: {error}; start it with `systemctl start luod.socket`",
+                    "luod cannot be reached at {}: {error}; start it with `systemctl start luod`",
                     path.display()
                 ),
             ),

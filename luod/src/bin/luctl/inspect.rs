@@ -14,6 +14,9 @@ use serde::Serialize;
 use crate::failure::{Exit, Failure};
 use crate::output::{BOLD, Output};
 
+/// The kernel's number for a blob whose memory was given back.
+const ENODATA: i32 = 61;
+
 const DEBUGFS: &str = "/sys/kernel/debug";
 
 /// A way of the handover.
@@ -31,6 +34,7 @@ struct Way {
 #[derive(Debug, Serialize)]
 struct Blob {
     name: String,
+    /// 0 if its memory was given back.
     bytes: usize,
     /// Formats that are named in it.
     formats: Vec<String>,
@@ -53,7 +57,10 @@ pub(crate) fn inspect(output: Output) -> Result<(), Failure> {
         }
         for blob in &way.blobs {
             let formats = blob.formats.join(", ");
-            println!("  {} ({} bytes) {formats}", blob.name, blob.bytes);
+            match blob.bytes {
+                0 => println!("  {} (taken over, and its memory given back)", blob.name),
+                bytes => println!("  {} ({bytes} bytes) {formats}", blob.name),
+            }
             blob.tree.iter().flatten().for_each(|line| println!("    {line}"));
         }
         match &way.sessions {
@@ -70,8 +77,14 @@ fn way(root: &Path, way: &'static str, sessions: &str) -> Result<Way, Failure> {
     paths.extend(children(&folder.join("sub_fdts"))?);
     let mut blobs = Vec::new();
     for (name, path) in paths {
-        if let Some(bytes) = read(&path)? {
-            blobs.push(blob(name, &bytes));
+        match fs::read(&path) {
+            Ok(bytes) => blobs.push(blob(name, &bytes)),
+            // Its user has taken what it needs.
+            Err(error) if error.raw_os_error() == Some(ENODATA) => {
+                blobs.push(Blob { name, bytes: 0, formats: Vec::new(), tree: None });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&path, &error)),
         }
     }
     let text = read(&root.join("liveupdate").join(sessions))?;

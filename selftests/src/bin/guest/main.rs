@@ -9,8 +9,10 @@
 #![deny(unsafe_code)]
 
 mod counter;
+mod frugal;
 mod killed;
 mod luctl;
+mod quick_start;
 mod rules;
 mod varlink;
 mod vm;
@@ -38,6 +40,8 @@ fn run() -> Result<()> {
         ["rule", "guests"] => rules::guests(),
         ["rule", "luctl"] => rules::luctl(),
         ["rule", "killed"] => killed::check(),
+        ["rule", "quick-start"] => quick_start::check(),
+        ["rule", "frugal"] => frugal::check(),
         ["rule", "varlink"] => varlink::check(),
         _ => bail!("there is no program {arguments:?}"),
     }

@@ -37,6 +37,9 @@ const CONFIGURATION: [(&str, &str); 7] = [
 pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Result<PathBuf> {
     let units = setup.project.folder.join("selftests/systemd");
     let units = units_in(&units)?;
+    // A test follows its quick start.
+    let page = setup.project.folder.join("docs/operators.md");
+    let programs: Vec<_> = programs.iter().cloned().chain([page]).collect();
     let mut key = Key::of("layer", VERSION).with(&setup.root.key);
     for path in programs.iter().chain(&units) {
         key = key.with(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -51,7 +54,7 @@ pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Res
     }
     let scratch = setup.cache.scratch("layer")?;
     let root = scratch.join("root");
-    write(&root, programs, &units)?;
+    write(&root, &programs, &units)?;
     let mut command = setup.root.command("mksquashfs", &scratch, &[]);
     command.args(["root", "image", "-all-root", "-noappend", "-quiet", "-no-progress"]);
     command.args(["-comp", "zstd"]);

@@ -31,7 +31,9 @@ unsquashfs -quiet -no-progress -dest system "$1"
 mount -t proc proc system/proc
 mkdir system/packages
 mount --bind packages system/packages
-DEBIAN_FRONTEND=noninteractive chroot system sh -c 'dpkg --install /packages/*.deb'
+# As users do; what they depend on must be there.
+DEBIAN_FRONTEND=noninteractive chroot system sh -c \
+    'apt-get install --yes --quiet --no-install-recommends /packages/*.deb'
 umount system/proc system/packages
 rmdir system/packages
 mksquashfs system image -comp zstd -Xcompression-level 3 -quiet -no-progress
