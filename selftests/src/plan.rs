@@ -115,6 +115,8 @@ pub enum Leave {
     Update,
     /// By `luctl update --now`.
     UpdateNow,
+    /// By `systemctl kexec`, behind luod's back.
+    Behind,
 }
 
 /// A step, which gets exactly one verdict.

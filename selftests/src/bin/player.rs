@@ -74,6 +74,9 @@ fn update(position: &Position, next: &Hop, leave: Leave) -> Result<std::convert:
     position.control.event(&Event::Loaded);
     position.control.event(&Event::Reboot);
     position.control.drain();
+    if leave == Leave::Behind {
+        return systemctl("kexec");
+    }
     let mut update = Command::new("luctl");
     update.arg("update").args((leave == Leave::UpdateNow).then_some("--now"));
     let output = update.output().context("luctl update")?;

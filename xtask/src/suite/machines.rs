@@ -177,14 +177,16 @@ fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
     hops.collect()
 }
 
-/// How hop `number` is left: the agent leaves in both of its ways, in turns.
+/// How hop `number` is left: the agent leaves in both of its ways, and somebody else does, in turns.
 fn leave(tests: &[Test], number: usize) -> Leave {
     if tests.iter().all(|test| test.suite != Suite::Agent) {
         Leave::Plain
-    } else if number.is_multiple_of(2) {
-        Leave::UpdateNow
     } else {
-        Leave::Update
+        match number % 3 {
+            1 => Leave::Update,
+            2 => Leave::UpdateNow,
+            _ => Leave::Behind,
+        }
     }
 }
 

@@ -38,8 +38,8 @@ const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust",
 /// Services of a real systemd.
 const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
 
-/// luod from its package, on a real systemd: `systemctl kexec`, then `--now`.
-const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust"];
+/// luod from its package, on a real systemd: by `luctl update`, with `--now`, and by `systemctl kexec`.
+const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust,rust"];
 
 /// A chain that is long enough to forget what it does not need.
 const SOAK: &[&str] = &[
