@@ -25,11 +25,12 @@ pub const RULES: [Rule; 4] = [
 ///
 /// luod is killed first: after a kexec before anybody has claimed anything, and before one while sessions of
 /// all kinds are open.
-pub const AGENT_RULES: [Rule; 6] = [
+pub const AGENT_RULES: [Rule; 7] = [
     Rule { name: "luod_may_be_killed", unit: "vmtest-killed.service" },
     Rule { name: "services_and_users_keep_their_memory", unit: "vmtest-guests.service" },
     Rule { name: "luctl_keeps_a_file_and_runs_a_program", unit: "vmtest-luctl.service" },
     Rule { name: "the_quick_start_works_word_by_word", unit: "vmtest-quick-start.service" },
+    Rule { name: "mishaps_cost_nothing", unit: "vmtest-mishaps.service" },
     Rule { name: "luod_is_frugal", unit: "vmtest-frugal.service" },
     Rule { name: "every_method_can_be_called_by_varlinkctl", unit: "vmtest-varlink.service" },
 ];

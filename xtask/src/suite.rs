@@ -153,7 +153,12 @@ pub(crate) fn all() -> Vec<Test> {
         test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
     }));
     tests.extend(systemd::AGENT_RULES.iter().map(|rule| {
-        test(Suite::Agent, rule.name, Kind::Service(rule), "luod, over `luctl update`, also --now, and `systemctl kexec`")
+        test(
+            Suite::Agent,
+            rule.name,
+            Kind::Service(rule),
+            "luod, over `luctl update`, also --now, and `systemctl kexec`",
+        )
     }));
     tests.push(test(
         Suite::Scenarios,

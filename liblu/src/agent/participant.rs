@@ -128,13 +128,13 @@ impl Participant {
         Ok(None)
     }
 
-    /// The client is ready for the update.
+    /// The client is ready for the update. If the update is off meanwhile, this has no effect, and
+    /// [`Event::Abort`] comes or has come.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Stale`] if that update is not being prepared any more; [`ErrorKind::Disconnected`] if the
-    /// agent does not know the participant, as after a restart: take part again; and those of
-    /// [`Agent::open`].
+    /// [`ErrorKind::Disconnected`] if the agent does not know the participant, as after a restart: take part
+    /// again; and those of [`Agent::open`].
     ///
     /// ```no_run
     /// # let participant = liblu::Agent::new().participate(&["vm-17"], None)?;
@@ -143,8 +143,8 @@ impl Participant {
     /// ```
     pub fn ready(&self, generation: u64, deadline: Option<Instant>) -> Result<()> {
         let reply = self.reply(generation);
-        let _: Answer<Nothing> = self.agent.call("Ready", reply, deadline)?;
-        Ok(())
+        let answer: Result<Answer<Nothing>> = self.agent.call("Ready", reply, deadline);
+        unless_stale(answer)
     }
 
     /// The client cannot take part in the update.
@@ -160,8 +160,8 @@ impl Participant {
     /// ```
     pub fn refuse(&self, generation: u64, reason: &str, deadline: Option<Instant>) -> Result<()> {
         let reply = Reply { reason: Some(reason), ..self.reply(generation) };
-        let _: Answer<Nothing> = self.agent.call("Refuse", reply, deadline)?;
-        Ok(())
+        let answer: Result<Answer<Nothing>> = self.agent.call("Refuse", reply, deadline);
+        unless_stale(answer)
     }
 
     /// The client needs so much time from now on. The time that it gets comes back.
@@ -208,6 +208,14 @@ fn event(reply: EventReply) -> Option<Event> {
         return Some(Event::Abort { generation: abort.generation, reason: abort.reason });
     }
     reply.commit.map(|commit| Event::Commit { generation: commit.generation })
+}
+
+/// An answer to an update that is off is too late, and no error of the client.
+fn unless_stale(answer: Result<Answer<Nothing>>) -> Result<()> {
+    match answer {
+        Err(error) if error.kind() != ErrorKind::Stale => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 impl AsFd for Participant {

@@ -84,7 +84,10 @@ fn events_come_by_a_descriptor_that_can_be_polled() {
     passing::wait(participant.as_fd(), PollFlags::IN, soon()).unwrap();
     let abort = Event::Abort { generation, reason: "no".into() };
     assert_eq!(participant.next().unwrap(), Some(abort));
-    let stale = participant.ready(generation, soon()).unwrap_err();
+    // Too late, which is no error.
+    participant.ready(generation, soon()).unwrap();
+    participant.refuse(generation, "late", soon()).unwrap();
+    let stale = participant.extend(generation, Duration::from_secs(9), soon()).unwrap_err();
     assert_eq!(stale.kind(), ErrorKind::Stale);
 
     let generation = fake.prepare(Duration::from_secs(5));

@@ -36,7 +36,7 @@ impl Frozen {
     /// let frozen = liblu::kexec::Frozen::all()?;
     /// let error = liblu::kexec::reboot();
     /// drop(frozen);
-    /// # Err::<(), _>(error)
+    /// # Err::<(), liblu::Error>(error)
     /// ```
     pub fn all() -> Result<Self> {
         let mounts = read(MOUNTS)?;

@@ -12,6 +12,8 @@ mod counter;
 mod frugal;
 mod killed;
 mod luctl;
+mod mishap;
+mod mishaps;
 mod quick_start;
 mod rules;
 mod varlink;
@@ -41,6 +43,7 @@ fn run() -> Result<()> {
         ["rule", "luctl"] => rules::luctl(),
         ["rule", "killed"] => killed::check(),
         ["rule", "quick-start"] => quick_start::check(),
+        ["rule", "mishaps"] => mishaps::check(),
         ["rule", "frugal"] => frugal::check(),
         ["rule", "varlink"] => varlink::check(),
         _ => bail!("there is no program {arguments:?}"),

@@ -22,7 +22,8 @@ pub(crate) fn check() -> Result<()> {
     let hop = hop_number()?;
     match side()? {
         Side::Before | Side::Here => {
-            let sections = ["Install the packages", "Run a service that survives", "Update the kernel"];
+            let sections =
+                ["Install the packages", "Run a service that survives", "Update the kernel"];
             let mut commands = 0;
             for section in sections {
                 commands += follow(section_of(&page, section)?)?;

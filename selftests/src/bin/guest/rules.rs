@@ -37,13 +37,18 @@ pub(crate) fn side() -> Result<Side> {
 }
 
 /// The folder of results, where all users may write.
-fn make_results() -> Result<()> {
+pub(crate) fn make_results() -> Result<()> {
     fs::create_dir_all(RESULTS).context("make a folder for results")?;
     fs::set_permissions(RESULTS, fs::Permissions::from_mode(0o1777)).context("open it to all")
 }
 
+/// Removes a result, for the next start.
+pub(crate) fn remove_result(name: &str) {
+    let _ = fs::remove_file(result_file(name));
+}
+
 /// Reads a result, and waits for it if need be.
-fn result(name: &str) -> Result<String> {
+pub(crate) fn result(name: &str) -> Result<String> {
     let end = Instant::now() + Duration::from_mins(1);
     loop {
         match fs::read_to_string(result_file(name)) {
@@ -68,7 +73,9 @@ pub(crate) fn guests() -> Result<()> {
     };
     let of_guests = |direction: &str| -> Result<Vec<String>> {
         let mut lines = sessions(direction)?;
-        lines.retain(|line| line.contains(" memory/"));
+        lines.retain(|line| {
+            owners.iter().any(|owner| line.starts_with(&format!("{owner} memory/")))
+        });
         Ok(lines)
     };
     if is_after {

@@ -52,7 +52,7 @@ const CALLS: [(&str, &str, &str, Outcome); 19] = [
     (AGENT, "Nonsense", "{}", Error("\"method\":\"io.liveupdate.Agent.Nonsense\"")),
     (MANAGER, "Status", "{}", Reply("\"systemd\"")),
     (MANAGER, "List", "{}", Reply("\"sessions\"")),
-    (MANAGER, "Check", "{}", Reply("target-missing")),
+    (MANAGER, "Check", "{}", Reply("\"findings\"")),
     (MANAGER, "Cancel", "{}", Error("io.liveupdate.Manager.NoUpdate")),
     (MANAGER, "Update", r#"{"dryRun":true}"#, Error("io.liveupdate.Manager.CheckFailed")),
     (

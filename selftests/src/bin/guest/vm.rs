@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use selftests::position::hop_number;
 
+use crate::mishap::{self, Place, crash, crash_finished};
 use crate::rules::result_file;
 
 /// The labels of its sessions.
@@ -20,6 +21,9 @@ const LABELS: [&str; 2] = ["memory/0", "memory/1"];
 
 /// The label of the memfd in each of them.
 const RAM: &str = "ram";
+
+/// The label of a second one.
+const MORE: &str = "more";
 
 /// Runs for ever. The result of the start is in a file, and the service manager is told.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -32,8 +36,9 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let mut sessions = Vec::new();
     for label in LABELS {
         let handover = provider.open(label, soon()).with_context(|| format!("open {label}"))?;
-        let memory = memory(&text(name, label, hop))?;
+        let memory = memory_of(&text(name, label, hop))?;
         handover.preserve(RAM, &memory).context("preserve the memory")?;
+        handover.preserve(MORE, &memory_of("more")?).context("preserve more memory")?;
         sessions.push(Session::Open(handover));
     }
     let mut participant = Some(provider.participate(&LABELS, soon()).context("take part")?);
@@ -48,7 +53,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             continue;
         };
         match next(there) {
-            Ok(event) => handle(there, &event, &mut sessions)?,
+            Ok(event) => handle(name, there, &event, &mut sessions)?,
             // luod was started again: it has kept the sessions.
             Err(_) => participant = None,
         }
@@ -65,19 +70,32 @@ enum Session {
 fn claim(provider: &Provider, name: &str, label: &str, hop: usize) -> Result<bool> {
     let claim = provider.claim(label, soon()).with_context(|| format!("claim {label}"))?;
     let Claim::Session(claimed) = claim else { return Ok(false) };
+    crash(name, Place::Claimed);
+    claimed.retrieve(MORE).context("retrieve more memory")?;
+    crash(name, Place::Between);
     let memory = claimed.retrieve(RAM).context("retrieve the memory")?;
+    crash(name, Place::Retrieved);
     let expected = text(name, label, hop);
     let there = read(&memory)?;
     ensure!(there == expected, "the memory says `{there}`, not `{expected}`");
     let state = String::from_utf8_lossy(claimed.state(RAM).context("the state")?).into_owned();
     ensure!(state == format!("paused in hop {hop}"), "the state is `{state}`");
+    let claimed = crash_finished(name, claimed)?;
     claimed.finish(soon()).map_err(liblu::Error::from).context("finish")?;
     Ok(true)
 }
 
-fn handle(participant: &Participant, event: &Event, sessions: &mut Vec<Session>) -> Result<()> {
+fn handle(
+    name: &str,
+    participant: &Participant,
+    event: &Event,
+    sessions: &mut Vec<Session>,
+) -> Result<()> {
     match event {
         Event::Prepare { generation, .. } => {
+            if mishap::answer(name, participant, *generation)? {
+                return Ok(());
+            }
             let state = format!("paused in hop {}", hop_number()?);
             let mut ready = Vec::new();
             for session in std::mem::take(sessions) {
@@ -121,7 +139,7 @@ fn text(name: &str, label: &str, hop: usize) -> String {
     format!("{label} of {name} in hop {hop}")
 }
 
-fn memory(text: &str) -> Result<OwnedFd> {
+fn memory_of(text: &str) -> Result<OwnedFd> {
     let mut file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).context("memfd_create")?);
     file.write_all(text.as_bytes()).context("write the memory")?;
     Ok(file.into())
