@@ -34,6 +34,8 @@ pub(crate) enum Campaign {
     Debug,
     /// Services of systemd over two kexecs, on both implementations
     Systemd,
+    /// luod and its clients over three kexecs in a row and more, on both implementations
+    Agent,
     /// The pure crates and liblu under Miri
     Miri,
     /// Arbitrary input for all that reads the data of others
@@ -104,6 +106,7 @@ const MACHINES: &[&str] =
 const TARGETS: &[(&str, &str)] = &[
     ("manifest", "liblu"),
     ("passing", "liblu"),
+    ("frames", "luod"),
     ("image", "luod"),
     ("owner", "luod"),
     ("policy", "luod"),
@@ -120,6 +123,7 @@ impl Campaign {
             Self::Soak => "soak",
             Self::Debug => "debug",
             Self::Systemd => "systemd",
+            Self::Agent => "agent",
             Self::Miri => "miri",
             Self::Fuzz => "fuzz",
             Self::Series => "series",
@@ -186,6 +190,18 @@ impl Campaign {
                 let hops = ["c,c,c", "rust,rust,rust", "rust,c,rust"];
                 let of =
                     |hops: &str| task(hops, &["vm-test", "--suite", "systemd", "--hops", hops], 60);
+                hops.map(of).into()
+            }
+            Self::Agent => {
+                let hops = [
+                    "rust,rust,rust,rust",
+                    "c,c,c,c",
+                    "c,rust,c,rust",
+                    "rust,c,rust,c",
+                    "rust*12",
+                ];
+                let of =
+                    |hops: &str| task(hops, &["vm-test", "--suite", "agent", "--hops", hops], 60);
                 hops.map(of).into()
             }
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
