@@ -67,6 +67,8 @@ pub struct Config {
     pub device: LiveUpdate,
     /// The ways to load and to leave a kernel.
     pub boot: Arc<dyn Boot>,
+    /// The kernel's number of this boot.
+    pub boot_id: String,
     /// Where the policy is.
     pub sources: Sources,
     /// Whether services can be told from other processes.
@@ -300,6 +302,18 @@ impl Agent {
         attempt: impl FnMut(&LiveUpdate) -> liblu::Result<T>,
     ) -> liblu::Result<T> {
         self.with_device_if(is_busy, attempt).await
+    }
+
+    /// The same, to create a session of this name. Until the last one has closed a session that was given up, its
+    /// name is taken.
+    async fn create<T>(
+        &self,
+        name: &SessionName,
+        attempt: impl FnMut(&LiveUpdate) -> liblu::Result<T>,
+    ) -> liblu::Result<T> {
+        let was_given_up = self.state().given_up.contains(name);
+        let is_taken = |kind| was_given_up && kind == liblu::ErrorKind::NameTaken;
+        self.with_device_if(|kind| is_busy(kind) || is_taken(kind), attempt).await
     }
 
     /// The same, with other errors for which waiting may help.

@@ -26,7 +26,7 @@
 //! longest-deadline = "2min"  # extensions included; default: twice the default deadline
 //! on-failure = "fail"        # the update; "drop": it goes on without the client
 //! keep = false               # outgoing sessions of a client that has died before it was ready
-//! carry = false              # sessions that no client has claimed, over one more update
+//! carry = false              # no update while there are sessions that no client has restored
 //! ```
 //!
 //! The values above are the defaults, but for the group and the unit. The first rule that matches an owner

@@ -7,6 +7,7 @@
 //! ```json
 //! {
 //!   "version": 1,
+//!   "bootId": "3f6b2a1e-...",
 //!   "generation": 7,
 //!   "lastNumber": 12,
 //!   "sessions": [
@@ -64,12 +65,17 @@ pub const MAX_SIZE: usize = 2 << 20;
 /// The most sessions of a registry.
 pub const MAX_SESSIONS: usize = 4096;
 
+/// The most bytes of the number of a boot.
+const MAX_BOOT_ID: usize = 36;
+
 /// The version that is written.
 pub const VERSION: u64 = 1;
 
 /// The registry. See the [module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
+    /// The kernel's number of the boot in which it was written.
+    boot_id: Option<Box<str>>,
     generation: Generation,
     last_number: Number,
     entries: BTreeMap<Number, Entry>,
@@ -80,6 +86,17 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Whether this kernel is the one in which the registry was written: processes of another one mean nothing.
+    pub fn is_of_boot(&self, boot_id: &str) -> bool {
+        self.boot_id.as_deref() == Some(boot_id)
+    }
+
+    /// Notes the boot, by the text of `/proc/sys/kernel/random/boot_id`. What is longer than that is cut off.
+    pub fn set_boot_id(&mut self, boot_id: &str) {
+        self.boot_id =
+            Some(boot_id.chars().filter(char::is_ascii_graphic).take(MAX_BOOT_ID).collect());
+    }
+
     /// The generation that was used last.
     pub fn generation(&self) -> Generation {
         self.generation

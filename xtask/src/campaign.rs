@@ -193,13 +193,8 @@ impl Campaign {
                 hops.map(of).into()
             }
             Self::Agent => {
-                let hops = [
-                    "rust,rust,rust,rust",
-                    "c,c,c,c",
-                    "c,rust,c,rust",
-                    "rust,c,rust,c",
-                    "rust*12",
-                ];
+                let hops =
+                    ["rust,rust,rust,rust", "c,c,c,c", "c,rust,c,rust", "rust,c,rust,c", "rust*12"];
                 let of =
                     |hops: &str| task(hops, &["vm-test", "--suite", "agent", "--hops", hops], 60);
                 hops.map(of).into()

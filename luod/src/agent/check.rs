@@ -8,7 +8,7 @@ use liblu::{LiveUpdate, Support};
 
 use super::State;
 use crate::policy::{Presence, Unclaimed};
-use crate::registry::{Direction, Entry};
+use crate::registry::Direction;
 use crate::system::formats::{Evidence, Roots, files, roots};
 use crate::target::{Doubt, Facts, Format, Refusal, Verdict, compare};
 use crate::varlink::manager::{Finding, Severity};
@@ -105,20 +105,26 @@ impl State {
             let advice = "see `luctl list --all`; `luctl discard` gives it up";
             findings.push(finding("unknown-session", Severity::Warning, meaning, Some(advice)));
         }
-        let lost = |entry: &Entry| {
-            let decision = super::decision(&self.policy, entry.owner());
-            entry.state().direction() == Direction::Incoming
-                && decision.unclaimed == Unclaimed::Leave
-        };
-        for (_, entry) in self.custody.registry().by_owner().filter(|(_, entry)| lost(entry)) {
+        let incoming = self.custody.registry().by_owner().map(|(_, entry)| entry);
+        for entry in incoming.filter(|it| it.state().direction() == Direction::Incoming) {
             let (label, owner) = (entry.label().as_str(), entry.owner());
-            let meaning = format!(
-                "session {label:?} of {owner} came from the previous kernel and is not restored; it ends \
-                 with this kernel"
-            );
-            let advice = "wait for its client, or give it up with `luctl discard`; with `carry = true` in \
-                          the policy it is taken along";
-            findings.push(finding("unclaimed-session", Severity::Warning, meaning, Some(advice)));
+            let came = format!("session {label:?} of {owner} came from the previous kernel");
+            let advice = "wait for its client, or give it up with `luctl discard --incoming`";
+            findings.push(match super::decision(&self.policy, owner).unclaimed {
+                Unclaimed::Leave => {
+                    let meaning = format!("{came} and is not restored; it ends with this kernel");
+                    finding("unclaimed-session", Severity::Warning, meaning, Some(advice))
+                }
+                // A file that was retrieved cannot be preserved again before its session is finished, and then
+                // its client could not claim it if the update is off.
+                Unclaimed::Carry => {
+                    let meaning = format!(
+                        "{came} and is not restored; the policy wants it carried over this update, which \
+                         no kernel can do before its client has finished it"
+                    );
+                    finding("cannot-carry", Severity::Error, meaning, Some(advice))
+                }
+            });
         }
     }
 

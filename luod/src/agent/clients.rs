@@ -10,7 +10,7 @@ use liblu::{ErrorKind, SessionName};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::{committing, invalid_label};
-use super::{Agent, Held, Source, State, is_busy};
+use super::{Agent, Held, Source, State};
 use crate::custody::{Claimed, Key};
 use crate::label::Label;
 use crate::policy::{Admission, Decision};
@@ -58,10 +58,7 @@ impl Agent {
         let key = Self::key(peer, label)?;
         let name = key.owner.session_name(&key.label)?;
         let mut refused = None;
-        // Until the last one has closed a session that was given up, its name is taken.
-        let was_given_up = self.state().given_up.contains(&name);
-        let is_busy = |kind| is_busy(kind) || was_given_up && kind == ErrorKind::NameTaken;
-        let opened = self.with_device_if(is_busy, |device| {
+        let opened = self.create(&name, |device| {
             let mut state = self.state();
             if let Some(there) = state.opened(&key, peer.process) {
                 return Ok(there);

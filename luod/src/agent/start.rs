@@ -141,7 +141,7 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
     let described = described(&names, &stored);
     let contents = compare(&registry, &described);
     let registries: Vec<_> = contents.registries.iter().map(|(_, number)| *number).collect();
-    let Sorted { fds, unknown } = sort(&mut registry, &contents, names, stored);
+    let Sorted { fds, unknown } = sort(&mut registry, &contents, names, stored, &config.boot_id);
     report(&contents, &found.unreadable);
     let store = match passed.manager {
         None => Store::none(),
@@ -251,7 +251,10 @@ fn sort(
     contents: &Contents,
     names: Vec<String>,
     stored: Vec<Stored>,
+    boot_id: &str,
 ) -> Sorted {
+    let is_other_boot = !registry.is_of_boot(boot_id);
+    registry.set_boot_id(boot_id);
     registry.skip(contents.last_number);
     for number in &contents.missing {
         registry.remove(*number);
@@ -261,14 +264,18 @@ fn sort(
     }
     let mut places = BTreeMap::new();
     for it in &contents.matches {
-        if registry.set_state(it.number, it.state).is_ok() {
+        // Processes of another kernel mean nothing, even if their numbers are in use.
+        let state = match it.state {
+            registry::State::Claimed(_) if is_other_boot => registry::State::Waiting,
+            state => state,
+        };
+        if is_other_boot || it.turn == Turn::Crossed {
+            registry.set_opened_by(it.number, None);
+        }
+        if registry.set_state(it.number, state).is_ok() {
             places.insert(it.at, it.number);
         } else {
             registry.remove(it.number);
-        }
-        if it.turn == Turn::Crossed {
-            // That process was one of another kernel.
-            registry.set_opened_by(it.number, None);
         }
     }
     let is_registry = |at: usize| contents.registries.iter().any(|(it, _)| *it == at);

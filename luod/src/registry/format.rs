@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::update::Generation;
 
 /// More bytes than a registry without sessions has.
-pub(super) const FRAME: usize = 128;
+pub(super) const FRAME: usize = 192;
 
 /// The version, whatever else is there.
 #[derive(Deserialize)]
@@ -25,6 +25,8 @@ struct Header {
 #[serde(rename_all = "camelCase")]
 struct Wire {
     version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
     #[serde(default)]
     generation: u64,
     #[serde(default)]
@@ -137,6 +139,7 @@ pub(super) fn write(registry: &Registry) -> Vec<u8> {
     let sessions = registry.iter().map(|(number, entry)| WireEntry::new(number, entry));
     encode(&Wire {
         version: VERSION,
+        boot_id: registry.boot_id.as_deref().map(String::from),
         generation: registry.generation.0,
         last_number: registry.last_number.0,
         sessions: sessions.collect(),
@@ -172,6 +175,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Registry, ReadError> {
         last_number: Number(wire.last_number),
         ..Registry::default()
     };
+    if let Some(boot_id) = wire.boot_id {
+        registry.set_boot_id(&boot_id);
+    }
     for entry in wire.sessions {
         let number = Number(entry.number);
         registry.insert(number, entry.into_entry()?)?;

@@ -50,6 +50,8 @@ pub(crate) struct Host {
     pub(crate) folder: TempDir,
     pub(crate) kernel: FakeKernel,
     pub(crate) boot: Arc<FakeBoot>,
+    /// The number of the kernel.
+    kernels: u32,
     store: Option<Store>,
     luod: Option<Luod>,
 }
@@ -68,6 +70,17 @@ impl Host {
         host
     }
 
+    /// The same, with a policy.
+    pub(crate) fn with_policy(policy: &str) -> Self {
+        let mut host = Self::without();
+        let folder = host.folder.path().join("etc/luod");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("luod.toml"), policy).unwrap();
+        host.store = Some(Store::new(host.folder.path().join("notify"), 100));
+        host.start();
+        host
+    }
+
     /// A host without a service manager.
     pub(crate) fn standalone() -> Self {
         let mut host = Self::without();
@@ -80,6 +93,7 @@ impl Host {
             folder: tempfile::tempdir().unwrap(),
             kernel: FakeKernel::new(),
             boot: Arc::new(FakeBoot::default()),
+            kernels: 1,
             store: None,
             luod: None,
         }
@@ -115,6 +129,7 @@ impl Host {
         let (device, boot) = (self.kernel.device(), Arc::clone(&self.boot));
         let fds = self.store.as_ref().map(Store::copies).unwrap_or_default();
         let manager = self.store.as_ref().map(|store| (store.path.clone(), store.room));
+        let boot_id = self.kernels.to_string();
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -123,6 +138,7 @@ impl Host {
                 let config = Config {
                     device,
                     boot,
+                    boot_id,
                     sources: Sources::beneath(&folder),
                     services: Services::None,
                     unread: 16,
@@ -181,9 +197,13 @@ impl Host {
         let sessions = store.map(Store::take_sessions).unwrap_or_default();
         self.kernel.kexec();
         for (name, session) in sessions {
-            let retrieved = self.kernel.device().retrieve(&session).unwrap();
-            store.unwrap().put(name, retrieved.into_fd());
+            // Some are not handed over, and two fds may have had one name.
+            let device = self.kernel.device().with_backoff(liblu::Backoff::NONE);
+            if let Ok(retrieved) = device.retrieve(&session) {
+                store.unwrap().put(name, retrieved.into_fd());
+            }
         }
+        self.kernels += 1;
         self.boot.forget();
     }
 
@@ -197,6 +217,7 @@ impl Host {
         if let Some(store) = &self.store {
             store.clear();
         }
+        self.kernels += 1;
         self.boot.forget();
     }
 }

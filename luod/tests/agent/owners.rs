@@ -44,6 +44,7 @@ fn with_agent<F: Future<Output = ()>>(policy: &str, test: impl FnOnce(Rc<Agent>,
     let config = Config {
         device: kernel.device(),
         boot: std::sync::Arc::new(crate::host::FakeBoot::default()),
+        boot_id: "one".into(),
         sources: Sources::beneath(folder.path()),
         services: Services::None,
         unread: 4,

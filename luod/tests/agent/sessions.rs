@@ -193,3 +193,41 @@ fn without_a_service_manager_luod_hands_over_itself() {
     agent.restored("vm", soon()).unwrap();
     until("the kernel has no session", || host.kernel.sessions().is_empty());
 }
+
+#[test]
+fn an_update_stops_for_a_session_that_is_to_be_carried() {
+    for (policy, id) in [("", "unclaimed-session"), ("[[rule]]\ncarry = true\n", "cannot-carry")] {
+        let mut host = Host::with_policy(policy);
+        let session = host.agent().open("vm", soon()).unwrap();
+        // Without it luod knows neither the owner nor its policy, until a client comes.
+        until("the registry is written", || host.stored().contains(&"registry-2".into()));
+        host.kexec();
+        drop(session);
+        host.start();
+        host.boot.set_loaded();
+        let order = r#"{"acceptUnknown":true,"dryRun":true}"#;
+        let answer = crate::updates::update(&host, order).next();
+        assert_eq!(answer.get("error").is_some(), id == "cannot-carry", "{answer}");
+        let findings = answer["parameters"]["findings"].as_array().unwrap();
+        assert!(findings.iter().any(|it| it["id"] == id), "{answer}");
+    }
+}
+
+#[test]
+fn a_claim_of_another_kernel_holds_nothing() {
+    let mut host = Host::managed(100);
+    let agent = host.agent();
+    for round in 0..4 {
+        // This process has claimed the session and not restored it, and hands over another one of the label.
+        let session = agent.open("vm", soon()).unwrap();
+        session.preserve(7.into(), memfd(format!("round {round}").as_bytes())).unwrap();
+        host.kexec();
+        drop(session);
+        host.start();
+        let session = agent.claim("vm", soon()).unwrap();
+        let there = text(session.retrieve(7.into()).unwrap());
+        assert_eq!(there, format!("round {round}").as_bytes());
+        let listed = crate::updates::call(&host, "List", "{}", false).next();
+        assert_eq!(listed["parameters"]["sessions"].as_array().unwrap().len(), 1, "{listed}");
+    }
+}

@@ -62,7 +62,7 @@ fn event(participant: &mut Participant) -> Event {
     }
 }
 
-fn prepare(participant: &mut Participant) -> u64 {
+pub(crate) fn prepare(participant: &mut Participant) -> u64 {
     match event(participant) {
         Event::Prepare { generation, .. } => generation,
         other => panic!("{other:?}"),

@@ -51,6 +51,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     log::start();
+    end_on_panic();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -58,6 +59,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A defect ends luod at once, in whatever task it is: the service manager has all that the next one needs. A
+/// luod that goes on without one of its tasks would keep clients waiting.
+fn end_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        tracing::error!("luod has a defect, and ends: {panic}");
+        std::process::abort();
+    }));
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -79,6 +91,7 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config {
         device: LiveUpdate::at(&arguments.device),
         boot: Arc::new(Machine { systemctl: arguments.systemctl.clone() }),
+        boot_id: std::fs::read_to_string(BOOT_ID)?.trim().into(),
         sources: Sources::beneath(&arguments.root),
         services: if manager.is_some() { Services::ByCgroup } else { Services::None },
         unread: UNREAD,
@@ -122,6 +135,9 @@ async fn follow_logind(agent: Rc<Agent>) {
 /// The names of the sockets of the units (`FileDescriptorName=`).
 const AGENT: &str = "agent";
 const MANAGER: &str = "manager";
+
+/// The number that each kernel gives to itself.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Events that a client may leave unread: those of several updates.
 const UNREAD: usize = 16;
