@@ -204,3 +204,29 @@ fn another_kernel_or_none_calls_an_update_off() {
         assert_eq!(machine.cancel(), Err(CancelError::NoUpdate));
     }
 }
+
+#[test]
+fn a_shutdown_of_others_waits_for_clients_and_goes_on_without_those_that_fail() {
+    let mut machine = machine();
+    let ready = machine.join(at(0), owner("unit:a.service"), rule(OnFailure::Fail));
+    let late = machine.join(at(0), owner("unit:b.service"), rule(OnFailure::Fail));
+    let order = Order { method: Method::Elsewhere, ..order(&["unit:never.there.service"]) };
+    machine.begin(at(1), order).unwrap();
+    assert_eq!(actions(&mut machine), [asked(ready, 20), asked(late, 20)]);
+    machine.ready(at(2), ready, SEVEN).unwrap();
+    machine.tick(at(21));
+    let [abort, without, freeze] = &actions(&mut machine)[..] else { panic!() };
+    assert!(matches!(abort, Action::Abort { to, reason: Reason::Late, .. } if *to == late));
+    assert!(matches!(without, Action::GoOnWithout { id, .. } if *id == late));
+    assert_eq!(*freeze, Action::Freeze { generation: SEVEN, attempt: 1 });
+    machine.frozen(at(22), SEVEN, 1, Ok(()));
+    let commit = Action::Commit { to: ready, generation: SEVEN };
+    let leave = Action::Leave { method: Method::Elsewhere, generation: SEVEN };
+    assert_eq!(actions(&mut machine), [commit, leave]);
+    // The shutdown is called off.
+    machine.not_begun("called off");
+    let [abort, ended] = &actions(&mut machine)[..] else { panic!() };
+    assert!(matches!(abort, Action::Abort { to, .. } if *to == ready));
+    assert!(matches!(ended, Action::Ended { generation: SEVEN, .. }));
+    assert_eq!(machine.phase(), Phase::Loaded);
+}
