@@ -100,6 +100,12 @@ struct State {
     target: Option<manage::Loaded>,
     /// Whether an update is being checked, before it begins.
     is_checking: bool,
+    /// Whether the update that is being checked was cancelled.
+    is_cancelled: bool,
+    /// Whether a kernel is being loaded.
+    is_loading: bool,
+    /// How the kernel is being left, once it is.
+    leaving: Option<drive::Leaving>,
     /// The session that tells the next luod of the others, when systemd does not carry them.
     handover: Option<drive::Handover>,
     counts: status::Counts,
@@ -151,21 +157,42 @@ impl Held {
     }
 
     /// Whether the client of an incoming session has finished it, as far as this kernel tells.
-    fn is_finished(&self) -> bool {
-        let Session::Incoming(session) = &self.session else { return false };
-        let copy = session.as_fd().try_clone_to_owned();
-        let turned = copy.map(IncomingSession::try_from).is_ok_and(|it| match it {
-            Ok(copy) => {
-                drop(copy.held_elsewhere());
-                false
+    ///
+    /// # Errors
+    ///
+    /// It is not known: an error that has nothing to do with the session must not make a cold start of it.
+    fn is_finished(&self) -> liblu::Result<bool> {
+        let Session::Incoming(session) = &self.session else { return Ok(false) };
+        if let Ok(copy) = session.as_fd().try_clone_to_owned() {
+            match IncomingSession::try_from(copy) {
+                Ok(copy) => drop(copy.held_elsewhere()),
+                Err(error) => {
+                    let (copy, error) = error.into_parts();
+                    drop(copy);
+                    if error.kind() == liblu::ErrorKind::WrongDirection {
+                        return Ok(true);
+                    }
+                }
             }
-            Err(error) => {
-                let (copy, error) = error.into_parts();
-                drop(copy);
-                error.kind() == liblu::ErrorKind::WrongDirection
-            }
-        });
-        turned || self.has_manifest && session.retrieve(liblu::Token::MANIFEST).is_err()
+        }
+        if !self.has_manifest {
+            return Ok(false);
+        }
+        match session.retrieve(liblu::Token::MANIFEST) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == liblu::ErrorKind::NoFile => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes a session that has left custody. An incoming one that is not finished stays open, which does
+    /// harm to nobody.
+    fn close(self) {
+        let is_finished = self.is_finished().unwrap_or_default();
+        match self.session {
+            Session::Incoming(session) if is_finished => drop(session.into_fd()),
+            session => drop(session),
+        }
     }
 
     fn copy(&self) -> io::Result<OwnedFd> {
@@ -237,18 +264,21 @@ impl Agent {
     /// luod ends: the service manager gets all that the next one must know.
     pub async fn stop(&self) {
         self.write_registry();
-        self.flush().await;
+        let _ = self.flush().await;
         tracing::info!("luod ends");
     }
 
     /// Waits until the service manager was told of all changes.
-    async fn flush(&self) {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be told: what it does not have is lost with this luod.
+    async fn flush(&self) -> io::Result<()> {
         let notifier = self.state().store.notifier();
-        if let Some(notifier) = notifier
-            && let Err(error) = notifier.flush().await
-        {
+        let Some(notifier) = notifier else { return Ok(()) };
+        notifier.flush().await.inspect_err(|error| {
             tracing::error!("the service manager cannot be told of sessions: {error}");
-        }
+        })
     }
 
     /// Watches for the end of a process that has sessions.
@@ -258,9 +288,9 @@ impl Agent {
         }
         let agent = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Err(error) = life.end().await {
+            while let Err(error) = life.end().await {
                 tracing::error!("process {} cannot be watched: {error}", process.pid);
-                return;
+                tokio::time::sleep(WATCH_AGAIN).await;
             }
             agent.ended(process);
         });
@@ -291,7 +321,7 @@ impl Agent {
         self.state().forget(&released);
         self.mark_dirty();
         // The kernel may have much memory to give back.
-        close_elsewhere(released.fd);
+        tokio::task::spawn_blocking(move || released.fd.close());
     }
 
     /// Opens the device for one command, and waits if another process has it, or has the session.
@@ -356,15 +386,21 @@ impl State {
     }
 
     /// A session that the fd store has and the registry lacks, by the kernel's name.
-    fn take_unknown(&mut self, name: &SessionName, way: Direction) -> Option<(Number, Held)> {
-        let is_it = |it: &Unknown| it.is(name, way) && it.number.is_some();
-        let at = self.unknown.iter().position(is_it)?;
+    fn take_unknown(
+        &mut self,
+        name: &SessionName,
+        way: Direction,
+    ) -> Option<(Option<Number>, Held)> {
+        let at = self.unknown.iter().position(|it| it.is(name, way))?;
         let Unknown { number, fd: Stored::Session(held), .. } = self.unknown.remove(at) else {
             return None;
         };
-        Some((number?, held))
+        Some((number, held))
     }
 }
+
+/// A pause before a process is watched again for which there was no file descriptor.
+const WATCH_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Whether waiting may help. A session that was just finished is held until all have closed it.
 fn is_busy(kind: liblu::ErrorKind) -> bool {

@@ -149,6 +149,16 @@ impl Machine {
         self.abort_unless_committing(Reason::OtherKernel);
     }
 
+    /// Another kernel is going to be loaded. An update in progress is called off.
+    pub fn loading(&mut self) {
+        self.abort_unless_committing(Reason::OtherKernel);
+    }
+
+    /// The limits change, for the next phase.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The kernel was unloaded.
     pub fn unloaded(&mut self) {
         self.is_loaded = false;

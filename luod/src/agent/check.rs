@@ -197,6 +197,12 @@ pub(super) fn no_target(is_loaded: bool) -> Finding {
     finding("target-missing", Severity::Error, "no kernel is loaded", Some(advice))
 }
 
+/// The service manager would lose the sessions.
+pub(super) fn cannot_carry(why: String) -> Finding {
+    let advice = "update systemd, mend the unit, or use --now, which needs no service manager";
+    finding("service-manager", Severity::Error, why, Some(advice))
+}
+
 /// The findings, the gravest first.
 pub(super) fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

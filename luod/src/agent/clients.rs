@@ -10,13 +10,15 @@ use liblu::{ErrorKind, SessionName};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::{committing, invalid_label};
-use super::{Agent, Held, Source, State};
-use crate::custody::{Claimed, Key};
+use super::start::{Stored, Unknown};
+use super::{Agent, Held, Session, Source, State};
+use crate::custody::{Claimed, Key, Released};
 use crate::label::Label;
 use crate::policy::{Admission, Decision};
 use crate::process::Process;
 use crate::registry::{Claim, Direction, Entry, Number, StoreName};
-use crate::system::peer::Peer;
+use crate::system::formats::files;
+use crate::system::peer::{Life, Peer};
 use crate::update::Phase;
 use crate::varlink::agent::{self as words, Error};
 
@@ -69,7 +71,7 @@ impl Agent {
             }
             let there = state.take_unknown(&name, Direction::Outgoing);
             let (number, held) = match there {
-                Some((number, held)) => (Some(number), held),
+                Some(there) => there,
                 None => (None, Held::outgoing(device.create(&name)?)),
             };
             let made_for = state.generation();
@@ -89,7 +91,7 @@ impl Agent {
         let (fd, name) = opened.map_err(|error| taken(&name, error))?.ok_or_else(gone)?;
         self.watch(peer.process, peer.life.clone());
         self.mark_dirty();
-        self.flush().await;
+        self.flush().await?;
         Ok((fd, name))
     }
 
@@ -122,8 +124,14 @@ impl Agent {
                 return Ok(Ok(()));
             }
             let (number, held) = match state.take_unknown(&name, Direction::Incoming) {
-                Some((number, held)) => (Some(number), held),
-                None => (None, state.incoming(device.retrieve(&name)?, Source::Kernel)),
+                Some(there) => there,
+                None => {
+                    // Retrieved and not stored, it would be lost with luod.
+                    if let Err(full) = state.store.check_room() {
+                        return Ok(Err(full.into()));
+                    }
+                    (None, state.incoming(device.retrieve(&name)?, Source::Kernel))
+                }
             };
             let waiting = crate::registry::State::Waiting;
             let entry = Entry::new(key.owner.clone(), key.label.clone(), waiting, None)?;
@@ -139,41 +147,61 @@ impl Agent {
         let claimed = self.claim_in_custody(&key, claim)?;
         self.watch(peer.process, peer.life.clone());
         self.mark_dirty();
-        self.flush().await;
+        self.flush().await?;
         claimed.ok_or_else(|| no_session(&key.label))
     }
 
     /// Claims a session that is in custody. One that its client has finished is none any more.
     fn claim_in_custody(
-        &self,
+        self: &Rc<Self>,
         key: &Key,
         claim: Claim,
     ) -> Result<Option<(OwnedFd, SessionName, Source)>, Error> {
+        self.forget_dead_holder(key);
         let mut state = self.state();
-        let number = match state.custody.claim(key, claim) {
-            Claimed::Absent => return Ok(None),
-            Claimed::Held(other) => return Err(held(&key.label, &other)),
-            Claimed::Session(number, held) if !held.is_finished() => {
-                let (fd, source) = (held.copy()?, held.source);
-                let name = state.custody.registry().get(number).map(|entry| *entry.name());
-                return name.map(|name| Some((fd, name, source))).ok_or_else(gone);
+        let Some(number) = state.custody.find(key, Direction::Incoming) else { return Ok(None) };
+        let Some(held) = state.custody.fd(number) else { return Ok(None) };
+        if held.is_finished()? {
+            let finished = state.custody.remove(number);
+            drop(state);
+            if let Some(finished) = finished {
+                tracing::info!("session {:?} of {} was finished", key.label.as_str(), key.owner);
+                self.end_custody(finished);
             }
-            Claimed::Session(number, _) => number,
+            return Err(no_session(&key.label));
+        }
+        // All that can fail comes before the claim, which holds others off.
+        let (fd, source) = (held.copy()?, held.source);
+        match state.custody.claim(key, claim) {
+            Claimed::Held(other) => Err(held_by(&key.label, &other)),
+            Claimed::Absent => Ok(None),
+            Claimed::Session(..) => {
+                let name = state.custody.registry().get(number).map(|entry| *entry.name());
+                Ok(name.map(|name| (fd, name, source)))
+            }
+        }
+    }
+
+    /// A process that has claimed this session and has ended must not hold it, also if nobody watches it.
+    fn forget_dead_holder(self: &Rc<Self>, key: &Key) {
+        let holder = {
+            let state = self.state();
+            let number = state.custody.find(key, Direction::Incoming);
+            let entry = number.and_then(|number| state.custody.registry().get(number));
+            match entry.map(Entry::state) {
+                Some(crate::registry::State::Claimed(claim)) => claim.by,
+                _ => return,
+            }
         };
-        let finished = state.custody.remove(number);
-        if let Some(finished) = &finished {
-            state.restored.insert(*finished.entry.name());
+        if matches!(Life::find(holder), Ok(None)) {
+            self.ended(holder);
         }
-        drop(state);
-        if let Some(finished) = finished {
-            tracing::info!(
-                "session {:?} of {} was finished; its client has not said so",
-                key.label.as_str(),
-                key.owner
-            );
-            self.give_up(finished);
-        }
-        Err(no_session(&key.label))
+    }
+
+    /// The custody of an incoming session ends for good.
+    fn end_custody(&self, released: Released<Held>) {
+        self.state().restored.insert(*released.entry.name());
+        self.give_up(released);
     }
 
     /// The client has all that it needs of an incoming session.
@@ -184,12 +212,22 @@ impl Agent {
     pub async fn restored(&self, peer: &Peer, label: &str) -> Result<(), Error> {
         self.admit(peer)?;
         let key = Self::key(peer, label)?;
-        let released = self.state().custody.release(&key, Direction::Incoming);
-        let released = released.ok_or_else(|| no_session(&key.label))?;
-        self.state().restored.insert(*released.entry.name());
-        self.give_up(released);
-        self.flush().await;
-        Ok(())
+        let released = {
+            let mut state = self.state();
+            let number = state.custody.find(&key, Direction::Incoming);
+            let number = number.ok_or_else(|| no_session(&key.label))?;
+            let entry = state.custody.registry().get(number).map(Entry::state);
+            if entry == Some(&crate::registry::State::Waiting) {
+                let message = format!(
+                    "no process has claimed session {:?}, so none can have restored it; claim it first",
+                    key.label.as_str()
+                );
+                return Err(Error::NotAllowed { message });
+            }
+            state.custody.remove(number)
+        };
+        self.end_custody(released.ok_or_else(|| no_session(&key.label))?);
+        Ok(self.flush().await?)
     }
 
     /// The client gives an outgoing session up.
@@ -208,8 +246,7 @@ impl Agent {
             state.custody.release(&key, Direction::Outgoing)
         };
         self.give_up(released.ok_or_else(|| not_open(&key.label))?);
-        self.flush().await;
-        Ok(())
+        Ok(self.flush().await?)
     }
 
     /// The outgoing session of this label is complete.
@@ -224,8 +261,7 @@ impl Agent {
             return Err(not_open(&key.label));
         }
         self.write_registry();
-        self.flush().await;
-        Ok(())
+        Ok(self.flush().await?)
     }
 
     /// The sessions of a peer's owner.
@@ -237,7 +273,8 @@ impl Agent {
         self.admit(peer)?;
         let state = self.state();
         let all = state.custody.registry().of_owner(&peer.owner);
-        Ok(all.map(|(_, entry)| session(entry)).collect())
+        let count = |number| state.custody.fd(number).and_then(files).map(|files| files.len());
+        Ok(all.map(|(number, entry)| session(entry, count(number))).collect())
     }
 }
 
@@ -277,20 +314,46 @@ impl State {
         held: Held,
     ) -> Result<(), Error> {
         let name = *entry.name();
+        // A second name for an fd that is in the store would be ignored.
+        let copy = match number {
+            Some(_) => None,
+            None => match held.copy() {
+                Ok(copy) => Some(copy),
+                Err(error) => {
+                    self.set_aside(&name, number, held);
+                    return Err(error.into());
+                }
+            },
+        };
         let taken = match number {
             Some(number) => self.custody.insert_as(number, entry, client, held),
             None => self.custody.insert(entry, client, held),
         };
-        let taken = taken.map_err(|(error, held)| {
-            super::close_elsewhere(held);
-            let limit = u32::try_from(crate::registry::MAX_SESSIONS).unwrap_or(u32::MAX);
-            Error::TooManySessions { message: error.to_string(), limit }
-        })?;
-        // A second name for an fd that is there would be ignored.
-        if let Some(held) = self.custody.fd(taken).filter(|_| number.is_none()) {
-            self.store.keep(&StoreName::Session(taken, name), held)?;
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err((error, held)) => {
+                self.set_aside(&name, number, held);
+                let limit = u32::try_from(crate::registry::MAX_SESSIONS).unwrap_or(u32::MAX);
+                return Err(Error::TooManySessions { message: error.to_string(), limit });
+            }
+        };
+        self.given_up.remove(&name);
+        if let Some(copy) = copy {
+            self.store.keep(&StoreName::Session(taken, name), copy);
         }
         Ok(())
+    }
+
+    /// Keeps an incoming session that cannot be taken into custody, so that it can be claimed later. One for the
+    /// next kernel, which nobody has yet, is closed.
+    fn set_aside(&mut self, name: &SessionName, number: Option<Number>, held: Held) {
+        match held.session {
+            Session::Incoming(_) => {
+                let fd = Stored::Session(held);
+                self.unknown.push(Unknown { name: name.to_string(), number, fd });
+            }
+            Session::Outgoing(session) => super::close_elsewhere(session),
+        }
     }
 
     /// An incoming session that luod has retrieved.
@@ -302,7 +365,7 @@ impl State {
 }
 
 /// A session as its owner sees it.
-fn session(entry: &Entry) -> words::Session {
+fn session(entry: &Entry, files: Option<usize>) -> words::Session {
     use crate::registry::State as Entered;
     let state = match entry.state() {
         Entered::Open => words::State::Open,
@@ -319,7 +382,7 @@ fn session(entry: &Entry) -> words::Session {
         session_name: entry.name().to_string(),
         direction,
         state,
-        files: None,
+        files: files.and_then(|files| files.try_into().ok()),
     }
 }
 
@@ -342,7 +405,7 @@ fn not_open(label: &Label) -> Error {
     Error::NotOpen { message, label: label.as_str().into() }
 }
 
-fn held(label: &Label, claim: &Claim) -> Error {
+fn held_by(label: &Label, claim: &Claim) -> Error {
     let since = since_boot().saturating_sub(claim.since());
     let message = format!(
         "process {} has claimed session {:?} and lives; end it first",

@@ -5,10 +5,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use liblu::{OutgoingSession, SessionName, Token};
 use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Agent, State, keeps};
@@ -19,7 +22,9 @@ use crate::varlink::agent::{Abort, Commit, Event, Prepare};
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Make the session for the next luod while clients prepare.
-    HandOver,
+    HandOver {
+        generation: Generation,
+    },
     Freeze {
         generation: Generation,
         attempt: u32,
@@ -28,6 +33,14 @@ pub(super) enum Effect {
         method: Method,
         generation: Generation,
     },
+}
+
+/// The kernel is being left.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    method: Method,
+    /// Cleared when the update is off: nothing is left after that.
+    permit: Arc<AtomicBool>,
 }
 
 /// The session that tells the next luod of all others, when luod leaves the kernel itself: nobody else
@@ -39,8 +52,8 @@ pub(super) struct Handover {
     memfd: OwnedFd,
     /// Bytes that fit; the size of a memfd is fixed when it is preserved.
     room: usize,
-    /// The changes of the custody up to which it is written.
-    changes: u64,
+    /// The update, and the changes of the custody up to which it is written.
+    changes: (Generation, u64),
 }
 
 /// The name of that session.
@@ -80,6 +93,8 @@ impl State {
                     self.effects.push_back(Effect::Freeze { generation, attempt });
                 }
                 Action::Leave { method, generation } => {
+                    let permit = Arc::new(AtomicBool::new(true));
+                    self.leaving = Some(Leaving { method, permit });
                     self.effects.push_back(Effect::Leave { method, generation });
                 }
                 // No kernel can freeze early, so nothing is to be undone.
@@ -117,9 +132,18 @@ impl State {
         };
         self.counts.aborted += 1;
         self.handover = None;
+        let leaving = self.leaving.take();
+        if let Some(leaving) = &leaving {
+            leaving.permit.store(false, Ordering::SeqCst);
+        }
+        agent.mark_dirty();
+        // The machine may still be shutting down, however long that takes: sessions of clients that were stopped
+        // for it must cross.
+        if leaving.is_some_and(|it| it.method != Method::Now) {
+            return;
+        }
         let Self { custody, policy, .. } = self;
         let released = custody.aborted(generation, |owner| keeps(policy, owner));
-        agent.mark_dirty();
         for session in released {
             // The state is borrowed here.
             self.forget(&session);
@@ -138,7 +162,7 @@ async fn write_changes(agent: &Rc<Agent>) {
         agent.dirty.notified().await;
         sleep(WRITE_DELAY).await;
         agent.write_registry();
-        agent.flush().await;
+        let _ = agent.flush().await;
     }
 }
 
@@ -174,9 +198,16 @@ impl Agent {
     async fn carry_out(self: Rc<Self>, effect: Effect) {
         match effect {
             // A failure is seen when sessions are frozen, at the latest.
-            Effect::HandOver => drop(self.freeze().await),
+            Effect::HandOver { generation } => {
+                let _ = self.freeze(generation).await;
+                if self.state().machine.method() == Some(Method::Now) {
+                    // Most of what is to be written is written before guests are paused.
+                    let _ = tokio::task::spawn_blocking(rustix::fs::sync).await;
+                }
+            }
             Effect::Freeze { generation, attempt } => {
-                let outcome = self.freeze().await.map_err(|error| error.to_string());
+                let frozen = self.freeze(generation).await;
+                let outcome = frozen.map_err(|error| error.to_string());
                 self.change(|state| {
                     let now = state.now();
                     state.machine.frozen(now, generation, attempt, outcome);
@@ -184,24 +215,29 @@ impl Agent {
             }
             Effect::Leave { method, generation } => {
                 tracing::info!("update {}: leaving the kernel ({method:?})", generation.0);
-                let begun = Instant::now();
-                if method == Method::Now {
-                    self.last_words(begun).await;
-                } else {
-                    self.write_registry();
-                    self.flush().await;
+                // If it succeeds, the service manager stops luod soon. If it does not, the phase has a deadline.
+                if let Err(why) = self.leave(method).await {
+                    self.change(|state| state.machine.not_left(generation, why));
                 }
-                let boot = self.config.boot.clone();
-                let left = tokio::task::spawn_blocking(move || boot.leave(method)).await;
-                let why = match left {
-                    // The service manager stops luod soon. If it does not, the phase has a deadline.
-                    Ok(Ok(())) => return,
-                    Ok(Err(why)) => why,
-                    Err(error) => error.to_string(),
-                };
-                self.change(|state| state.machine.not_left(generation, why));
             }
         }
+    }
+
+    /// Leaves the kernel, unless the update is off meanwhile.
+    async fn leave(&self, method: Method) -> Result<(), String> {
+        let leaving = self.state().leaving.as_ref().map(|it| Arc::clone(&it.permit));
+        let Some(permit) = leaving else { return Ok(()) };
+        if method == Method::Now {
+            self.last_words(Instant::now()).await;
+        } else {
+            self.write_registry();
+            self.flush().await.map_err(|error| format!("sessions are not stored: {error}"))?;
+        }
+        let boot = self.config.boot.clone();
+        let (done, left) = oneshot::channel();
+        // A thread of its own: others may be busy with closing sessions.
+        std::thread::spawn(move || done.send(boot.leave(method, &permit)));
+        left.await.unwrap_or_else(|_| Err("the thread that leaves the kernel has ended".into()))
     }
 
     /// Gives the connections of clients time to pass the commit on.
@@ -220,21 +256,25 @@ impl Agent {
 
     /// Freezes what can be frozen before the kernel is left. The kernel cannot freeze sessions early, but
     /// the session for the next luod is made here, so that a failure is still an abort.
-    async fn freeze(&self) -> Result<(), HandOverError> {
+    async fn freeze(&self, generation: Generation) -> Result<(), HandOverError> {
         let carries = {
             let state = self.state();
-            state.machine.method() == Some(Method::Systemctl) && state.store.is_managed()
+            state.machine.method() != Some(Method::Now) && state.store.is_managed()
         };
-        if carries { Ok(()) } else { self.hand_over().await }
+        if carries { Ok(()) } else { self.hand_over(generation).await }
     }
 
     /// Brings the session for the next luod up to date. This is called when clients begin to prepare, too,
     /// so that nothing is left to do when the last one is ready.
-    pub(super) async fn hand_over(&self) -> Result<(), HandOverError> {
+    async fn hand_over(&self, generation: Generation) -> Result<(), HandOverError> {
         let name = SessionName::new(HANDOVER)?;
         let done = self.with_device(|device| {
             let mut state = self.state();
-            let changes = state.custody.changes();
+            // The update may be off by now.
+            if state.generation() != Some(generation) {
+                return Ok(Ok(()));
+            }
+            let changes = (generation, state.custody.changes());
             if state.handover.as_ref().is_some_and(|there| there.changes == changes) {
                 return Ok(Ok(()));
             }
@@ -265,7 +305,7 @@ impl Handover {
     fn new(
         session: OutgoingSession,
         bytes: &[u8],
-        changes: u64,
+        changes: (Generation, u64),
     ) -> liblu::Result<io::Result<Self>> {
         // Room for the sessions that are opened until the kernel is left.
         let room = bytes.len().saturating_mul(2).next_multiple_of(4096);

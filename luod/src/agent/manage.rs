@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::check::{no_target, of_machine, of_target, sorted, stops};
+use super::check::{cannot_carry, no_target, of_machine, of_target, sorted, stops};
 use super::drive::Effect;
 use super::error::committing;
 use super::{Agent, Session};
@@ -37,6 +37,8 @@ pub struct Load {
 pub(super) struct Loaded {
     pub(super) facts: Arc<Facts>,
     pub(super) shown: words::Target,
+    /// It is loaded again when an update begins, for another program may have loaded one since.
+    image: Arc<Load>,
 }
 
 /// Why an update has not left the kernel.
@@ -62,26 +64,52 @@ impl Agent {
     /// Those of `Load()` in the interface.
     pub async fn load(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
         self.refuse_while_committing()?;
+        // An update goes to the kernel that was checked, or it is off.
+        let is_loading = self.change(|state| {
+            state.machine.loading();
+            std::mem::replace(&mut state.is_loading, true)
+        });
+        if is_loading {
+            let message = "another kernel is being loaded; try again soon".to_owned();
+            return Err(Error::InProgress { message, phase: self.state().phase() });
+        }
+        let loaded = self.load_now(load).await;
+        self.state().is_loading = false;
+        loaded
+    }
+
+    async fn load_now(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
         let facts = self.read(&load.kernel).await?;
         let boot = self.config.boot.clone();
         let cmdline = load.cmdline.map_or_else(|| boot.cmdline(), Ok)?;
-        let (kernel, initrd, text) = (load.kernel, load.initrd, cmdline.clone());
-        let loaded =
-            tokio::task::spawn_blocking(move || boot.load(&kernel, initrd.as_ref(), &text));
-        loaded.await.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        let image = Arc::new(Load { cmdline: Some(cmdline.clone()), ..load });
+        self.load_image(&image).await?;
         let shown = words::Target {
             release: facts.release.clone(),
             container: facts.layers.to_string(),
             cmdline,
         };
         tracing::info!("loaded {}", shown.release.as_deref().unwrap_or("a kernel"));
-        let target = Loaded { facts: Arc::clone(&facts), shown };
+        let target = Loaded { facts: Arc::clone(&facts), shown, image };
         Ok(self.change(|state| {
             state.target = Some(target);
             state.machine.loaded();
             let (formats, evidence, shown) = state.formats();
             sorted(of_target(&facts, &formats, evidence, shown))
         }))
+    }
+
+    async fn load_image(&self, image: &Arc<Load>) -> Result<(), Error> {
+        let (boot, image) = (self.config.boot.clone(), Arc::clone(image));
+        let loaded = tokio::task::spawn_blocking(move || {
+            boot.load(
+                &image.kernel,
+                image.initrd.as_ref(),
+                image.cmdline.as_deref().unwrap_or_default(),
+            )
+        });
+        loaded.await.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        Ok(())
     }
 
     /// Forgets the kernel that is loaded.
@@ -172,17 +200,38 @@ impl Agent {
     ) -> Result<(Vec<Finding>, Option<Generation>), Error> {
         {
             let mut state = self.state();
-            if state.generation().is_some() || state.is_checking {
+            if state.generation().is_some() || state.is_checking || state.is_loading {
                 let message = "an update is in progress; see `luctl status`".to_owned();
                 return Err(Error::InProgress { message, phase: state.phase() });
             }
             state.is_checking = true;
+            state.is_cancelled = false;
         }
         self.touch();
-        let findings = self.check(None).await;
+        let begun = self.check_and_begin(order).await;
         self.state().is_checking = false;
         self.touch();
-        let findings = findings?;
+        begun
+    }
+
+    async fn check_and_begin(
+        self: &Rc<Self>,
+        order: &words::Update,
+    ) -> Result<(Vec<Finding>, Option<Generation>), Error> {
+        let mut findings = self.check(None).await?;
+        let is_managed = self.state().store.is_managed();
+        let method = match order.method {
+            Some(words::Method::Systemctl) => Method::Systemctl,
+            None if is_managed => Method::Systemctl,
+            Some(words::Method::Now) | None => Method::Now,
+        };
+        if method == Method::Systemctl && is_managed {
+            let boot = self.config.boot.clone();
+            let carries = tokio::task::spawn_blocking(move || boot.carries()).await;
+            if let Ok(Err(why)) = carries {
+                findings = sorted([findings, vec![cannot_carry(why)]].concat());
+            }
+        }
         let overridden = order.r#override.as_deref().unwrap_or_default();
         if stops(&findings, order.accept_unknown.unwrap_or_default(), overridden) {
             let message = "the checks have found something that stops the update".to_owned();
@@ -191,12 +240,21 @@ impl Agent {
         if order.dry_run.unwrap_or_default() {
             return Ok((findings, None));
         }
-        let generation = self.change(|state| {
-            let method = match order.method {
-                Some(words::Method::Systemctl) => Method::Systemctl,
-                None if state.store.is_managed() => Method::Systemctl,
-                Some(words::Method::Now) | None => Method::Now,
-            };
+        let image = self.state().target.as_ref().map(|target| Arc::clone(&target.image));
+        if let Some(image) = image {
+            self.load_image(&image).await?;
+        }
+        let generation = {
+            let mut guard = self.state();
+            let state = &mut *guard;
+            if state.is_cancelled {
+                let message = "an administrator has called the update off".to_owned();
+                return Err(Error::Aborted { message, owner: None });
+            }
+            if state.is_loading {
+                let message = "another kernel is being loaded; try again soon".to_owned();
+                return Err(Error::InProgress { message, phase: state.phase() });
+            }
             let deadline = order.deadline.map(Duration::from_millis);
             let deadline = deadline.unwrap_or_else(|| state.policy.default_deadline());
             let required = state.required();
@@ -211,14 +269,19 @@ impl Agent {
             state.custody.use_generation(generation);
             state.counts.begun += 1;
             state.last_failure = None;
-            state.effects.push_back(Effect::HandOver);
+            state.effects.push_back(Effect::HandOver { generation });
             tracing::info!("update {}: clients prepare", generation.0);
-            Ok::<_, Error>(generation)
-        })?;
+            generation
+        };
         // Before any client hears of it: after a crash, its answer must not be taken for that to another
         // update.
         self.write_registry();
-        self.flush().await;
+        let told = self.flush().await;
+        self.change(|state| {
+            if let Err(error) = told {
+                state.machine.not_begun(&format!("sessions are not stored: {error}"));
+            }
+        });
         Ok((findings, Some(generation)))
     }
 
@@ -255,6 +318,13 @@ impl Agent {
     ///
     /// Those of `Cancel()` in the interface.
     pub fn cancel(self: &Rc<Self>) -> Result<(), Error> {
+        {
+            let mut state = self.state();
+            if state.is_checking && state.generation().is_none() {
+                state.is_cancelled = true;
+                return Ok(());
+            }
+        }
         self.change(|state| state.machine.cancel()).map_err(|error| match error {
             CancelError::NoUpdate => Error::NoUpdate { message: error.to_string() },
             CancelError::Committing => Error::Committing { message: error.to_string() },
@@ -296,7 +366,7 @@ impl Agent {
             key.owner
         );
         finish(released.fd.session).await?;
-        self.flush().await;
+        let _ = self.flush().await;
         Ok(())
     }
 
@@ -314,7 +384,7 @@ impl Agent {
         };
         tracing::warn!("an administrator has given up {:?}, which luod did not know", unknown.name);
         super::close_elsewhere(unknown);
-        self.flush().await;
+        let _ = self.flush().await;
         Some(())
     }
 
@@ -335,7 +405,10 @@ impl Agent {
         for warning in &warnings {
             tracing::warn!("policy: {warning}");
         }
-        self.change(|state| state.policy = policy);
+        self.change(|state| {
+            state.machine.set_limits(policy.limits());
+            state.policy = policy;
+        });
         tracing::info!("the policy was read again");
         Ok(warnings)
     }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::error::invalid_label;
 use super::{Agent, Member};
+use crate::registry::Direction;
 use crate::system::peer::Peer;
 use crate::update::{AnswerError, Generation, ParticipantId};
 use crate::varlink::agent::{Error, Event};
@@ -70,6 +71,7 @@ impl Agent {
     /// Those of `Ready()` in the interface.
     pub fn ready(self: &Rc<Self>, peer: &Peer, id: u64, generation: u64) -> Result<(), Error> {
         let id = self.participant(peer, id)?;
+        self.check_sessions(id)?;
         self.change(|state| {
             let now = state.now();
             state.machine.ready(now, id, Generation(generation)).map_err(answer)?;
@@ -119,6 +121,28 @@ impl Agent {
             let now = state.now();
             state.machine.extend(now, id, Generation(generation), time).map_err(answer)
         })
+    }
+
+    /// Checks that no session of a participant was given up: it would not cross, and its client would believe so.
+    fn check_sessions(&self, id: ParticipantId) -> Result<(), Error> {
+        let state = self.state();
+        let Some(member) = state.members.get(&id) else { return Ok(()) };
+        for label in &member.labels {
+            let is_there =
+                state.custody.registry().find(&member.owner, label, Direction::Outgoing).is_some();
+            let was_given_up = || {
+                let name = member.owner.session_name(label);
+                name.is_ok_and(|name| state.given_up.contains(&name))
+            };
+            if !is_there && was_given_up() {
+                let message = format!(
+                    "session {:?} was given up, so it would not cross; open it again",
+                    label.as_str()
+                );
+                return Err(Error::NotOpen { message, label: label.as_str().into() });
+            }
+        }
+        Ok(())
     }
 
     /// A participant by its number, which is one of the peer's owner.

@@ -5,9 +5,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::Agent;
 use super::drive::Effect;
-use crate::update::{Generation, Method, Order};
+use crate::update::{Generation, Method, Order, Phase};
 
 /// The time that is left for luod itself, of the time that logind gives.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -16,7 +18,9 @@ impl Agent {
     /// A shutdown begins that cannot be stopped, only delayed for `time`. It returns when the shutdown may go
     /// on: at once if luod itself has begun it, or if no kernel is loaded, since nothing crosses then.
     pub async fn shutdown_begins(self: &Rc<Self>, time: Duration) {
-        if self.state().generation().is_some() {
+        // luod may be leaving the kernel itself, or may be preparing to.
+        if let Some(generation) = self.generation_in_progress() {
+            let _ = timeout(time.saturating_sub(MARGIN), self.await_commit(generation)).await;
             return;
         }
         if !matches!(self.is_loaded().await, Ok(true)) {
@@ -25,7 +29,9 @@ impl Agent {
             );
             return;
         }
-        let begun = self.change(|state| {
+        let begun = {
+            let mut guard = self.state();
+            let state = &mut *guard;
             let deadline = time.saturating_sub(MARGIN);
             let required = std::collections::BTreeSet::new();
             let now = state.now();
@@ -34,24 +40,35 @@ impl Agent {
             if let Ok(generation) = begun {
                 state.custody.use_generation(generation);
                 state.counts.begun += 1;
-                state.effects.push_back(Effect::HandOver);
+                state.effects.push_back(Effect::HandOver { generation });
             }
             begun
-        });
+        };
         let Ok(generation) = begun else { return };
         tracing::info!("update {}: others have begun it; clients have {time:?}", generation.0);
         // As in `update`.
         self.write_registry();
-        self.flush().await;
+        let _ = self.flush().await;
+        self.change(|_| ());
         self.await_commit(generation).await;
         self.write_registry();
-        self.flush().await;
+        let _ = self.flush().await;
+    }
+
+    fn generation_in_progress(&self) -> Option<Generation> {
+        self.state().generation()
     }
 
     /// The shutdown was called off.
     pub fn shutdown_cancelled(self: &Rc<Self>) {
         self.change(|state| {
-            if state.machine.method() == Some(Method::Elsewhere) {
+            let is_committing = matches!(state.machine.phase(), Phase::Committing { .. });
+            let is_meant = match state.machine.method() {
+                Some(Method::Elsewhere) => true,
+                Some(Method::Systemctl) => is_committing,
+                Some(Method::Now) | None => false,
+            };
+            if is_meant {
                 state.machine.not_begun("the shutdown was called off");
             }
         });
@@ -64,8 +81,7 @@ impl Agent {
             let is_waiting = {
                 let state = self.state();
                 let phase = state.machine.phase();
-                state.generation() == Some(generation)
-                    && !matches!(phase, crate::update::Phase::Committing { .. })
+                state.generation() == Some(generation) && !matches!(phase, Phase::Committing { .. })
             };
             if !is_waiting || changes.changed().await.is_err() {
                 return;

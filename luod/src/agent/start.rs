@@ -140,7 +140,10 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
     let mut registry = found.registry.unwrap_or_default();
     let described = described(&names, &stored);
     let contents = compare(&registry, &described);
-    let registries: Vec<_> = contents.registries.iter().map(|(_, number)| *number).collect();
+    // Those that cannot be read stay: a newer luod may understand them.
+    let is_readable = |number: &u64| found.unreadable.iter().all(|(it, _)| it != number);
+    let registries = contents.registries.iter().map(|(_, number)| *number);
+    let registries: Vec<_> = registries.filter(is_readable).collect();
     let Sorted { fds, unknown } = sort(&mut registry, &contents, names, stored, &config.boot_id);
     report(&contents, &found.unreadable);
     let store = match passed.manager {
@@ -167,6 +170,9 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
         failed_owner: None,
         target: None,
         is_checking: false,
+        is_cancelled: false,
+        is_loading: false,
+        leaving: None,
         handover: None,
         counts: super::status::Counts::default(),
     };
@@ -326,8 +332,10 @@ impl Agent {
         let processes: Vec<_> = self.state().custody.processes().collect();
         for process in processes {
             match Life::find(process) {
-                Some(life) => self.watch(process, life),
-                None => self.ended(process),
+                Ok(Some(life)) => self.watch(process, life),
+                Ok(None) => self.ended(process),
+                // It may live, so its sessions are kept.
+                Err(error) => tracing::error!("process {} cannot be watched: {error}", process.pid),
             }
         }
     }
@@ -346,19 +354,27 @@ impl Agent {
             }
         };
         let handed = session.retrieve(Token::from(REGISTRY)).map(|memfd| read(&memfd));
-        match handed.map(|bytes| Registry::read(&bytes)) {
+        let is_done = match handed.map(|bytes| Registry::read(&bytes)) {
             Ok(Ok(registry)) => self.take_over_sessions(&registry).await,
-            Ok(Err(error)) => tracing::error!("sessions of the kernel are not known: {error}"),
-            Err(error) => tracing::error!("sessions of the kernel are not known: {error}"),
-        }
-        // Sessions whose owners are not known can still be claimed: their names say whose they are.
-        if let Err(error) = session.finish() {
+            Ok(Err(error)) => {
+                tracing::error!("sessions of the kernel are not known: {error}");
+                false
+            }
+            Err(error) => {
+                tracing::error!("sessions of the kernel are not known: {error}");
+                false
+            }
+        };
+        // Sessions that were not taken can still be claimed: their names say whose they are. A session of luod
+        // that is not finished stays open as long as this process.
+        if is_done && let Err(error) = session.finish() {
             tracing::warn!("the session of luod itself cannot be finished: {error}");
         }
     }
 
-    async fn take_over_sessions(self: &Rc<Self>, handed: &Registry) {
-        let mut count = 0;
+    /// Takes over the sessions of a registry. False if one of them may still be in the kernel.
+    async fn take_over_sessions(self: &Rc<Self>, handed: &Registry) -> bool {
+        let (mut count, mut is_done) = (0, true);
         self.state().custody.use_generation(handed.generation());
         let outgoing = handed.by_owner().map(|(_, entry)| entry);
         for entry in outgoing.filter(|it| it.state().direction() == Direction::Outgoing) {
@@ -366,21 +382,29 @@ impl Agent {
             let fresh = entry.crossed(waiting);
             let taken = self.with_device(|device| {
                 let mut state = self.state();
+                if let Err(full) = state.store.check_room() {
+                    return Ok(Err(full.into()));
+                }
                 let held = state.incoming(device.retrieve(entry.name())?, Source::Kernel);
                 Ok(state.take(None, fresh.clone(), None, held))
             });
+            let (label, owner) = (entry.label().as_str(), entry.owner());
             match taken.await {
                 Ok(Ok(())) => count += 1,
-                Ok(Err(error)) => tracing::error!("{:?}: {error:?}", entry.label().as_str()),
-                Err(error) => tracing::error!(
-                    "session {:?} of {} did not come: {error}",
-                    entry.label().as_str(),
-                    entry.owner()
-                ),
+                Ok(Err(error)) => {
+                    is_done = false;
+                    tracing::error!("session {label:?} of {owner} stays in the kernel: {error:?}");
+                }
+                Err(error) => {
+                    is_done &= error.kind() == ErrorKind::NoSession;
+                    tracing::error!("session {label:?} of {owner} did not come: {error}");
+                }
             }
+            is_done &= self.flush().await.is_ok();
         }
         let generation = handed.generation();
         self.change(|state| state.machine.skip(generation));
         tracing::info!("{count} sessions came from the previous kernel");
+        is_done
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use liblu::kexec;
 
@@ -41,12 +42,20 @@ pub trait Boot: Debug + Send + Sync {
     /// It cannot be read.
     fn cmdline(&self) -> liblu::Result<String>;
 
-    /// Leaves this kernel. It returns when the service manager has begun to, or if it fails.
+    /// Leaves this kernel, as long as `permit` is true. It returns when the service manager has begun to, or if
+    /// it fails.
     ///
     /// # Errors
     ///
     /// The reason, as a sentence.
-    fn leave(&self, method: Method) -> Result<(), String>;
+    fn leave(&self, method: Method, permit: &AtomicBool) -> Result<(), String>;
+
+    /// Whether the service manager carries sessions over `systemctl kexec`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it does not, as a sentence.
+    fn carries(&self) -> Result<(), String>;
 }
 
 /// The real machine.
@@ -54,6 +63,31 @@ pub trait Boot: Debug + Send + Sync {
 pub struct Machine {
     /// The program `systemctl`.
     pub systemctl: PathBuf,
+}
+
+/// The first systemd that carries the fd store of services over a kexec, with sessions in it.
+const SYSTEMD: u32 = 262;
+
+/// The unit of luod.
+const UNIT: &str = "luod.service";
+
+impl Machine {
+    fn run(&self, mut command: Command) -> Result<std::process::Output, String> {
+        let output = command.output();
+        output.map_err(|error| format!("{} cannot be run: {error}", self.systemctl.display()))
+    }
+
+    /// The value of a property, by `systemctl show`.
+    fn show(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.systemctl);
+        command.args(["show", "--value"]).args(words);
+        let output = self.run(command)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("systemctl show has failed: {}", said.trim()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
 }
 
 impl Boot for Machine {
@@ -77,16 +111,32 @@ impl Boot for Machine {
         kexec::running_cmdline()
     }
 
-    fn leave(&self, method: Method) -> Result<(), String> {
+    fn carries(&self) -> Result<(), String> {
+        let version = self.show(&["--property=Version"])?;
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        if digits.parse::<u32>().is_ok_and(|version| version < SYSTEMD) {
+            return Err(format!(
+                "systemd {version} does not carry the fd store of luod over a kexec; {SYSTEMD} does"
+            ));
+        }
+        let preserve = self.show(&["--property=FileDescriptorStorePreserve", UNIT])?;
+        if preserve != "yes" {
+            return Err(format!("{UNIT} has FileDescriptorStorePreserve={preserve}, not yes"));
+        }
+        Ok(())
+    }
+
+    fn leave(&self, method: Method, permit: &AtomicBool) -> Result<(), String> {
+        let is_off = || (!permit.load(Ordering::SeqCst)).then_some("the update is off");
         match method {
             Method::Elsewhere => Ok(()),
             Method::Systemctl => {
                 let mut command = Command::new(&self.systemctl);
                 command.args(["kexec", "--no-wall", "--no-ask-password"]);
-                let output = command.output();
-                let output = output.map_err(|error| {
-                    format!("{} cannot be run: {error}", self.systemctl.display())
-                })?;
+                if let Some(why) = is_off() {
+                    return Err(why.into());
+                }
+                let output = self.run(command)?;
                 if output.status.success() {
                     return Ok(());
                 }
@@ -94,9 +144,12 @@ impl Boot for Machine {
                 Err(format!("systemctl kexec has failed: {}", said.trim()))
             }
             Method::Now => {
-                // Most of what is to be written is written while others still can write.
+                // What was written since clients prepared.
                 rustix::fs::sync();
                 let frozen = kexec::Frozen::all().map_err(|error| error.to_string())?;
+                if let Some(why) = is_off() {
+                    return Err(why.into());
+                }
                 let error = kexec::reboot();
                 drop(frozen);
                 Err(error.to_string())

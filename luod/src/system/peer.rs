@@ -67,7 +67,7 @@ impl Peer {
         gids.extend(credentials.unix_supplementary_group_ids().iter().map(|gid| gid.as_raw()));
         let life = match credentials.process_fd() {
             Some(pidfd) => pidfd.try_clone_to_owned().map_err(PeerError::Unknown)?,
-            None => open(pid).ok_or(PeerError::Ended)?,
+            None => open(pid).map_err(PeerError::Unknown)?.ok_or(PeerError::Ended)?,
         };
         let life = Life(Rc::new(life));
         let inode = life.inode().map_err(PeerError::Unknown)?;
@@ -107,15 +107,23 @@ pub struct Life(Rc<OwnedFd>);
 
 impl Life {
     /// A process that was known before, if it lives.
-    pub fn find(process: Process) -> Option<Self> {
-        let life = Self(Rc::new(open(process.pid)?));
-        let is_it = life.inode().is_ok_and(|inode| inode == process.inode);
-        (is_it && !life.has_ended()).then_some(life)
+    ///
+    /// # Errors
+    ///
+    /// It is not known whether it lives.
+    pub fn find(process: Process) -> io::Result<Option<Self>> {
+        let Some(life) = Self::of(process.pid)? else { return Ok(None) };
+        let is_it = life.inode()? == process.inode;
+        Ok((is_it && !life.has_ended()).then_some(life))
     }
 
     /// A process by its number; `None` if there is none.
-    pub fn of(pid: u32) -> Option<Self> {
-        Some(Self(Rc::new(open(pid)?)))
+    ///
+    /// # Errors
+    ///
+    /// Those of `pidfd_open(2)` that say something else.
+    pub fn of(pid: u32) -> io::Result<Option<Self>> {
+        Ok(open(pid)?.map(|pidfd| Self(Rc::new(pidfd))))
     }
 
     /// The inode of its pidfds.
@@ -155,9 +163,13 @@ impl AsFd for Life {
     }
 }
 
-fn open(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
+fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]
@@ -169,17 +181,18 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn the_end_of_a_process_is_seen_once_and_no_other_is_taken_for_it() {
         let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let pidfd = open(child.id()).unwrap();
+        let pidfd = open(child.id()).unwrap().unwrap();
         let process = Process { pid: child.id(), inode: fstat(&pidfd).unwrap().st_ino };
-        let life = Life::find(process).unwrap();
-        assert!(Life::find(Process { inode: process.inode + 1, ..process }).is_none());
+        let life = Life::find(process).unwrap().unwrap();
+        let other = Process { inode: process.inode + 1, ..process };
+        assert!(Life::find(other).unwrap().is_none());
         let early = tokio::time::timeout(Duration::from_millis(20), life.end()).await;
         assert!(early.is_err(), "it lives");
         drop(child.stdin.take());
         tokio::time::timeout(Duration::from_secs(10), life.end()).await.unwrap().unwrap();
         // Ended, and not yet waited for.
-        assert!(Life::find(process).is_none());
+        assert!(Life::find(process).unwrap().is_none());
         child.wait().unwrap();
-        assert!(Life::find(process).is_none());
+        assert!(Life::find(process).unwrap().is_none());
     }
 }

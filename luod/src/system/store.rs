@@ -6,7 +6,7 @@
 //! luod's own fd closes nothing while the store has one, and the other way round.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -83,16 +83,11 @@ impl Store {
     }
 
     /// Puts a session into the store.
-    ///
-    /// # Errors
-    ///
-    /// That of copying the fd.
-    pub fn keep(&mut self, name: &StoreName, fd: impl AsFd) -> io::Result<()> {
+    pub fn keep(&mut self, name: &StoreName, fd: OwnedFd) {
         if let Some(it) = &mut self.0 {
-            it.store(name, fd.as_fd().try_clone_to_owned()?);
+            it.store(name, fd);
             it.used = it.used.saturating_add(1);
         }
-        Ok(())
     }
 
     /// Takes a session out of the store.

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -375,7 +376,12 @@ impl Boot for FakeBoot {
         Ok("console=ttyS0".into())
     }
 
-    fn leave(&self, method: Method) -> Result<(), String> {
+    fn carries(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn leave(&self, method: Method, permit: &AtomicBool) -> Result<(), String> {
+        assert!(permit.load(Ordering::SeqCst));
         let mut state = self.state.lock().unwrap();
         if let Some(why) = state.fails.take() {
             return Err(why);

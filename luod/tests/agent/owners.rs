@@ -23,7 +23,7 @@ struct Client {
 impl Client {
     fn new(owner: &str, uid: u32) -> Self {
         let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let life = Life::of(child.id()).unwrap();
+        let life = Life::of(child.id()).unwrap().unwrap();
         let process = Process { pid: child.id(), inode: life.inode().unwrap() };
         let credentials = Credentials { uid, gids: vec![uid] };
         Self { child, peer: Peer { owner: owner.parse().unwrap(), credentials, process, life } }

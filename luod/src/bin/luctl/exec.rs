@@ -40,17 +40,21 @@ pub(crate) async fn exec(folder: &Path, exec: Exec) -> Result<ExitCode, Failure>
         Claim::ColdStart => None,
     };
     let memory = memory(claimed.as_ref(), &exec)?;
-    let mut child = spawn(&exec.command, &memory)?;
-    // The program has its memory now, so the session of the previous kernel may end.
-    if let Some(claimed) = claimed {
-        claimed.finish(soon()).map_err(liblu::Error::from)?;
-    }
+    // Before anything is finished: what fails here leaves the previous kernel's session as it is.
     let handover = provider.open(&exec.label, soon())?;
-    for it in &memory {
-        handover.preserve(&it.label, &it.memfd)?;
+    let mut child = spawn(&exec.command, &memory)?;
+    // The program has its memory now, so the session of the previous kernel may end. Whatever fails from here on,
+    // the program goes on.
+    if let Some(claimed) = claimed
+        && let Err(failed) = claimed.finish(soon())
+    {
+        eprintln!("luctl: {}", failed.error());
     }
-    drop(memory);
-    let mut updates = Updates { provider: &provider, exec: &exec, session: State::Open(handover) };
+    let session = State::Open(handover);
+    let mut updates = Updates { provider: &provider, exec: &exec, memory, preserved: 0, session };
+    if let Err(error) = updates.preserve() {
+        eprintln!("luctl: {error}; it is tried again when an update begins");
+    }
     let status = updates.follow(&mut child).await?;
     if let State::Open(_) = updates.session {
         // The program has ended by itself, and needs its memory no more.
@@ -120,6 +124,10 @@ enum State {
 struct Updates<'a> {
     provider: &'a Provider,
     exec: &'a Exec,
+    /// The memfds, kept until they are preserved.
+    memory: Vec<Memory>,
+    /// How many of them are.
+    preserved: usize,
     session: State,
 }
 
@@ -204,7 +212,19 @@ impl Updates<'_> {
         }
     }
 
+    /// Preserves what is not preserved yet.
+    fn preserve(&mut self) -> Result<(), liblu::Error> {
+        if let State::Open(handover) = &self.session {
+            for it in self.memory.iter().skip(self.preserved) {
+                handover.preserve(&it.label, &it.memfd)?;
+                self.preserved += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn ready(&mut self) -> Result<(), String> {
+        self.preserve().map_err(|error| error.to_string())?;
         match std::mem::replace(&mut self.session, State::Gone) {
             State::Open(handover) => match handover.ready() {
                 Ok(ready) => {

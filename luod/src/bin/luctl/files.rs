@@ -87,8 +87,8 @@ fn read(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
     read.map_err(|error| Failure::new(format!("{name}: {error}")))?;
     match content.len() as u64 {
         0 => Err(Failure::new(format!("{name} is empty, so there is nothing to keep"))),
-        LARGEST.. => Err(Failure::new(format!("{name} has more than {LARGEST} bytes"))),
-        _ => Ok(content),
+        1..=LARGEST => Ok(content),
+        _ => Err(Failure::new(format!("{name} has more than {LARGEST} bytes"))),
     }
 }
 

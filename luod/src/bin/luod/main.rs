@@ -27,6 +27,7 @@ mod manager;
 mod signals;
 
 use manager::Manager;
+use signals::Signals;
 
 /// The agent of live updates: holds the sessions of programs that survive an update of the kernel, and leads
 /// them through it.
@@ -96,30 +97,45 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         services: if manager.is_some() { Services::ByCgroup } else { Services::None },
         unread: UNREAD,
     };
+    // Before sessions are taken over: a signal meanwhile must not lose them.
+    let signals = Signals::new()?;
     let passed = Passed { fds: passed, manager: manager.as_ref().and_then(Manager::store) };
     let agent = start(config, passed).await?;
-    let charges = Rc::new(Charges::default());
     for (interface, fd, name, mode) in [
         (Interface::Agent, for_clients, luod::varlink::agent::NAME, 0o666),
         (Interface::Manager, for_administrators, luod::varlink::manager::NAME, 0o600),
     ] {
         let listener = listener(fd, arguments, name, mode)?;
-        let serving = serve(Rc::clone(&agent), listener, interface, Rc::clone(&charges));
+        // Of its own: clients must not keep administrators out.
+        let charges = Rc::new(Charges::default());
+        let serving = serve(Rc::clone(&agent), listener, interface, charges);
         tokio::task::spawn_local(serving);
     }
     tokio::task::spawn_local(drive(Rc::clone(&agent)));
     if manager.is_some() {
         tokio::task::spawn_local(follow_logind(Rc::clone(&agent)));
     }
-    signals::run(&agent, manager.as_ref()).await?;
+    signals.serve(&agent, manager.as_ref()).await;
     agent.stop().await;
     Ok(())
 }
 
 /// Lets clients prepare for a shutdown that did not come from luod.
 async fn follow_logind(agent: Rc<Agent>) {
+    let mut followed = follow_once(&agent).await;
+    // It was there before, so it comes back.
+    while followed.is_ok() {
+        tokio::time::sleep(LOGIND_PAUSE).await;
+        followed = follow_once(&agent).await;
+    }
+}
+
+/// A pause before logind is looked for again.
+const LOGIND_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn follow_once(agent: &Rc<Agent>) -> zbus::Result<()> {
     let followed = logind::follow(|shutdown| {
-        let agent = Rc::clone(&agent);
+        let agent = Rc::clone(agent);
         async move {
             match shutdown {
                 Shutdown::Begins(time) => agent.shutdown_begins(time).await,
@@ -127,9 +143,14 @@ async fn follow_logind(agent: Rc<Agent>) {
             }
         }
     });
-    if let Err(error) = followed.await {
-        tracing::warn!("`systemctl kexec` does not wait for clients without logind: {error}");
+    let ended = followed.await;
+    match &ended {
+        Ok(()) => tracing::warn!("logind is gone: `systemctl kexec` does not wait for clients"),
+        Err(error) => {
+            tracing::warn!("`systemctl kexec` does not wait for clients without logind: {error}");
+        }
     }
+    ended
 }
 
 /// The names of the sockets of the units (`FileDescriptorName=`).

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use luod::agent::Agent;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::manager::Manager;
@@ -16,11 +16,31 @@ use crate::manager::Manager;
 /// The time within which a second signal ends luod although sessions are lost by that.
 const SURE: Duration = Duration::from_secs(10);
 
-/// Serves until a signal ends luod.
-pub(crate) async fn run(agent: &Rc<Agent>, manager: Option<&Manager>) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+/// The signals that luod takes.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they do not end luod.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Serves until a signal ends luod.
+    pub(crate) async fn serve(self, agent: &Rc<Agent>, manager: Option<&Manager>) {
+        serve(self, agent, manager).await;
+    }
+}
+
+async fn serve(signals: Signals, agent: &Rc<Agent>, manager: Option<&Manager>) {
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     tell(manager, "READY=1").await;
     let status = agent.status();
     tracing::info!(
@@ -42,7 +62,7 @@ pub(crate) async fn run(agent: &Rc<Agent>, manager: Option<&Manager>) -> io::Res
         }
         let lost = agent.lost_by_stopping();
         if lost == 0 || warned.is_some_and(|at| at.elapsed() < SURE) {
-            return Ok(());
+            return;
         }
         warned = Some(Instant::now());
         tracing::error!(
