@@ -123,15 +123,15 @@ impl Agent {
             if state.custody.find(&key, Direction::Incoming).is_some() {
                 return Ok(Ok(()));
             }
-            let (number, held) = match state.take_unknown(&name, Direction::Incoming) {
-                Some(there) => there,
-                None => {
-                    // Retrieved and not stored, it would be lost with luod.
-                    if let Err(full) = state.store.check_room() {
-                        return Ok(Err(full.into()));
-                    }
-                    (None, state.incoming(device.retrieve(&name)?, Source::Kernel))
+            let there = state.take_unknown(&name, Direction::Incoming);
+            let (number, held) = if let Some(there) = there {
+                there
+            } else {
+                // Retrieved and not stored, it would be lost with luod.
+                if let Err(full) = state.store.check_room() {
+                    return Ok(Err(full.into()));
                 }
+                (None, state.incoming(device.retrieve(&name)?, Source::Kernel))
             };
             let waiting = crate::registry::State::Waiting;
             let entry = Entry::new(key.owner.clone(), key.label.clone(), waiting, None)?;
