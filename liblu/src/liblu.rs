@@ -110,6 +110,8 @@ mod probe;
 mod provider;
 mod release;
 mod running;
+#[cfg(feature = "agent")]
+mod service;
 mod session;
 mod sys;
 #[cfg(any(test, feature = "testing"))]
@@ -135,6 +137,8 @@ pub use probe::{Features, Probe, Support, probe, probe_at, probe_session};
 #[cfg(feature = "agent")]
 pub use provider::{Claim, Claimed, Finished, Provider, SourceKind};
 pub use release::Release;
+#[cfg(feature = "agent")]
+pub use service::{CgroupError, ServiceName, ServiceNameError};
 pub use session::{FromFdError, IncomingSession, LossHook, OutgoingSession, set_loss_hook};
 pub use token::Token;
 pub use unavailable::Unavailable;

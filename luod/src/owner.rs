@@ -13,12 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::Label;
 
-mod cgroup;
-mod unit;
-
-pub use cgroup::CgroupError;
-pub(crate) use unit::is_allowed;
-pub use unit::{ServiceName, ServiceNameError};
+pub use liblu::{CgroupError, ServiceName, ServiceNameError};
 
 /// The owner of a client and of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +59,7 @@ impl Owner {
     /// [`CgroupError`] if the text does not say in which cgroup the process is. Such a process has no
     /// owner: its user alone could be that of many services.
     pub fn of_process(cgroup: &[u8], uid: u32) -> Result<Self, CgroupError> {
-        Ok(cgroup::service(cgroup)?.map_or(Self::User(uid), Self::Unit))
+        Ok(ServiceName::of_cgroup(cgroup)?.map_or(Self::User(uid), Self::Unit))
     }
 
     /// The name by which the kernel knows the session that this owner calls `label`.

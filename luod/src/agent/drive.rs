@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Agent, State, keeps};
+use crate::registry::MAX_SIZE;
 use crate::update::{Action, Generation, Method, Reason, Time};
 use crate::varlink::agent::{Abort, Commit, Event, Prepare};
 
@@ -307,8 +308,8 @@ impl Handover {
         bytes: &[u8],
         changes: (Generation, u64),
     ) -> liblu::Result<io::Result<Self>> {
-        // Room for the sessions that are opened until the kernel is left.
-        let room = bytes.len().saturating_mul(2).next_multiple_of(4096);
+        // Room for the sessions that are opened until the kernel is left, and no more than is read there.
+        let room = bytes.len().saturating_mul(2).next_multiple_of(4096).min(MAX_SIZE);
         let memfd = match memfd(room) {
             Ok(memfd) => memfd,
             Err(error) => return Ok(Err(error)),

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use crate::owner::{ServiceName, is_allowed};
+use crate::owner::ServiceName;
 
 /// A pattern of services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn check_characters(text: &str) -> Result<(), PatternError> {
             (']', true) if !matches!(last, Some('[' | '!')) => is_in_set = false,
             ('!', true) if last == Some('[') => {}
             ('*' | '?', false) => {}
-            (other, _) if is_allowed(other) => {}
+            (other, _) if ServiceName::allows(other) => {}
             // glob(7) leaves `[^` open, and the library knows no `[:alpha:]`.
             ('[' | ']' | '!' | '^' | '*' | '?', true) => return Err(PatternError::Set),
             (other, _) => return Err(PatternError::Character(other)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Expected, Unexpected, Visitor};
 
 use super::pattern::Pattern;
+use crate::registry::MAX_SESSIONS;
 
 /// A time, as text.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,9 @@ pub(super) enum Account {
 
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_hours(24);
-const MOST_SESSIONS: u32 = 4096;
+/// Of all owners together.
+#[expect(clippy::cast_possible_truncation, reason = "it is far below 2^32")]
+const MOST_SESSIONS: u32 = MAX_SESSIONS as u32;
 
 /// The text is no time, or not one of those that make sense.
 #[derive(Debug, thiserror::Error)]

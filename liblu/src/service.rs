@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Names of services.
+//! System services: their names, and those of processes. An agent takes a service for the owner of its sessions.
 
 use std::fmt;
 use std::str::FromStr;
 
+mod cgroup;
+
+pub use cgroup::CgroupError;
+
 /// The name of a service that can run: `NAME.service` or `NAME@INSTANCE.service`, never a template.
 ///
 /// The rules are those of `systemd.unit(5)`: at most 255 ASCII letters, digits and `:-_.\`.
+///
+/// ```
+/// use liblu::ServiceName;
+///
+/// assert!("vmm@17.service".parse::<ServiceName>().is_ok());
+/// assert!("vmm@.service".parse::<ServiceName>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceName(Box<str>);
 
@@ -21,30 +32,70 @@ pub struct ServiceNameError;
 
 impl ServiceName {
     /// The longest name, in bytes.
+    ///
+    /// ```
+    /// assert_eq!(liblu::ServiceName::MAX, 255);
+    /// ```
     pub const MAX: usize = 255;
 
     /// The ending of all names of services.
-    pub(crate) const SUFFIX: &str = ".service";
+    ///
+    /// ```
+    /// assert_eq!(liblu::ServiceName::SUFFIX, ".service");
+    /// ```
+    pub const SUFFIX: &str = ".service";
+
+    /// The system service of a process, by the text of its `/proc/PID/cgroup`; `None` if it belongs to none, but
+    /// to a user.
+    ///
+    /// It is the service whose cgroup is the outermost one in the path that is no slice. So neither a payload in
+    /// cgroups of its own (`Delegate=`) nor a user in the tree of their service manager can pass for another
+    /// service, whatever names they give to their cgroups.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError`] if the text does not say in which cgroup the process is.
+    ///
+    /// ```
+    /// use liblu::ServiceName;
+    ///
+    /// let service = ServiceName::of_cgroup(b"0::/system.slice/vmm@17.service/payload\n").unwrap();
+    /// assert_eq!(service.unwrap().as_str(), "vmm@17.service");
+    /// let user = b"0::/user.slice/user-1000.slice/user@1000.service/x.service\n";
+    /// assert_eq!(ServiceName::of_cgroup(user), Ok(None));
+    /// ```
+    pub fn of_cgroup(text: &[u8]) -> Result<Option<Self>, CgroupError> {
+        cgroup::service(text)
+    }
+
+    /// Whether names of units may have this character. `@` stands before the instance, and may be in it.
+    ///
+    /// ```
+    /// assert!(liblu::ServiceName::allows('@') && !liblu::ServiceName::allows('/'));
+    /// ```
+    pub fn allows(character: char) -> bool {
+        character.is_ascii_alphanumeric() || "@:-_.\\".contains(character)
+    }
 
     /// The name.
+    ///
+    /// ```
+    /// # use liblu::ServiceName;
+    /// assert_eq!("vmm.service".parse::<ServiceName>().unwrap().as_str(), "vmm.service");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it is the service manager of a user or of a capsule.
-    pub(super) fn is_manager(&self) -> bool {
+    fn is_manager(&self) -> bool {
         self.0.starts_with("user@") || self.0.starts_with("capsule@")
     }
 }
 
 /// Whether `name` is that of a slice, which is never an instance of a template.
-pub(super) fn is_slice(name: &str) -> bool {
+fn is_slice(name: &str) -> bool {
     name.strip_suffix(".slice").is_some_and(|stem| !stem.contains('@') && is_stem(name, stem))
-}
-
-/// Whether names of units may have this character. `@` stands before the instance, and may be in it.
-pub(crate) fn is_allowed(character: char) -> bool {
-    character.is_ascii_alphanumeric() || "@:-_.\\".contains(character)
 }
 
 /// Whether `stem` is that of the unit `name`, which is no template.
@@ -54,7 +105,7 @@ fn is_stem(name: &str, stem: &str) -> bool {
         .is_none_or(|(prefix, instance)| !prefix.is_empty() && !instance.is_empty());
     !stem.is_empty()
         && name.len() <= ServiceName::MAX
-        && stem.chars().all(is_allowed)
+        && stem.chars().all(ServiceName::allows)
         && is_plain_or_instance
 }
 

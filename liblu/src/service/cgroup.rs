@@ -2,8 +2,7 @@
 
 //! The service of a cgroup.
 
-use super::ServiceName;
-use super::unit::is_slice;
+use super::{ServiceName, is_slice};
 
 /// Why a text does not say in which cgroup a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +12,9 @@ pub enum CgroupError {
     #[error("the process is in no cgroup of version 2; mount cgroup2 at /sys/fs/cgroup")]
     NoUnified,
     /// The path leads out of the cgroups that this process can see.
-    #[error("the process is outside of the cgroup namespace of luod; run luod in that of the host")]
+    #[error(
+        "the process is outside of the cgroup namespace of this one; run this program in that of the host"
+    )]
     Outside,
     /// The cgroup was removed, so the process has ended.
     #[error("the cgroup of the process was removed")]
