@@ -480,10 +480,11 @@ int liblu_participant_next(struct liblu_participant *participant,
                            struct liblu_event *event);
 
 /**
- * The client is ready for the update.
+ * The client is ready for the update. If the update is off meanwhile, this has no effect, and the event comes
+ * or has come.
  *
- * -ECANCELED: that update is not being prepared any more. -ECONNRESET: the agent does not know the
- * participant, as after a restart: take part again. -ETIMEDOUT, -EHOSTDOWN.
+ * -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ETIMEDOUT,
+ * -EHOSTDOWN.
  */
 LIBLU_MUST_USE
 int liblu_participant_ready(const struct liblu_participant *participant,
@@ -505,7 +506,8 @@ int liblu_participant_refuse(const struct liblu_participant *participant,
 
 /**
  * The client needs so many milliseconds from now on. Unless it is null, `*granted` is how many it gets.
- * As `liblu_participant_ready()`.
+ *
+ * -ECANCELED: that update is not being prepared any more. The rest as `liblu_participant_ready()`.
  */
 LIBLU_MUST_USE
 int liblu_participant_extend(const struct liblu_participant *participant,

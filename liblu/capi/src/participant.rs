@@ -118,10 +118,11 @@ pub extern "C" fn liblu_participant_next(
     })
 }
 
-/// The client is ready for the update.
+/// The client is ready for the update. If the update is off meanwhile, this has no effect, and the event comes
+/// or has come.
 ///
-/// -ECANCELED: that update is not being prepared any more. -ECONNRESET: the agent does not know the
-/// participant, as after a restart: take part again. -ETIMEDOUT, -EHOSTDOWN.
+/// -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ETIMEDOUT,
+/// -EHOSTDOWN.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn liblu_participant_ready(
@@ -154,7 +155,8 @@ pub unsafe extern "C" fn liblu_participant_refuse(
 }
 
 /// The client needs so many milliseconds from now on. Unless it is null, `*granted` is how many it gets.
-/// As `liblu_participant_ready()`.
+///
+/// -ECANCELED: that update is not being prepared any more. The rest as `liblu_participant_ready()`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn liblu_participant_extend(

@@ -44,7 +44,7 @@ pub(super) fn service(text: &[u8]) -> Result<Option<ServiceName>, CgroupError> {
         return Err(CgroupError::Malformed);
     }
     // Names of units are ASCII.
-    let mut names = names.map(|name| str::from_utf8(name).map_or("", unescaped));
+    let mut names = names.map(|name| std::str::from_utf8(name).map_or("", unescaped));
     let outermost = names.find(|name| !is_slice(name));
     let service = outermost.and_then(|name| name.parse::<ServiceName>().ok());
     Ok(service.filter(|service| !service.is_manager()))

@@ -20,7 +20,12 @@ const NAME: &str = "damaged-memfds";
 
 /// The position in the damaged memfds: a number by which `struct memfd_luo_ser` is found, which
 /// begins with it, and goes on with the size.
-const POSITION: u64 = 0x0dea_dbea_70ff_5e75;
+const POSITION: u64 = 0x0dea_dbea_70ff_5e00;
+
+/// The position in this kernel: memory that nothing has used since still has those of the kernel before.
+fn position(stage: &Stage<'_>) -> u64 {
+    POSITION + u64::try_from(stage.hop).unwrap_or_default()
+}
 
 /// Damage to a memfd: a field of `struct memfd_luo_ser` of which all bits are flipped.
 struct Damage {
@@ -44,25 +49,26 @@ const WHOLE: u32 = 3;
 
 const PAGE: u64 = 4096;
 
-/// A memfd of so many pages, with its position.
-fn marked(pages: u32) -> Result<OwnedFd> {
+/// A memfd of so many pages, with this position.
+fn marked(pages: u32, position: u64) -> Result<OwnedFd> {
     let file = memfd_create("marked", MemfdFlags::CLOEXEC).context("memfd")?;
     ftruncate(&file, u64::from(pages) * PAGE).context("make a memfd large")?;
-    seek(&file, SeekFrom::Start(POSITION)).context("seek in a memfd")?;
+    seek(&file, SeekFrom::Start(position)).context("seek in a memfd")?;
     Ok(file)
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
     let session = create(NAME)?;
     for damage in &DAMAGES {
-        session.preserve(damage.token.into(), marked(damage.token)?).context("PRESERVE_FD")?;
+        let file = marked(damage.token, position(stage))?;
+        session.preserve(damage.token.into(), file).context("PRESERVE_FD")?;
     }
     session.preserve(WHOLE.into(), memfd("whole")?).context("PRESERVE_FD")?;
     stage.keep(session);
 
     let memory = memory()?;
     let mut damaged = 0;
-    for address in find_pages(&memory, &POSITION.to_ne_bytes())? {
+    for address in find_pages(&memory, &position(stage).to_ne_bytes())? {
         let mut size = [0; 8];
         memory.read_exact_at(&mut size, address + 8).context("read memory")?;
         let pages = u64::from_ne_bytes(size) / PAGE;
