@@ -29,20 +29,12 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// # Ok::<(), liblu::Error>(())
 /// ```
 pub fn take_passed() -> Result<Vec<(String, OwnedFd)>> {
-    let mut taken = Vec::new();
     if TAKEN.swap(true, Ordering::Relaxed) {
-        return Ok(taken);
+        return Ok(Vec::new());
     }
     let passed = numbers()?;
-    for (number, name) in &passed {
-        match sys::copy_passed(*number) {
-            Ok(copy) => taken.push((name.clone(), copy)),
-            // The program has closed it.
-            Err(Errno::BADF) => {}
-            // Nothing is closed, so nothing is lost.
-            Err(errno) => return Err(Error::system("copy a passed descriptor", errno)),
-        }
-    }
+    // If one cannot be copied, none is closed, so nothing is lost.
+    let taken = copy(&passed)?;
     for (number, _) in passed {
         sys::close_passed(number);
     }
@@ -55,13 +47,15 @@ pub fn take_passed() -> Result<Vec<(String, OwnedFd)>> {
 ///
 /// Those of [`take_passed`].
 pub(crate) fn copies() -> Result<Vec<(String, OwnedFd)>> {
-    if TAKEN.load(Ordering::Relaxed) {
-        return Ok(Vec::new());
-    }
+    if TAKEN.load(Ordering::Relaxed) { Ok(Vec::new()) } else { copy(&numbers()?) }
+}
+
+fn copy(passed: &[(RawFd, String)]) -> Result<Vec<(String, OwnedFd)>> {
     let mut copies = Vec::new();
-    for (number, name) in numbers()? {
-        match sys::copy_passed(number) {
-            Ok(copy) => copies.push((name, copy)),
+    for (number, name) in passed {
+        match sys::copy_passed(*number) {
+            Ok(copy) => copies.push((name.clone(), copy)),
+            // The program has closed it.
             Err(Errno::BADF) => {}
             Err(errno) => return Err(Error::system("copy a passed descriptor", errno)),
         }

@@ -41,7 +41,7 @@ mod status;
 
 pub use drive::drive;
 pub use error::sentence;
-pub use manage::{Load, UpdateFailed};
+pub use manage::Load;
 pub use participants::Participation;
 pub use start::{Passed, StartError, start};
 
@@ -318,10 +318,8 @@ impl Agent {
 
     /// Closes a session that has left custody, here and in the fd store.
     fn give_up(&self, released: Released<Held>) {
-        self.state().forget(&released);
+        self.state().give_up(released);
         self.mark_dirty();
-        // The kernel may have much memory to give back.
-        tokio::task::spawn_blocking(move || released.fd.close());
     }
 
     /// Opens the device for one command, and waits if another process has it, or has the session.
@@ -374,6 +372,13 @@ impl State {
         if released.entry.state().direction() == Direction::Outgoing {
             self.given_up.insert(name);
         }
+    }
+
+    /// Closes a session that has left custody, here and in the fd store.
+    fn give_up(&mut self, released: Released<Held>) {
+        self.forget(&released);
+        // The kernel may have much memory to give back.
+        tokio::task::spawn_blocking(move || released.fd.close());
     }
 
     fn now(&self) -> Time {

@@ -56,6 +56,8 @@ pub struct Custody<F> {
     fds: BTreeMap<Number, F>,
     /// The sessions that each living process has opened or claimed.
     of_process: BTreeMap<Process, BTreeSet<Number>>,
+    /// The same, by session.
+    clients: BTreeMap<Number, BTreeSet<Process>>,
     changes: u64,
 }
 
@@ -67,13 +69,20 @@ impl<F> Custody<F> {
         for number in lost {
             registry.remove(number);
         }
-        let mut of_process: BTreeMap<Process, BTreeSet<Number>> = BTreeMap::new();
-        for (number, entry) in registry.iter() {
-            if let Some(process) = process(entry) {
-                of_process.entry(process).or_default().insert(number);
-            }
+        let had = registry.iter().filter_map(|(number, entry)| Some((number, process(entry)?)));
+        let had: Vec<_> = had.collect();
+        let (of_process, clients) = (BTreeMap::new(), BTreeMap::new());
+        let mut custody = Self { registry, fds, of_process, clients, changes: 0 };
+        for (number, process) in had {
+            custody.add_client(number, process);
         }
-        Self { registry, fds, of_process, changes: 0 }
+        custody
+    }
+
+    /// A process has opened or claimed a session.
+    fn add_client(&mut self, number: Number, process: Process) {
+        self.of_process.entry(process).or_default().insert(number);
+        self.clients.entry(number).or_default().insert(process);
     }
 
     /// All that is known of the sessions.
@@ -116,7 +125,7 @@ impl<F> Custody<F> {
     /// and calls [`Custody::insert`].
     pub fn open(&mut self, key: &Key, client: Process) -> Option<(Number, &F)> {
         let number = self.find(key, Direction::Outgoing)?;
-        self.of_process.entry(client).or_default().insert(number);
+        self.add_client(number, client);
         self.registry.set_opened_by(number, Some(client));
         Some((number, self.fds.get(&number)?))
     }
@@ -155,7 +164,7 @@ impl<F> Custody<F> {
         }
         if let Some(client) = client {
             self.registry.set_opened_by(number, Some(client));
-            self.of_process.entry(client).or_default().insert(number);
+            self.add_client(number, client);
         }
         self.fds.insert(number, fd);
         self.changes = self.changes.wrapping_add(1);
@@ -173,7 +182,7 @@ impl<F> Custody<F> {
         }
         // The direction stays, so no other session is in the way.
         let _ = self.registry.set_state(number, State::Claimed(claim));
-        self.of_process.entry(claim.by).or_default().insert(number);
+        self.add_client(number, claim.by);
         self.fds.get(&number).map_or(Claimed::Absent, |fd| Claimed::Session(number, fd))
     }
 
@@ -187,10 +196,14 @@ impl<F> Custody<F> {
     /// The custody of a session ends.
     pub fn remove(&mut self, number: Number) -> Option<Released<F>> {
         let (entry, fd) = (self.registry.remove(number)?, self.fds.remove(&number)?);
-        self.of_process.retain(|_, numbers| {
-            numbers.remove(&number);
-            !numbers.is_empty()
-        });
+        for process in self.clients.remove(&number).unwrap_or_default() {
+            if let Some(numbers) = self.of_process.get_mut(&process) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.of_process.remove(&process);
+                }
+            }
+        }
         self.changes = self.changes.wrapping_add(1);
         Some(Released { number, entry, fd })
     }
@@ -222,12 +235,11 @@ impl<F> Custody<F> {
         for number in ready {
             let _ = self.registry.set_state(number, State::Open);
         }
-        let living: BTreeSet<_> = self.of_process.values().flatten().copied().collect();
         let given_up = self.registry.iter().filter(|(number, entry)| {
             let made_for_it = entry.made_for() == Some(generation);
             *entry.state() == State::Open
                 && !entry.is_kept()
-                && !living.contains(number)
+                && !self.clients.contains_key(number)
                 && (made_for_it || !keep(entry.owner()))
         });
         let given_up: Vec<_> = given_up.map(|(number, _)| number).collect();
@@ -240,6 +252,13 @@ impl<F> Custody<F> {
         let numbers = self.of_process.remove(&process).unwrap_or_default();
         let mut given_up = Vec::new();
         for number in numbers {
+            let others = self.clients.get_mut(&number).and_then(|them| {
+                them.remove(&process);
+                them.first().copied()
+            });
+            if others.is_none() {
+                self.clients.remove(&number);
+            }
             let Some(entry) = self.registry.get(number) else { continue };
             match entry.state() {
                 State::Claimed(claim) if claim.by == process => {
@@ -249,10 +268,8 @@ impl<F> Custody<F> {
                 State::Open | State::Ready => {
                     let is_open = *entry.state() == State::Open;
                     let is_needless = is_open && !entry.is_kept() && !keep(entry.owner());
-                    let other = self.of_process.iter().find(|(_, them)| them.contains(&number));
-                    let other = other.map(|(process, _)| *process);
-                    self.registry.set_opened_by(number, other);
-                    if other.is_none() && is_needless {
+                    self.registry.set_opened_by(number, others);
+                    if others.is_none() && is_needless {
                         given_up.extend(self.remove(number));
                     }
                 }

@@ -2,6 +2,12 @@
 
 //! What systemd does for services over a kexec: the units of the suite `systemd`, and their rules.
 
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::scenario::Side;
+
 /// A rule, and the unit whose program checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -37,6 +43,20 @@ pub const AGENT_RULES: [Rule; 7] = [
 
 /// The file that tells a unit whether it runs `before` or `after` the kexec.
 pub const SIDE_FILE: &str = "/run/vmtest.side";
+
+/// Whether this runs before or after the kexec.
+///
+/// # Errors
+///
+/// If the file is missing, or says something else.
+pub fn side() -> Result<Side> {
+    let text = fs::read_to_string(SIDE_FILE).with_context(|| format!("read {SIDE_FILE}"))?;
+    match text.trim() {
+        "before" => Ok(Side::Before),
+        "after" => Ok(Side::After),
+        other => bail!("{SIDE_FILE} says `{other}`"),
+    }
+}
 
 /// Where programs of the suite lie in the guest.
 pub const PROGRAMS: &str = "/usr/lib/vmtest";

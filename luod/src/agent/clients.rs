@@ -366,22 +366,11 @@ impl State {
 
 /// A session as its owner sees it.
 fn session(entry: &Entry, files: Option<usize>) -> words::Session {
-    use crate::registry::State as Entered;
-    let state = match entry.state() {
-        Entered::Open => words::State::Open,
-        Entered::Ready => words::State::Ready,
-        Entered::Waiting => words::State::Waiting,
-        Entered::Claimed(_) => words::State::Claimed,
-    };
-    let direction = match entry.state().direction() {
-        Direction::Outgoing => words::Direction::Outgoing,
-        Direction::Incoming => words::Direction::Incoming,
-    };
     words::Session {
         label: entry.label().as_str().into(),
         session_name: entry.name().to_string(),
-        direction,
-        state,
+        direction: entry.state().direction().into(),
+        state: entry.state().into(),
         files: files.and_then(|files| files.try_into().ok()),
     }
 }

@@ -2,8 +2,9 @@
 
 //! What the state machine of updates wants to be done.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Agent, State, keeps};
 use crate::registry::MAX_SIZE;
-use crate::update::{Action, Generation, Method, Reason, Time};
+use crate::update::{Action, BeginError, Generation, Method, Order, Reason, Time};
 use crate::varlink::agent::{Abort, Commit, Event, Prepare};
 
 /// Something that takes time.
@@ -50,7 +51,7 @@ pub(super) struct Leaving {
 pub(super) struct Handover {
     /// It is closed, and so given up, with this value.
     _session: OutgoingSession,
-    memfd: OwnedFd,
+    memfd: File,
     /// Bytes that fit; the size of a memfd is fixed when it is preserved.
     room: usize,
     /// The update, and the changes of the custody up to which it is written.
@@ -70,6 +71,17 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 const WRITE_DELAY: Duration = Duration::from_millis(5);
 
 impl State {
+    /// Begins an update. [`Agent::announce`] must follow.
+    pub(super) fn begin(&mut self, order: Order) -> Result<Generation, BeginError> {
+        let now = self.now();
+        let generation = self.machine.begin(now, order)?;
+        self.custody.use_generation(generation);
+        self.counts.begun += 1;
+        self.last_failure = None;
+        self.effects.push_back(Effect::HandOver { generation });
+        Ok(generation)
+    }
+
     /// Does what the state machine wants, and leaves what takes time to the driver.
     pub(super) fn pump(&mut self, agent: &Rc<Agent>) {
         while let Some(action) = self.machine.next_action() {
@@ -146,9 +158,7 @@ impl State {
         let Self { custody, policy, .. } = self;
         let released = custody.aborted(generation, |owner| keeps(policy, owner));
         for session in released {
-            // The state is borrowed here.
-            self.forget(&session);
-            super::close_elsewhere(session.fd);
+            self.give_up(session);
         }
     }
 }
@@ -196,6 +206,15 @@ async fn drive_updates(agent: &Rc<Agent>) {
 }
 
 impl Agent {
+    /// Stores the number of an update that has begun, and then tells its clients: after a crash, the answer of one
+    /// must not be taken for that to another update.
+    pub(super) async fn announce(self: &Rc<Self>) -> io::Result<()> {
+        self.write_registry();
+        let told = self.flush().await;
+        self.change(|_| ());
+        told
+    }
+
     async fn carry_out(self: Rc<Self>, effect: Effect) {
         match effect {
             // A failure is seen when sessions are frozen, at the latest.
@@ -323,17 +342,12 @@ impl Handover {
         let mut padded = bytes.to_vec();
         // JSON may end with spaces.
         padded.resize(self.room, b' ');
-        let mut at = 0;
-        while at < padded.len() {
-            let rest = padded.get(at..).unwrap_or_default();
-            at += rustix::io::pwrite(&self.memfd, rest, at as u64)?;
-        }
-        Ok(())
+        self.memfd.write_all_at(&padded, 0)
     }
 }
 
-fn memfd(size: usize) -> io::Result<OwnedFd> {
-    let memfd = memfd_create("luod-handover", MemfdFlags::CLOEXEC)?;
-    rustix::fs::ftruncate(&memfd, size as u64)?;
+fn memfd(size: usize) -> io::Result<File> {
+    let memfd = File::from(memfd_create("luod-handover", MemfdFlags::CLOEXEC)?);
+    memfd.set_len(size as u64)?;
     Ok(memfd)
 }

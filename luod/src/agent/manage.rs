@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::check::{cannot_carry, no_target, of_machine, of_target, sorted, stops};
-use super::drive::Effect;
 use super::error::committing;
 use super::{Agent, Session};
 use crate::custody::Key;
@@ -41,20 +40,16 @@ pub(super) struct Loaded {
     image: Arc<Load>,
 }
 
-/// Why an update has not left the kernel.
-pub type UpdateFailed = Error;
-
 impl Agent {
     /// The facts of an image. It is read on another thread.
     async fn read(&self, kernel: &File) -> Result<Arc<Facts>, Error> {
         let bad = |message: String| Error::BadKernel { message };
         let copy = kernel.try_clone().map_err(|error| bad(error.to_string()))?;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = elsewhere(move || {
             let limits = Limits::default();
             target::load(&copy, &limits).map(|bytes| Arc::new(target::read(&bytes, &limits)))
         });
-        let read = read.await.map_err(|error| bad(error.to_string()))?;
-        read.map_err(|error| bad(super::error::sentence(&error)))
+        read.await?.map_err(|error| bad(super::error::sentence(&error)))
     }
 
     /// Loads the next kernel in place of the one that is loaded.
@@ -101,15 +96,14 @@ impl Agent {
 
     async fn load_image(&self, image: &Arc<Load>) -> Result<(), Error> {
         let (boot, image) = (self.config.boot.clone(), Arc::clone(image));
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = elsewhere(move || {
             boot.load(
                 &image.kernel,
                 image.initrd.as_ref(),
                 image.cmdline.as_deref().unwrap_or_default(),
             )
         });
-        loaded.await.map_err(|error| Error::BadKernel { message: error.to_string() })??;
-        Ok(())
+        Ok(loaded.await??)
     }
 
     /// Forgets the kernel that is loaded.
@@ -120,8 +114,7 @@ impl Agent {
     pub async fn unload(self: &Rc<Self>) -> Result<(), Error> {
         self.refuse_while_committing()?;
         let boot = self.config.boot.clone();
-        let unloaded = tokio::task::spawn_blocking(move || boot.unload()).await;
-        unloaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        elsewhere(move || boot.unload()).await??;
         self.change(|state| {
             state.target = None;
             state.machine.unloaded();
@@ -143,9 +136,7 @@ impl Agent {
     /// Those of `Check()` in the interface.
     pub async fn check(self: &Rc<Self>, kernel: Option<File>) -> Result<Vec<Finding>, Error> {
         let device = self.config.device.clone();
-        let mut findings = tokio::task::spawn_blocking(move || of_machine(&device))
-            .await
-            .map_err(|error| Error::Unavailable { message: error.to_string() })?;
+        let mut findings = elsewhere(move || of_machine(&device)).await?;
         let facts = match &kernel {
             Some(kernel) => Some(self.read(kernel).await?),
             None => self.look_at_loaded().await?,
@@ -172,9 +163,7 @@ impl Agent {
     /// Whether a kernel is loaded. Another program may have loaded or unloaded one meanwhile.
     pub(super) async fn is_loaded(self: &Rc<Self>) -> Result<bool, Error> {
         let boot = self.config.boot.clone();
-        let is_loaded = tokio::task::spawn_blocking(move || boot.is_loaded()).await;
-        let is_loaded =
-            is_loaded.map_err(|error| Error::BadKernel { message: error.to_string() })??;
+        let is_loaded = elsewhere(move || boot.is_loaded()).await??;
         self.change(|state| {
             let was_loaded = state.machine.phase() != Phase::Idle;
             match (was_loaded, is_loaded) {
@@ -227,8 +216,7 @@ impl Agent {
         };
         if method == Method::Systemctl && is_managed {
             let boot = self.config.boot.clone();
-            let carries = tokio::task::spawn_blocking(move || boot.carries()).await;
-            if let Ok(Err(why)) = carries {
+            if let Err(why) = elsewhere(move || boot.carries()).await? {
                 findings = sorted([findings, vec![cannot_carry(why)]].concat());
             }
         }
@@ -258,30 +246,20 @@ impl Agent {
             let deadline = order.deadline.map(Duration::from_millis);
             let deadline = deadline.unwrap_or_else(|| state.policy.default_deadline());
             let required = state.required();
-            let now = state.now();
-            let begun = state.machine.begin(now, Order { method, deadline, required });
+            let begun = state.begin(Order { method, deadline, required });
             let generation = begun.map_err(|error| match error {
                 BeginError::NotLoaded => Error::NotLoaded { message: error.to_string() },
                 BeginError::InProgress => {
                     Error::InProgress { message: error.to_string(), phase: state.phase() }
                 }
             })?;
-            state.custody.use_generation(generation);
-            state.counts.begun += 1;
-            state.last_failure = None;
-            state.effects.push_back(Effect::HandOver { generation });
             tracing::info!("update {}: clients prepare", generation.0);
             generation
         };
-        // Before any client hears of it: after a crash, its answer must not be taken for that to another
-        // update.
-        self.write_registry();
-        let told = self.flush().await;
-        self.change(|state| {
-            if let Err(error) = told {
-                state.machine.not_begun(&format!("sessions are not stored: {error}"));
-            }
-        });
+        if let Err(error) = self.announce().await {
+            let why = format!("sessions are not stored: {error}");
+            self.change(|state| state.machine.not_begun(&why));
+        }
         Ok((findings, Some(generation)))
     }
 
@@ -300,7 +278,7 @@ impl Agent {
     /// # Errors
     ///
     /// The update is off.
-    pub fn progress(&self, generation: Generation) -> Result<words::Progress, UpdateFailed> {
+    pub fn progress(&self, generation: Generation) -> Result<words::Progress, Error> {
         let state = self.state();
         if state.generation() != Some(generation) {
             let message = state.last_failure.clone().unwrap_or_default();
@@ -395,9 +373,7 @@ impl Agent {
     /// Those of `Reload()` in the interface: the old policy stays.
     pub async fn reload(self: &Rc<Self>) -> Result<Vec<String>, Error> {
         let sources = self.config.sources.clone();
-        let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames));
-        let loaded =
-            loaded.await.map_err(|error| Error::Unavailable { message: error.to_string() })?;
+        let loaded = elsewhere(move || Policy::load(&sources, &MachineNames)).await?;
         let (policy, warnings) = loaded.inspect_err(|error| {
             tracing::error!("the old policy stays: {}", super::error::sentence(error));
         })?;
@@ -414,16 +390,22 @@ impl Agent {
     }
 }
 
+/// Does on another thread what takes time.
+async fn elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::Unavailable { message: error.to_string() })
+}
+
 /// Finishes a session on another thread, since the kernel may have much memory to give back.
 async fn finish(session: Session) -> Result<(), Error> {
-    let finished = tokio::task::spawn_blocking(move || match session {
+    let finished = elsewhere(move || match session {
         Session::Outgoing(session) => {
             drop(session);
             Ok(())
         }
         Session::Incoming(session) => session.finish().map(drop).map_err(liblu::Error::from),
     });
-    let finished = finished.await;
-    finished.map_err(|error| Error::Unavailable { message: error.to_string() })??;
-    Ok(())
+    Ok(finished.await??)
 }

@@ -2,13 +2,13 @@
 
 //! A shutdown that others have begun: clients prepare in the time that is given.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::Agent;
-use super::drive::Effect;
 use crate::update::{Generation, Method, Order, Phase};
 
 /// The time that is left for luod itself, of the time that logind gives.
@@ -19,7 +19,8 @@ impl Agent {
     /// on: at once if luod itself has begun it, or if no kernel is loaded, since nothing crosses then.
     pub async fn shutdown_begins(self: &Rc<Self>, time: Duration) {
         // luod may be leaving the kernel itself, or may be preparing to.
-        if let Some(generation) = self.generation_in_progress() {
+        let generation = self.state().generation();
+        if let Some(generation) = generation {
             let _ = timeout(time.saturating_sub(MARGIN), self.await_commit(generation)).await;
             return;
         }
@@ -29,34 +30,16 @@ impl Agent {
             );
             return;
         }
-        let begun = {
-            let mut guard = self.state();
-            let state = &mut *guard;
-            let deadline = time.saturating_sub(MARGIN);
-            let required = std::collections::BTreeSet::new();
-            let now = state.now();
-            let order = Order { method: Method::Elsewhere, deadline, required };
-            let begun = state.machine.begin(now, order);
-            if let Ok(generation) = begun {
-                state.custody.use_generation(generation);
-                state.counts.begun += 1;
-                state.effects.push_back(Effect::HandOver { generation });
-            }
-            begun
-        };
+        let deadline = time.saturating_sub(MARGIN);
+        let order = Order { method: Method::Elsewhere, deadline, required: BTreeSet::new() };
+        let begun = self.state().begin(order);
         let Ok(generation) = begun else { return };
         tracing::info!("update {}: others have begun it; clients have {time:?}", generation.0);
-        // As in `update`.
-        self.write_registry();
-        let _ = self.flush().await;
-        self.change(|_| ());
+        // The shutdown goes on, whatever happens.
+        let _ = self.announce().await;
         self.await_commit(generation).await;
         self.write_registry();
         let _ = self.flush().await;
-    }
-
-    fn generation_in_progress(&self) -> Option<Generation> {
-        self.state().generation()
     }
 
     /// The shutdown was called off.

@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
@@ -225,16 +224,11 @@ fn read_registries(names: &[String], stored: &[Stored]) -> Result<Newest, ReadEr
 
 /// The bytes of a memfd, at most one more than a registry has.
 fn read(fd: &OwnedFd) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let Ok(copy) = fd.try_clone() else { return bytes };
-    let file = File::from(copy);
+    let Ok(file) = fd.try_clone().map(File::from) else { return Vec::new() };
     let size = file.metadata().map_or(0, |it| it.len()).min(MAX_SIZE as u64 + 1);
-    bytes.resize(usize::try_from(size).unwrap_or_default(), 0);
-    if file.read_exact_at(&mut bytes, 0).is_err() {
-        bytes.clear();
-        let _ = file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes);
-    }
-    bytes
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    // The position is shared with others, so it is not used.
+    if file.read_exact_at(&mut bytes, 0).is_ok() { bytes } else { Vec::new() }
 }
 
 fn described<'a>(names: &'a [String], stored: &[Stored]) -> Vec<registry::Stored<'a>> {

@@ -4,11 +4,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Agent, State};
+use super::Agent;
 use crate::owner::Owner;
-use crate::registry::Direction;
+use crate::registry;
 use crate::system::formats::files;
 use crate::update::Phase;
+use crate::varlink::agent::{Direction, State};
 use crate::varlink::manager as words;
 
 /// Counts since luod was started.
@@ -46,7 +47,6 @@ impl Agent {
 
     /// All sessions of all owners, and those that luod does not know.
     pub fn list_all(&self) -> Vec<words::Session> {
-        use crate::registry::State as Entered;
         let state = self.state();
         let mut all: Vec<_> = state
             .custody
@@ -56,14 +56,8 @@ impl Agent {
                 owner: Some(entry.owner().to_string()),
                 label: Some(entry.label().as_str().into()),
                 session_name: entry.name().to_string(),
-                direction: direction(entry.state().direction()).into(),
-                state: match entry.state() {
-                    Entered::Open => "open",
-                    Entered::Ready => "ready",
-                    Entered::Waiting => "waiting",
-                    Entered::Claimed(_) => "claimed",
-                }
-                .into(),
+                direction: Direction::from(entry.state().direction()).as_str().into(),
+                state: State::from(entry.state()).as_str().into(),
                 files: state.custody.fd(number).and_then(files).map(shown),
             })
             .collect();
@@ -71,7 +65,7 @@ impl Agent {
             owner: None,
             label: None,
             session_name: unknown.shown_name(),
-            direction: direction(unknown.direction()).into(),
+            direction: Direction::from(unknown.direction()).as_str().into(),
             state: "unknown".into(),
             files: files(&unknown.fd).map(shown),
         }));
@@ -84,8 +78,8 @@ impl Agent {
         let (mut outgoing, mut incoming) = (0_u64, 0_u64);
         for (_, entry) in state.custody.registry().iter() {
             match entry.state().direction() {
-                Direction::Outgoing => outgoing += 1,
-                Direction::Incoming => incoming += 1,
+                registry::Direction::Outgoing => outgoing += 1,
+                registry::Direction::Incoming => incoming += 1,
             }
         }
         let generation = state.custody.registry().generation().0;
@@ -140,7 +134,7 @@ impl Agent {
     }
 }
 
-impl State {
+impl super::State {
     pub(super) fn phase(&self) -> words::Phase {
         match self.machine.phase() {
             Phase::Idle | Phase::Loaded if self.is_checking => words::Phase::Checking,
@@ -166,17 +160,10 @@ impl State {
         self.machine.awaited().take(NAMED).map(awaited).collect()
     }
 
-    /// The number of clients that are awaited besides those that [`State::awaited`] names.
+    /// The number of clients that are awaited besides those that are named.
     pub(super) fn unnamed(&self) -> Option<u32> {
         let rest = self.machine.awaited().skip(NAMED).count();
         u32::try_from(rest).ok().filter(|rest| *rest > 0)
-    }
-}
-
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outgoing => "outgoing",
-        Direction::Incoming => "incoming",
     }
 }
 

@@ -5,8 +5,10 @@
 //! A session keeps its name there: a second fd of it would be suppressed, and keep the first name. To close
 //! luod's own fd closes nothing while the store has one, and the other way round.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -141,12 +143,10 @@ impl Managed {
 
 /// A memfd with these bytes, which nobody can change.
 fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let memfd = memfd_create("luod-registry", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut at = 0;
-    while at < bytes.len() {
-        at += rustix::io::pwrite(&memfd, bytes.get(at..).unwrap_or_default(), at as u64)?;
-    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memfd = File::from(memfd_create("luod-registry", flags)?);
+    memfd.write_all_at(bytes, 0)?;
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     fcntl_add_seals(&memfd, all)?;
-    Ok(memfd)
+    Ok(memfd.into())
 }

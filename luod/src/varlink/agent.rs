@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{self, Type};
 
+use crate::registry;
+
 /// The name of the interface.
 pub const NAME: &str = "io.liveupdate.Agent";
 
@@ -30,6 +32,46 @@ pub enum State {
     Ready,
     Waiting,
     Claimed,
+}
+
+impl Direction {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outgoing => "outgoing",
+            Self::Incoming => "incoming",
+        }
+    }
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Ready => "ready",
+            Self::Waiting => "waiting",
+            Self::Claimed => "claimed",
+        }
+    }
+}
+
+impl From<registry::Direction> for Direction {
+    fn from(direction: registry::Direction) -> Self {
+        match direction {
+            registry::Direction::Outgoing => Self::Outgoing,
+            registry::Direction::Incoming => Self::Incoming,
+        }
+    }
+}
+
+impl From<&registry::State> for State {
+    fn from(state: &registry::State) -> Self {
+        match state {
+            registry::State::Open => Self::Open,
+            registry::State::Ready => Self::Ready,
+            registry::State::Waiting => Self::Waiting,
+            registry::State::Claimed(_) => Self::Claimed,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, introspect::CustomType)]

@@ -24,6 +24,12 @@ fn text(fd: impl std::os::fd::AsFd) -> Vec<u8> {
     bytes[..length].to_vec()
 }
 
+/// The client has all that it needs of a session that it has claimed.
+pub(crate) fn restore(agent: &liblu::Agent, label: &str, session: liblu::IncomingSession) {
+    drop(session.finish().unwrap());
+    agent.restored(label, soon()).unwrap();
+}
+
 /// Waits until something is true.
 pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
@@ -54,8 +60,7 @@ fn a_session_is_opened_crosses_and_is_claimed() {
         drop(session);
         let session = agent.claim("vm", soon()).unwrap();
         assert_eq!(text(session.retrieve(7.into()).unwrap()), b"guest");
-        drop(session.finish().unwrap());
-        agent.restored("vm", soon()).unwrap();
+        restore(&agent, "vm", session);
         assert_eq!(agent.claim("vm", soon()).unwrap_err().kind(), ErrorKind::NoSession);
         assert_eq!(agent.restored("vm", soon()).unwrap_err().kind(), ErrorKind::NoSession);
         until("only the registry is stored", || host.stored().len() == 1);
@@ -82,8 +87,7 @@ fn nothing_is_lost_when_luod_is_killed() {
     }
     // The registry is lost as well, and the name of the session says whose it is.
     let session = agent.claim("vm", soon()).unwrap();
-    drop(session.finish().unwrap());
-    agent.restored("vm", soon()).unwrap();
+    restore(&agent, "vm", session);
 }
 
 #[test]
@@ -103,8 +107,7 @@ fn a_session_whose_registry_entry_was_not_written_is_found_by_its_name() {
     host.start();
     let session = agent.claim("vm", soon()).unwrap();
     assert_eq!(text(session.retrieve(7.into()).unwrap()), b"guest");
-    drop(session.finish().unwrap());
-    agent.restored("vm", soon()).unwrap();
+    restore(&agent, "vm", session);
     until("only the registry is stored", || host.stored().len() == 1);
 }
 
@@ -189,8 +192,7 @@ fn without_a_service_manager_luod_hands_over_itself() {
     host.start();
     let session = agent.claim("vm", soon()).unwrap();
     assert_eq!(text(session.retrieve(7.into()).unwrap()), b"guest");
-    drop(session.finish().unwrap());
-    agent.restored("vm", soon()).unwrap();
+    restore(&agent, "vm", session);
     until("the kernel has no session", || host.kernel.sessions().is_empty());
 }
 

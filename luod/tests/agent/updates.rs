@@ -230,8 +230,7 @@ fn luod_may_be_killed_in_every_phase() {
         host.start();
         for label in ["one", "two"] {
             let session = host.agent().claim(label, soon()).unwrap();
-            drop(session.finish().unwrap());
-            host.agent().restored(label, soon()).unwrap();
+            crate::sessions::restore(&host.agent(), label, session);
         }
     }
 }

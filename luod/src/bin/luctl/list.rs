@@ -109,18 +109,8 @@ async fn own(folder: &Path) -> Result<Vec<Session>, Failure> {
         owner: Some("you".into()),
         label: Some(it.label),
         session_name: it.session_name,
-        direction: match it.direction {
-            agent::Direction::Outgoing => "outgoing",
-            agent::Direction::Incoming => "incoming",
-        }
-        .into(),
-        state: match it.state {
-            agent::State::Open => "open",
-            agent::State::Ready => "ready",
-            agent::State::Waiting => "waiting",
-            agent::State::Claimed => "claimed",
-        }
-        .into(),
+        direction: it.direction.as_str().into(),
+        state: it.state.as_str().into(),
         files: None,
     };
     Ok(parts.into_iter().flat_map(|part| part.sessions).map(session).collect())

@@ -2,7 +2,6 @@
 
 //! Updates, and who is awaited.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -111,9 +110,6 @@ fn show(progress: &Progress, shown: &mut Shown, output: Output) {
         }
     }
     shown.awaited = names;
-    if std::io::stdout().is_terminal() {
-        let _ = std::io::stdout().flush();
-    }
 }
 
 /// Looks at updates as they happen.

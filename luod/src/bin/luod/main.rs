@@ -122,11 +122,9 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
 /// Lets clients prepare for a shutdown that did not come from luod.
 async fn follow_logind(agent: Rc<Agent>) {
-    let mut followed = follow_once(&agent).await;
     // It was there before, so it comes back.
-    while followed.is_ok() {
+    while follow_once(&agent).await.is_ok() {
         tokio::time::sleep(LOGIND_PAUSE).await;
-        followed = follow_once(&agent).await;
     }
 }
 

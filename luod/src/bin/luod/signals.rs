@@ -34,41 +34,36 @@ impl Signals {
     }
 
     /// Serves until a signal ends luod.
-    pub(crate) async fn serve(self, agent: &Rc<Agent>, manager: Option<&Manager>) {
-        serve(self, agent, manager).await;
-    }
-}
-
-async fn serve(signals: Signals, agent: &Rc<Agent>, manager: Option<&Manager>) {
-    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
-    tell(manager, "READY=1").await;
-    let status = agent.status();
-    tracing::info!(
-        "luod {} has started with {} sessions ({:?})",
-        status.version,
-        status.sessions,
-        status.mode
-    );
-    let mut warned: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {
-                reload(agent, manager).await;
-                continue;
-            }
-            () = watchdog(manager) => continue,
-        }
-        let lost = agent.lost_by_stopping();
-        if lost == 0 || warned.is_some_and(|at| at.elapsed() < SURE) {
-            return;
-        }
-        warned = Some(Instant::now());
-        tracing::error!(
-            "{lost} sessions of the previous kernel may be lost if luod ends, since no service manager holds \
-             them; send the signal again within {SURE:?} to end it nevertheless"
+    pub(crate) async fn serve(mut self, agent: &Rc<Agent>, manager: Option<&Manager>) {
+        tell(manager, "READY=1").await;
+        let status = agent.status();
+        tracing::info!(
+            "luod {} has started with {} sessions ({:?})",
+            status.version,
+            status.sessions,
+            status.mode
         );
+        let mut warned: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => {
+                    reload(agent, manager).await;
+                    continue;
+                }
+                () = watchdog(manager) => continue,
+            }
+            let lost = agent.lost_by_stopping();
+            if lost == 0 || warned.is_some_and(|at| at.elapsed() < SURE) {
+                return;
+            }
+            warned = Some(Instant::now());
+            tracing::error!(
+                "{lost} sessions of the previous kernel may be lost if luod ends, since no service manager holds \
+                 them; send the signal again within {SURE:?} to end it nevertheless"
+            );
+        }
     }
 }
 

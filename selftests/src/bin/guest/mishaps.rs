@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use selftests::position::{self, INITRAMFS, KERNEL, Position, hop_number};
 use selftests::scenario::Side;
+use selftests::systemd::side;
 
 use crate::luctl::{failure, output, sessions};
 use crate::mishap::{PLACES, Place, crash_file};
-use crate::rules::{make_results, remove_result, result, side};
+use crate::rules::{make_results, remove_result, result};
 
 /// The guest that crashes.
 const CRASHES: &str = "crashes";

@@ -9,9 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use selftests::position::hop_number;
 use selftests::scenario::Side;
-use selftests::systemd::PROGRAMS;
-
-use crate::rules::side;
+use selftests::systemd::{PROGRAMS, side};
 
 /// Commands that the harness gives instead: packages are installed before, and the kernel that it loads is
 /// told which hop it is.

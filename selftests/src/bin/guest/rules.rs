@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use selftests::position::hop_number;
 use selftests::scenario::Side;
-use selftests::systemd::{PROGRAMS, SIDE_FILE};
+use selftests::systemd::{PROGRAMS, side};
 
 use crate::luctl::{failure, input, output, sessions};
 
@@ -25,15 +25,6 @@ const USER: &str = "games";
 
 pub(crate) fn result_file(name: &str) -> String {
     format!("{RESULTS}/{name}")
-}
-
-pub(crate) fn side() -> Result<Side> {
-    let text = fs::read_to_string(SIDE_FILE).with_context(|| format!("read {SIDE_FILE}"))?;
-    match text.trim() {
-        "before" => Ok(Side::Before),
-        "after" => Ok(Side::After),
-        other => bail!("{SIDE_FILE} says `{other}`"),
-    }
 }
 
 /// The folder of results, where all users may write.

@@ -9,13 +9,11 @@ mod memory;
 mod session;
 mod store;
 
-use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use selftests::position::hop_number;
-use selftests::scenario::Side;
-use selftests::systemd::SIDE_FILE;
+use selftests::systemd::side;
 
 use crate::store::Store;
 
@@ -44,15 +42,6 @@ fn run() -> Result<()> {
         "session" => session::check(store, side, hop),
         "holder" => holder::check(store, side, hop),
         other => bail!("there is no rule `{other}`"),
-    }
-}
-
-fn side() -> Result<Side> {
-    let text = fs::read_to_string(SIDE_FILE).with_context(|| format!("read {SIDE_FILE}"))?;
-    match text.trim() {
-        "before" => Ok(Side::Before),
-        "after" => Ok(Side::After),
-        other => bail!("{SIDE_FILE} says `{other}`"),
     }
 }
 
