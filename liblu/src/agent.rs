@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -11,16 +12,20 @@ use serde::Serialize;
 use crate::{Error, ErrorKind, FromFdError, IncomingSession, OutgoingSession, Result, SessionName};
 
 mod connection;
+mod idle;
 mod participant;
 pub(crate) mod protocol;
 pub(crate) mod wire;
 
-use connection::Connection;
+use connection::{Connection, Request};
+use idle::Idle;
 pub use participant::{Event, Participant};
 use protocol::{Answer, SessionReply};
 
-/// An agent, by the path of its socket. Each call is a connection of its own, so values can be used by
-/// several threads at once.
+/// An agent, by the path of its socket. Values can be used by several threads at once.
+///
+/// One connection is kept for the next call of this value and its clones. For the agent, calls come from the user
+/// and the service that the process belonged to when it made that connection; a child makes its own.
 ///
 /// Every call takes a deadline; without one, it waits for ever for an agent that does not answer.
 ///
@@ -32,10 +37,20 @@ use protocol::{Answer, SessionReply};
 /// let session = Agent::new().open("vm-17", soon)?;
 /// # Ok::<(), liblu::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     path: PathBuf,
+    idle: Arc<Idle>,
 }
+
+/// Agents are equal if their sockets are.
+impl PartialEq for Agent {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for Agent {}
 
 impl Default for Agent {
     fn default() -> Self {
@@ -76,7 +91,7 @@ impl Agent {
     /// let agent = liblu::Agent::at("/run/other/io.liveupdate.Agent");
     /// ```
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), idle: Arc::default() }
     }
 
     /// The path of its socket.
@@ -189,7 +204,23 @@ impl Agent {
         parameters: impl Serialize,
         deadline: Option<Instant>,
     ) -> Result<Answer<T>> {
-        Connection::open(&self.path, deadline)?.call(method, parameters, false, deadline)
+        let request = Request::of(method, parameters, false)?;
+        let again = self.idle.take().and_then(|mut idle| {
+            // An agent that was started again has closed it, and knows nothing of the request.
+            idle.send(&request, deadline).ok().map(|()| idle)
+        });
+        let mut connection = if let Some(idle) = again {
+            idle
+        } else {
+            let mut new = Connection::open(&self.path, deadline)?;
+            new.send(&request, deadline)?;
+            new
+        };
+        let answer = connection.receive(deadline);
+        if connection.is_whole() {
+            self.idle.keep(connection);
+        }
+        answer
     }
 }
 

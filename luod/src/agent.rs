@@ -245,6 +245,9 @@ impl Agent {
     /// Writes the registry into the fd store now.
     fn write_registry(&self) {
         let mut state = self.state();
+        if !state.store.is_managed() {
+            return;
+        }
         let bytes = state.custody.registry().write();
         if let Err(error) = state.store.write_registry(&bytes) {
             tracing::error!("the registry cannot be written: {error}");

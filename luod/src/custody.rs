@@ -117,8 +117,7 @@ impl<F> Custody<F> {
 
     /// The number of outgoing sessions of an owner.
     pub fn count(&self, owner: &Owner) -> usize {
-        let outgoing = |entry: &Entry| entry.state().direction() == Direction::Outgoing;
-        self.registry.of_owner(owner).filter(|(_, entry)| outgoing(entry)).count()
+        self.registry.outgoing(owner)
     }
 
     /// The outgoing session of this key for one more process, if there is one. If not, the caller creates it

@@ -51,6 +51,7 @@ mod entry;
 mod error;
 mod format;
 mod newest;
+mod of_owner;
 mod store_name;
 
 pub use compare::{Contents, Match, Stored, StoredSession, Turn, compare};
@@ -58,6 +59,8 @@ pub use entry::{Claim, Direction, Entry, State};
 pub use error::{EntryError, ReadError};
 pub use newest::{Newest, newest};
 pub use store_name::{Number, StoreName, StoreNameError};
+
+use of_owner::OfOwner;
 
 /// The most bytes of a registry.
 pub const MAX_SIZE: usize = 2 << 20;
@@ -79,8 +82,7 @@ pub struct Registry {
     generation: Generation,
     last_number: Number,
     entries: BTreeMap<Number, Entry>,
-    /// No two sessions of an owner have the same label and direction.
-    owners: BTreeMap<Owner, BTreeMap<(Label, Direction), Number>>,
+    owners: BTreeMap<Owner, OfOwner>,
     /// The bytes of all entries, each in its longest form.
     size: usize,
 }
@@ -208,19 +210,24 @@ impl Registry {
 
     /// The session of an owner by its label and direction.
     pub fn find(&self, owner: &Owner, label: &Label, direction: Direction) -> Option<Number> {
-        self.owners.get(owner)?.get(&(label.clone(), direction)).copied()
+        self.owners.get(owner)?.get(&(label.clone(), direction))
     }
 
     /// The sessions of an owner, by label.
     pub fn of_owner(&self, owner: &Owner) -> impl Iterator<Item = (Number, &Entry)> {
-        let numbers = self.owners.get(owner).into_iter().flat_map(BTreeMap::values);
-        numbers.filter_map(|number| Some((*number, self.entries.get(number)?)))
+        let numbers = self.owners.get(owner).into_iter().flat_map(OfOwner::numbers);
+        numbers.filter_map(|number| Some((number, self.entries.get(&number)?)))
+    }
+
+    /// The number of sessions of an owner for the next kernel.
+    pub fn outgoing(&self, owner: &Owner) -> usize {
+        self.owners.get(owner).map_or(0, OfOwner::outgoing)
     }
 
     /// All sessions, by owner and label.
     pub fn by_owner(&self) -> impl Iterator<Item = (Number, &Entry)> {
-        let numbers = self.owners.values().flat_map(BTreeMap::values);
-        numbers.filter_map(|number| Some((*number, self.entries.get(number)?)))
+        let numbers = self.owners.values().flat_map(OfOwner::numbers);
+        numbers.filter_map(|number| Some((number, self.entries.get(&number)?)))
     }
 
     /// The session of this number.

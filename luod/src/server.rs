@@ -4,11 +4,10 @@
 //!
 //! Nothing that a peer does or leaves undone is waited for in the path of another one.
 
-use std::io;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 use zlink::connection::{ReadConnection, WriteConnection};
 
@@ -19,11 +18,13 @@ use crate::varlink::{self, Connection, Reader, Request, Wire, Writer, service};
 mod agent;
 mod answer;
 mod charge;
+mod listener;
 mod manager;
 mod stream;
 
 use answer::Answer;
 pub use charge::Charges;
+pub use listener::Listener;
 
 /// The interface of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +47,13 @@ type Write = WriteConnection<Writer>;
 /// Serves an interface for ever.
 pub async fn serve(
     agent: Rc<Agent>,
-    listener: UnixListener,
+    listener: Listener,
     interface: Interface,
     charges: Rc<Charges>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 // Over the limit, it is closed at once.
                 let Some(charge) = charges.connection() else { continue };
                 let agent = Rc::clone(&agent);
@@ -77,7 +78,7 @@ async fn connection(
     mut charge: charge::Charge,
 ) -> zlink::Result<()> {
     let limits = varlink::Limits { takes_fds: interface == Interface::Manager, frame: FRAME };
-    let mut connection = Connection::new(Wire::new(stream, limits));
+    let mut connection = Connection::new(Wire::new(stream, limits)?);
     let peer = match Peer::of(&mut connection, agent.config().services).await {
         Ok(peer) => peer,
         Err(error) => {
@@ -123,26 +124,4 @@ fn service(request: &Request, interface: &'static str) -> Answer {
         Ok(value) => Answer::reply(value),
         Err(error) => Answer::error(error),
     }
-}
-
-/// A listening socket at `path`, for luod without a service manager.
-///
-/// # Errors
-///
-/// Another luod listens there, or the path cannot be used.
-pub fn bind(path: &std::path::Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::os::unix::net;
-
-    if net::UnixStream::connect(path).is_ok() {
-        let why = format!("another luod listens at {}", path.display());
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
 }

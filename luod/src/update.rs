@@ -17,7 +17,7 @@
 //! once, with the time that is left. A client that has said that it is ready stays so if it is gone
 //! later, since its sessions are in custody.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::owner::Owner;
@@ -25,6 +25,7 @@ use crate::owner::Owner;
 mod action;
 mod answer;
 mod participant;
+mod participants;
 mod words;
 
 pub use action::{Action, Method, Reason};
@@ -34,6 +35,7 @@ pub use words::{
 };
 
 use participant::Participant;
+use participants::Participants;
 
 /// The state machine. See the [module](self).
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub struct Machine {
     update: Option<Update>,
     last_generation: u64,
     last_participant: u64,
-    participants: BTreeMap<ParticipantId, Participant>,
+    participants: Participants,
     actions: VecDeque<Action>,
 }
 
@@ -78,7 +80,7 @@ impl Machine {
             update: None,
             last_generation: last.0,
             last_participant: 0,
-            participants: BTreeMap::new(),
+            participants: Participants::default(),
             actions: VecDeque::new(),
         }
     }
@@ -96,9 +98,8 @@ impl Machine {
     /// When [`Machine::tick`] must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
         let update = self.update.as_ref()?;
-        let asked = self.participants.values().filter_map(Participant::deadline);
-        let first = asked.min().filter(|_| update.step == Step::Preparing);
-        Some(first.map_or(update.until, |first| first.min(update.until)))
+        let first = self.participants.asked().next().filter(|_| update.step == Step::Preparing);
+        Some(first.map_or(update.until, |(first, _)| first.min(update.until)))
     }
 
     /// The phase.
@@ -126,20 +127,20 @@ impl Machine {
 
     /// The time that a client has left for its answer; `None` if none is awaited of it.
     pub fn left(&self, now: Time, id: ParticipantId) -> Option<Duration> {
-        let deadline = self.participants.get(&id)?.deadline()?;
+        let deadline = self.participants.get(id)?.deadline()?;
         let until = self.update.as_ref().map_or(deadline, |update| update.until);
         Some(now.until(deadline.min(until)))
     }
 
     /// Clients that were asked and have not answered, with their owners.
     pub fn awaited(&self) -> impl Iterator<Item = (ParticipantId, &Owner)> {
-        let asked = self.participants.iter().filter(|(_, it)| it.deadline().is_some());
-        asked.map(|(id, it)| (*id, &it.owner))
+        let owner = |id| self.participants.get(id).map(|it| &it.owner);
+        self.participants.asked().filter_map(move |(_, id)| Some((id, owner(id)?)))
     }
 
     /// The answer of a client to the update in progress.
     pub fn answer(&self, id: ParticipantId) -> Option<&Answer> {
-        self.participants.get(&id).map(|it| &it.answer)
+        self.participants.get(id).map(|it| &it.answer)
     }
 
     /// A kernel was loaded, in place of another one if need be. An update in progress is called off: its
@@ -182,7 +183,7 @@ impl Machine {
         let until = now.after(self.limits.prepare);
         let step = Step::Preparing;
         self.update = Some(Update { generation, order, step, until, last_call: until, freezes: 0 });
-        let all: Vec<_> = self.participants.keys().copied().collect();
+        let all: Vec<_> = self.participants.iter().map(|(id, _)| id).collect();
         for id in all {
             self.ask(now, id);
         }
@@ -217,18 +218,18 @@ impl Machine {
 
     /// A client does not take part any more: it has closed its connection, or has ended.
     pub fn gone(&mut self, now: Time, id: ParticipantId) {
-        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let Some(participant) = self.participants.get(id) else { return };
+        let is_asked = participant.deadline().is_some();
+        let is_ready = participant.answer == Answer::Ready && self.update.is_some();
         self.actions.push_back(Action::Changed);
-        match participant.answer {
-            // Its sessions are in custody, and it may be needed until the end.
-            Answer::Ready if self.update.is_some() => participant.is_connected = false,
-            Answer::Asked { .. } => {
-                participant.is_connected = false;
-                self.fail(now, id, Reason::Gone);
-            }
-            _ => {
-                self.participants.remove(&id);
-            }
+        if !is_asked && !is_ready {
+            self.participants.remove(id);
+            return;
+        }
+        // The sessions of one that is ready are in custody, and it may be needed until the end.
+        self.participants.change(id, |it| it.is_connected = false);
+        if is_asked {
+            self.fail(now, id, Reason::Gone);
         }
     }
 
@@ -238,11 +239,10 @@ impl Machine {
         let is_over = update.until <= now;
         match update.step {
             Step::Preparing => {
-                let late =
-                    |it: &Participant| it.deadline().is_some_and(|end| is_over || end <= now);
-                let all = self.participants.iter().filter(|(_, it)| late(it));
-                let all: Vec<_> = all.map(|(id, _)| *id).collect();
-                for id in all {
+                let late = |end: &Time| is_over || *end <= now;
+                let all = self.participants.asked().take_while(|(end, _)| late(end));
+                let all: Vec<_> = all.collect();
+                for (_, id) in all {
                     // Without effect if the failure of another has ended the update.
                     self.fail(now, id, Reason::Late);
                 }
@@ -289,7 +289,7 @@ impl Machine {
         self.enter(now, Step::Committing);
         let connected = self.participants.iter().filter(|(_, it)| it.is_told());
         // The queue had as many to ask before, so it does not grow now, when every moment counts.
-        self.actions.extend(connected.map(|(to, _)| Action::Commit { to: *to, generation }));
+        self.actions.extend(connected.map(|(to, _)| Action::Commit { to, generation }));
         if let Some(update) = &self.update {
             self.actions.push_back(Action::Leave { method: update.order.method, generation });
         }
@@ -314,12 +314,10 @@ impl Machine {
 
     /// Asks a client.
     fn ask(&mut self, now: Time, id: ParticipantId) {
-        let (Some(update), Some(participant)) = (&self.update, self.participants.get_mut(&id))
-        else {
-            return;
-        };
-        let deadline = participant.ask(now, update.order.deadline).min(update.until);
-        let (generation, left) = (update.generation, now.until(deadline));
+        let Some(update) = &self.update else { return };
+        let time = update.order.deadline;
+        let Some(deadline) = self.participants.change(id, |it| it.ask(now, time)) else { return };
+        let (generation, left) = (update.generation, now.until(deadline.min(update.until)));
         self.actions.push_back(Action::Prepare { to: id, generation, left });
     }
 
@@ -327,7 +325,7 @@ impl Machine {
     fn fail(&mut self, now: Time, id: ParticipantId, reason: Reason) {
         let Some(update) = &self.update else { return };
         let generation = update.generation;
-        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let Some(participant) = self.participants.get(id) else { return };
         if participant.deadline().is_none() {
             return;
         }
@@ -341,15 +339,16 @@ impl Machine {
                 self.abort(Reason::Participant { owner, why: Box::new(reason) });
             }
             OnFailure::Drop => {
-                participant.answer = Answer::Failed(reason.clone());
-                if participant.is_connected {
+                let is_connected = participant.is_connected;
+                self.participants.change(id, |it| it.answer = Answer::Failed(reason.clone()));
+                if is_connected {
                     self.actions.push_back(Action::Abort {
                         to: id,
                         generation,
                         reason: reason.clone(),
                     });
                 } else {
-                    self.participants.remove(&id);
+                    self.participants.remove(id);
                 }
                 self.actions.push_back(Action::GoOnWithout { id, owner, reason });
                 self.actions.push_back(Action::Changed);
@@ -363,12 +362,12 @@ impl Machine {
         let Some(update) = self.update.as_ref().filter(|it| it.step == Step::Preparing) else {
             return;
         };
-        if self.participants.values().any(|it| it.deadline().is_some()) {
+        if self.participants.asked().next().is_some() {
             return;
         }
         let generation = update.generation;
         let is_ready = |owner: &Owner| {
-            self.participants.values().any(|it| it.answer == Answer::Ready && it.owner == *owner)
+            self.participants.iter().any(|(_, it)| it.answer == Answer::Ready && it.owner == *owner)
         };
         let missing = update.order.required.iter().find(|owner| !is_ready(owner)).cloned();
         let missing = missing.filter(|_| update.order.method != Method::Elsewhere);
@@ -412,14 +411,13 @@ impl Machine {
         if update.step == Step::Freezing {
             self.actions.push_back(Action::Thaw { generation });
         }
-        for (id, participant) in &self.participants {
+        for (to, participant) in self.participants.iter() {
             if participant.is_told() {
                 let reason = reason.clone();
-                self.actions.push_back(Action::Abort { to: *id, generation, reason });
+                self.actions.push_back(Action::Abort { to, generation, reason });
             }
         }
-        self.participants.retain(|_, it| it.is_connected);
-        self.participants.values_mut().for_each(|it| it.answer = Answer::NotAsked);
+        self.participants.end_update();
         self.actions.push_back(Action::Ended { generation, reason });
         self.actions.push_back(Action::Changed);
     }

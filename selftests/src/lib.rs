@@ -7,8 +7,11 @@
 //! [`event::Event`]s as diagnostic lines.
 
 pub mod abi;
+pub mod agent;
 pub mod control;
 pub mod event;
+pub mod kernel_log;
+pub mod luctl;
 pub mod measure;
 pub mod mounts;
 pub mod payload;

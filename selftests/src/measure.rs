@@ -5,6 +5,8 @@
 //! Times are those of the guest's clock. On a machine that counts instructions they are
 //! instructions.
 
+mod agent;
+
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
@@ -28,6 +30,8 @@ pub enum Load {
     Files,
     /// The same commands by the raw ioctl and through liblu.
     Library,
+    /// The same by the raw ioctl and by luod, which leads clients through an update.
+    Agent,
 }
 
 /// The cost of one operation.
@@ -37,8 +41,18 @@ pub struct Measurement {
     pub name: String,
     /// How often it was done.
     pub count: usize,
-    /// How long all of it took, in nanoseconds.
-    pub ns: u64,
+    /// The cost of all of it.
+    pub cost: Cost,
+}
+
+/// What something costs.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cost {
+    /// Time, in nanoseconds.
+    Ns(u64),
+    /// Memory, in bytes.
+    Bytes(u64),
 }
 
 /// Adds up the time of one operation.
@@ -71,11 +85,12 @@ impl Meter {
     fn all<T>(name: &'static str, count: usize, work: impl FnOnce() -> T) -> (T, Measurement) {
         let mut meter = Self::new(name);
         let result = meter.time(work);
-        (result, Measurement { name: meter.name.into(), count, ns: meter.ns })
+        meter.count = count;
+        (result, meter.done())
     }
 
     fn done(self) -> Measurement {
-        Measurement { name: self.name.into(), count: self.count, ns: self.ns }
+        Measurement { name: self.name.into(), count: self.count, cost: Cost::Ns(self.ns) }
     }
 }
 
@@ -94,13 +109,22 @@ fn token(number: usize) -> u64 {
     number as u64
 }
 
-/// Measures one side of a load; files that must stay open go to `kept`.
+/// The place where a load is measured.
+pub struct Place<'a> {
+    /// Files that stay open until the kexec.
+    pub kept: &'a mut Vec<OwnedFd>,
+    /// Has luod load the next kernel.
+    pub load: &'a dyn Fn() -> Result<()>,
+}
+
+/// Measures one side of a load.
 pub fn run(
     load: Load,
     side: Side,
     count: usize,
-    kept: &mut Vec<OwnedFd>,
+    place: &mut Place<'_>,
 ) -> Result<Vec<Measurement>> {
+    let kept = &mut *place.kept;
     match (load, side) {
         (Load::Pairs, Side::After) => pairs_after(count),
         (Load::Pairs, _) => pairs_before(count, kept),
@@ -110,6 +134,8 @@ pub fn run(
         (Load::Files, _) => files_before(count, kept),
         (Load::Library, Side::After) => library_after(count),
         (Load::Library, _) => library_before(count, kept),
+        (Load::Agent, Side::After) => agent::after(count),
+        (Load::Agent, _) => agent::before(count, place),
     }
 }
 
@@ -215,6 +241,10 @@ fn files_after(count: usize) -> Result<Vec<Measurement>> {
 pub const BY_IOCTL: &str = " by ioctl";
 /// The end of the name of the same measurement through liblu.
 pub const BY_LIBLU: &str = " by liblu";
+/// The end of the name of the same measurement by luod.
+pub const BY_LUOD: &str = " by luod";
+
+pub use agent::{CALL_OFF, LAST_READY};
 
 fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
     let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;

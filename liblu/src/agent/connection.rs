@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -14,8 +15,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::protocol::{Answer, Call, INTERFACE, answer};
-use super::wire::{Frame, Inbox, MAX_FDS, MAX_FRAME};
+use super::wire::{self, Inbox, MAX_FDS, MAX_FRAME};
 use crate::{Error, ErrorKind, Result, passing};
+
+/// A call, as it goes over a connection.
+pub(crate) struct Request {
+    json: Vec<u8>,
+}
+
+impl Request {
+    /// A call of a method.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`].
+    pub(crate) fn of(method: &str, parameters: impl Serialize, more: bool) -> Result<Self> {
+        let call = Call { method: format!("{INTERFACE}.{method}"), parameters, more };
+        let mut json = serde_json::to_vec(&call).unwrap_or_default();
+        json.push(0);
+        if json.len() > MAX_FRAME {
+            return Err(Error::new(ErrorKind::TooLarge, "the call is too long for the agent"));
+        }
+        Ok(Self { json })
+    }
+}
 
 /// A connection, over which one call at a time goes.
 #[derive(Debug)]
@@ -57,47 +80,57 @@ impl Connection {
         Ok(Self { socket: socket.into(), inbox: Inbox::default(), is_broken: false })
     }
 
-    /// Calls a method, and waits for its first reply.
+    /// Sends a call.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`] and [`ErrorKind::Disconnected`], after which the connection is of no more use.
+    pub(crate) fn send(&mut self, call: &Request, deadline: Option<Instant>) -> Result<()> {
+        if self.is_broken {
+            let why = "an earlier call over this connection was not answered";
+            return Err(Error::new(ErrorKind::Disconnected, why));
+        }
+        self.is_broken = true;
+        passing::send(&self.socket, &call.json, &[], deadline)
+    }
+
+    /// Waits for the first reply to the call that was sent.
     ///
     /// # Errors
     ///
     /// The error of the reply; [`ErrorKind::TimedOut`], [`ErrorKind::Disconnected`] and
     /// [`ErrorKind::Protocol`], after which the connection is of no more use.
-    pub(crate) fn call<T: DeserializeOwned>(
+    pub(crate) fn receive<T: DeserializeOwned>(
         &mut self,
-        method: &str,
-        parameters: impl Serialize,
-        more: bool,
         deadline: Option<Instant>,
     ) -> Result<Answer<T>> {
-        if self.is_broken {
-            let why = "an earlier call over this connection was not answered";
-            return Err(Error::new(ErrorKind::Disconnected, why));
-        }
-        let call = Call { method: format!("{INTERFACE}.{method}"), parameters, more };
-        let mut json = serde_json::to_vec(&call).unwrap_or_default();
-        json.push(0);
-        if json.len() > MAX_FRAME {
-            return Err(Error::new(ErrorKind::TooLarge, "the call is too long for the agent"));
-        }
-        self.is_broken = true;
-        passing::send(&self.socket, &json, &[], deadline)?;
         let frame = loop {
-            match self.inbox.next()? {
-                Some(frame) => break frame,
-                None => self.read(deadline)?,
+            if let Some(frame) = self.inbox.next()? {
+                break frame;
             }
+            // No agent answers at once.
+            passing::wait(self.socket.as_fd(), PollFlags::IN, deadline)?;
+            self.read(deadline)?;
         };
-        self.is_broken = false;
-        answer(frame)
+        let answer = answer::<T>(frame);
+        self.is_broken = match &answer {
+            Ok(answer) => answer.continues,
+            Err(error) => error.kind() == ErrorKind::Protocol,
+        };
+        answer
+    }
+
+    /// Whether the next call can go over it: nothing is left of the one before.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.is_broken && self.inbox.is_empty()
     }
 
     /// The next reply to a call with `more`, if there is one already.
     ///
     /// # Errors
     ///
-    /// As [`Connection::call`].
-    pub(crate) fn poll(&mut self) -> Result<Option<Frame>> {
+    /// As [`Connection::receive`].
+    pub(crate) fn poll(&mut self) -> Result<Option<wire::Frame>> {
         loop {
             if let Some(frame) = self.inbox.next()? {
                 return Ok(Some(frame));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::connection::Connection;
+use super::connection::{Connection, Request};
 use super::protocol::{Answer, EventReply, ExtendReply, answer};
 use super::wire::broken;
 use super::{Agent, Nothing};
@@ -90,8 +90,8 @@ struct Reply<'a> {
 impl Participant {
     pub(super) fn new(agent: Agent, labels: &[&str], deadline: Option<Instant>) -> Result<Self> {
         let mut events = Connection::open(&agent.path, deadline)?;
-        let first: Answer<EventReply> =
-            events.call("Participate", Labels { labels }, true, deadline)?;
+        events.send(&Request::of("Participate", Labels { labels }, true)?, deadline)?;
+        let first: Answer<EventReply> = events.receive(deadline)?;
         let missing = || broken("a participant gets no number");
         let number = first.value.participant.filter(|_| first.continues).ok_or_else(missing)?;
         Ok(Self { agent, events, number })

@@ -170,3 +170,31 @@ fn an_agent_that_breaks_the_protocol_is_no_cold_start() {
     assert_eq!(saying(without_fd.to_vec()), ErrorKind::Protocol);
     assert_eq!(saying(vec![b' '; 70_000]), ErrorKind::Protocol);
 }
+
+/// Answers each call with an error, and counts connections; the first is closed after two calls.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no sockets with names")]
+fn a_connection_is_used_again_until_the_agent_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        for calls in [2, 1] {
+            let (client, _) = listener.accept().unwrap();
+            for _ in 0..calls {
+                passing::receive(&client, 4096, 0, soon()).unwrap();
+                let reply = b"{\"error\":\"io.liveupdate.Agent.NoSession\",\"parameters\":{}}\0";
+                passing::send(&client, reply, &[], soon()).unwrap();
+            }
+            drop(client);
+            closed.send(()).unwrap();
+        }
+    });
+    let agent = Agent::at(&path);
+    let kind = || agent.claim("x", soon()).unwrap_err().kind();
+    assert_eq!([kind(), kind()], [ErrorKind::NoSession; 2]);
+    is_closed.recv().unwrap();
+    assert_eq!(kind(), ErrorKind::NoSession);
+    server.join().unwrap();
+}

@@ -54,6 +54,10 @@ impl Inbox {
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.fds.is_empty()
+    }
+
     /// The next frame, if it is whole.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>> {
         let rest = self.bytes.get(self.searched..).unwrap_or_default();

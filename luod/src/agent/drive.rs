@@ -70,6 +70,9 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Changes are written this much later, so that many of them are written once.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
 
+/// The delay is at least so many times the time that writing takes: luod has other work.
+const WRITE_SHARE: u32 = 9;
+
 impl State {
     /// Begins an update. [`Agent::announce`] must follow.
     pub(super) fn begin(&mut self, order: Order) -> Result<Generation, BeginError> {
@@ -165,14 +168,22 @@ impl State {
 
 /// Drives updates, and writes the registry when it has changed. It never ends.
 pub async fn drive(agent: Rc<Agent>) {
-    tokio::join!(drive_updates(&agent), write_changes(&agent));
+    let is_managed = agent.state().store.is_managed();
+    if is_managed {
+        tokio::join!(drive_updates(&agent), write_changes(&agent));
+    } else {
+        drive_updates(&agent).await;
+    }
 }
 
 async fn write_changes(agent: &Rc<Agent>) {
+    let mut took = Duration::ZERO;
     loop {
         agent.dirty.notified().await;
-        sleep(WRITE_DELAY).await;
+        sleep(WRITE_DELAY.max(took * WRITE_SHARE)).await;
+        let begin = Instant::now();
         agent.write_registry();
+        took = begin.elapsed();
         let _ = agent.flush().await;
     }
 }

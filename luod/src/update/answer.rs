@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::participant::{Answer, Participant};
+use super::participant::Answer;
 use super::{Action, AnswerError, Generation, Machine, ParticipantId, Reason, Step, Time};
 
 impl Machine {
@@ -19,7 +19,8 @@ impl Machine {
         id: ParticipantId,
         generation: Generation,
     ) -> Result<(), AnswerError> {
-        self.asked(id, generation)?.answer = Answer::Ready;
+        self.asked(id, generation)?;
+        self.participants.change(id, |it| it.answer = Answer::Ready);
         self.actions.push_back(Action::Changed);
         self.settle(now);
         Ok(())
@@ -55,22 +56,18 @@ impl Machine {
         time: Duration,
     ) -> Result<Duration, AnswerError> {
         let until = self.update.as_ref().map_or(now, |update| update.until);
-        let participant = self.asked(id, generation)?;
-        let deadline = participant.extend(now.after(time)).min(until);
+        self.asked(id, generation)?;
+        let extended = self.participants.change(id, |it| it.extend(now.after(time)));
+        let deadline = extended.unwrap_or(until).min(until);
         self.actions.push_back(Action::Changed);
         Ok(now.until(deadline))
     }
 
-    /// The client that answers, if it was asked in this update.
-    fn asked(
-        &mut self,
-        id: ParticipantId,
-        generation: Generation,
-    ) -> Result<&mut Participant, AnswerError> {
+    /// Whether an answer to this update is awaited of the client.
+    fn asked(&self, id: ParticipantId, generation: Generation) -> Result<(), AnswerError> {
         let preparing = self.update.as_ref().filter(|update| update.step == Step::Preparing);
         let current = preparing.map(|update| update.generation);
-        let participant = self.participants.get_mut(&id);
-        let participant = participant.filter(|it| it.is_connected);
+        let participant = self.participants.get(id).filter(|it| it.is_connected);
         let participant = participant.ok_or(AnswerError::NoSuchParticipant(id))?;
         if current != Some(generation) {
             return Err(AnswerError::Stale { current });
@@ -78,6 +75,6 @@ impl Machine {
         if participant.deadline().is_none() {
             return Err(AnswerError::Answered);
         }
-        Ok(participant)
+        Ok(())
     }
 }

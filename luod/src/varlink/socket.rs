@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 use zlink::connection::PassedCredentials;
 use zlink::connection::socket::{ReadHalf, ReadResult, Socket, UnixSocket, WriteHalf};
@@ -38,14 +39,24 @@ pub struct Limits {
 /// A socket of a connection.
 #[derive(Debug)]
 pub struct Wire {
-    socket: Rc<UnixStream>,
+    socket: Polled,
     limits: Limits,
 }
 
+/// A stream that is polled for reading alone. It can nearly always be written to, and each time that the peer
+/// reads, luod would be woken for nothing.
+type Polled = Rc<AsyncFd<UnixStream>>;
+
 impl Wire {
     /// A connected stream.
-    pub fn new(socket: UnixStream, limits: Limits) -> Self {
-        Self { socket: Rc::new(socket), limits }
+    ///
+    /// # Errors
+    ///
+    /// It cannot be polled.
+    pub fn new(socket: UnixStream, limits: Limits) -> io::Result<Self> {
+        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        Ok(Self { socket: Rc::new(socket), limits })
     }
 }
 
@@ -64,7 +75,7 @@ impl Socket for Wire {
 /// The half that reads.
 #[derive(Debug)]
 pub struct Reader {
-    socket: Rc<UnixStream>,
+    socket: Polled,
     limits: Limits,
     /// Bytes of the frame that is not read to its end.
     unfinished: usize,
@@ -72,7 +83,7 @@ pub struct Reader {
 
 impl AsFd for Reader {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.socket.get_ref().as_fd()
     }
 }
 
@@ -83,7 +94,8 @@ impl Reader {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let got = recvmsg(&*self.socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+        let got =
+            recvmsg(self.socket.get_ref(), &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -115,10 +127,9 @@ impl ReadHalf for Reader {
     async fn read(&mut self, bytes: &mut [u8]) -> zlink::Result<ReadResult> {
         let receive = async {
             loop {
-                self.socket.readable().await?;
-                match self.socket.try_io(Interest::READABLE, || self.receive(bytes)) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return result,
+                let mut ready = self.socket.readable().await?;
+                if let Ok(result) = ready.try_io(|_| self.receive(bytes)) {
+                    return result;
                 }
             }
         };
@@ -137,7 +148,7 @@ impl ReadHalf for Reader {
 /// The half that writes.
 #[derive(Debug)]
 pub struct Writer {
-    socket: Rc<UnixStream>,
+    socket: Polled,
     limits: Limits,
 }
 
@@ -150,23 +161,27 @@ impl Writer {
             return Err(io::Error::other("too many file descriptors for one message"));
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(sendmsg(&*self.socket, &[IoSlice::new(bytes)], &mut control, flags)?)
+        Ok(sendmsg(self.socket.get_ref(), &[IoSlice::new(bytes)], &mut control, flags)?)
+    }
+
+    /// Waits until the peer has read.
+    async fn writable(&self) -> io::Result<()> {
+        let copy = self.socket.get_ref().try_clone()?;
+        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
+        let polled = AsyncFd::with_interest(copy, Interest::WRITABLE)?;
+        polled.writable().await.map(drop)
     }
 
     async fn send_all(&self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut fds = fds;
         while !bytes.is_empty() {
-            self.socket.writable().await?;
-            match self.socket.try_io(Interest::WRITABLE, || self.send(bytes, fds)) {
+            match self.send(bytes, fds) {
                 Ok(sent) => {
                     bytes = bytes.get(sent..).unwrap_or_default();
                     fds = &[];
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                    ) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

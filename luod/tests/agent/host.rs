@@ -21,14 +21,13 @@ use liblu::{Agent, SessionName};
 use luod::agent::{Config, Passed, drive, start};
 use luod::policy::Sources;
 use luod::registry::StoreName;
-use luod::server::{Charges, Interface, bind, serve};
+use luod::server::{Charges, Interface, Listener, serve};
 use luod::system::boot::Boot;
 use luod::system::notify::Notifier;
 use luod::system::peer::Services;
 use luod::update::Method;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
-use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -155,9 +154,7 @@ impl Host {
                 ] {
                     let path = folder.join(name);
                     let _ = std::fs::remove_file(&path);
-                    let listener = bind(&path, 0o600).unwrap();
-                    listener.set_nonblocking(true).unwrap();
-                    let listener = UnixListener::from_std(listener).unwrap();
+                    let listener = Listener::bind(&path, 0o600).unwrap();
                     let charges = Rc::clone(&charges);
                     tokio::task::spawn_local(serve(
                         Rc::clone(&agent),

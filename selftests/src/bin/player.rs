@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode};
 use std::thread::park;
 
@@ -15,10 +14,10 @@ use rustix::system::{RebootCommand, reboot};
 use selftests::control::Control;
 use selftests::event::Event;
 use selftests::plan::{Action, Hop, Leave};
-use selftests::position::{self, INITRAMFS, KERNEL, Position, Verdict};
-use selftests::program;
+use selftests::position::{self, Position, Verdict};
 use selftests::scenario::Side;
 use selftests::systemd::SIDE_FILE;
+use selftests::{luctl, program};
 
 fn main() -> ExitCode {
     let Err(error) = play();
@@ -63,31 +62,14 @@ fn play() -> Result<std::convert::Infallible> {
 
 /// Leaves this kernel as an administrator does who has luod.
 fn update(position: &Position, next: &Hop, leave: Leave) -> Result<std::convert::Infallible> {
-    position::unpack_kernel(next)?;
-    let cmdline = position::cmdline(next, position.number + 1);
-    let mut load = Command::new("luctl");
-    load.args(["load", KERNEL, "--initrd", INITRAMFS, "--cmdline", &cmdline]);
-    let output = load.output().context("luctl load")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "luctl load: {said}");
-    position::remove_unpacked();
+    luctl::load(next, position.number + 1)?;
     position.control.event(&Event::Loaded);
     position.control.event(&Event::Reboot);
     position.control.drain();
-    if leave == Leave::Behind {
-        return systemctl("kexec");
+    match leave {
+        Leave::Behind => systemctl("kexec"),
+        _ => luctl::update(leave == Leave::UpdateNow),
     }
-    let mut update = Command::new("luctl");
-    update.arg("update").args((leave == Leave::UpdateNow).then_some("--now"));
-    let output = update.output().context("luctl update")?;
-    if output.status.success() || output.status.signal().is_some() {
-        // The service manager stops everything.
-        loop {
-            park();
-        }
-    }
-    let said = [output.stdout, output.stderr].concat();
-    bail!("luctl update: {}: {}", output.status, String::from_utf8_lossy(&said));
 }
 
 /// Starts a unit and waits for it; if it fails, its journal goes to the host.

@@ -74,7 +74,10 @@ impl Guest for Pid1 {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
         }
         let clients = Clients::build(cache, &setup.project, root)?;
-        Ok(Box::new(Initramfs { init, programs: upstream.all().chain(clients.all()).collect() }))
+        let agent = static_build::build(cache, &setup.project, &["--package", "luod", "--bins"])?;
+        let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
+        let programs = upstream.all().chain(clients.all()).chain(agent).collect();
+        Ok(Box::new(Initramfs { init, programs }))
     }
 }
 

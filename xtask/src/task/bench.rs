@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use selftests::event::Event;
-use selftests::measure::{BY_IOCTL, BY_LIBLU, Load, Measurement};
+use selftests::measure::{Cost, LAST_READY, Load, Measurement};
 use selftests::plan::{Action, Hop, LEAVING, Leave, Plan, Step};
 use selftests::scenario::Side;
 
@@ -25,11 +25,15 @@ use crate::task::vm_test::{BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, run_folder, say};
 
+mod limits;
 mod table;
 
 /// The options of `cargo xtask bench`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
+    /// Whose cost is measured
+    #[arg(value_enum, default_value_t)]
+    subject: Subject,
     /// Two kernels, the first of which hands over to the second; more than one list is compared
     ///
     /// Default: `c,c` and `rust,rust`.
@@ -42,15 +46,34 @@ pub(crate) struct Options {
     report: Option<PathBuf>,
 }
 
-/// How many of each load. The first is where few others are in the way.
-const LOADS: &[(Load, usize)] = &[
-    (Load::Pairs, 16),
-    (Load::Sessions, 1_000),
-    (Load::Sessions, 10_000),
-    (Load::Files, 1_000),
-    (Load::Files, 10_000),
-    (Load::Library, 1_000),
-];
+/// Whose cost is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// The kernel's, and that of liblu beside it.
+    #[default]
+    Kernel,
+    /// That of luod beside the kernel's.
+    Agent,
+}
+
+impl Subject {
+    /// How many of each load. The first is where few others are in the way.
+    fn loads(self) -> &'static [(Load, usize)] {
+        match self {
+            Self::Kernel => &[
+                (Load::Pairs, 16),
+                (Load::Sessions, 1_000),
+                (Load::Sessions, 10_000),
+                (Load::Files, 1_000),
+                (Load::Files, 10_000),
+                (Load::Library, 1_000),
+            ],
+            Self::Agent => {
+                &[(Load::Pairs, 16), (Load::Agent, 10), (Load::Agent, 100), (Load::Agent, 1_000)]
+            }
+        }
+    }
+}
 
 /// Memory of a machine, in MiB.
 const MEMORY: u32 = 2048;
@@ -61,8 +84,15 @@ const LIMITS: Limits = Limits { silence: Duration::from_mins(5), total: Duration
 /// From the call of `reboot(2)` to the kernel's last words, with next to no load.
 const LEAVE_PAIRS: &str = "leave the kernel";
 
-/// The beginning of the names of figures of `reboot(2)` with a load.
-const LEAVE: &str = "freeze and write";
+/// From the call of `reboot(2)` on, under a load.
+const LEAVE_SESSIONS: &str = "freeze and write many sessions";
+const LEAVE_FILES: &str = "freeze and write many files";
+
+/// From the last client's answer on, when luod leaves the kernel.
+const LEAVE_CLIENTS: &str = "leave when the last client is ready";
+
+/// The figures that have [`LEAVE_PAIRS`] in them.
+const LEAVES: &[&str] = &[LEAVE_SESSIONS, LEAVE_FILES, LEAVE_CLIENTS];
 
 /// The kernel's last words.
 const LEFT: &str = "Starting new kernel";
@@ -78,21 +108,41 @@ pub(crate) struct Figure {
     pub(crate) instructions: u64,
 }
 
+/// The memory that something takes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct Weight {
+    /// Its name.
+    pub(crate) name: String,
+    /// How many of it there are.
+    pub(crate) count: usize,
+    /// Bytes of all.
+    pub(crate) bytes: u64,
+}
+
+impl Weight {
+    /// Bytes of each.
+    fn each(&self) -> u64 {
+        self.bytes / u64::try_from(self.count.max(1)).unwrap_or(u64::MAX)
+    }
+}
+
 /// The figures of one list of hops.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Column {
     /// The hops.
     pub(crate) hops: String,
-    /// In the order of [`LOADS`].
+    /// In the order of the loads.
     pub(crate) figures: Vec<Figure>,
+    /// Memory, in bytes.
+    pub(crate) memory: Vec<Weight>,
 }
 
 impl Column {
-    /// The figures of the machines that ran [`LOADS`] over these hops.
-    fn of(hops: &Hops, machines: &[&judge::Ran]) -> Result<Self> {
-        let mut column = Self { hops: hops.to_string(), figures: Vec::new() };
-        for (load, ran) in LOADS.iter().zip(machines) {
-            column.figures.extend(figures(ran, *load)?);
+    /// The figures of the machines that ran these loads over these hops.
+    fn of(hops: &Hops, loads: &[(Load, usize)], machines: &[&judge::Ran]) -> Result<Self> {
+        let mut column = Self { hops: hops.to_string(), figures: Vec::new(), memory: Vec::new() };
+        for (load, ran) in loads.iter().zip(machines) {
+            column.add(ran, *load)?;
         }
         column.subtract_shutdown();
         Ok(column)
@@ -105,9 +155,40 @@ impl Column {
     fn subtract_shutdown(&mut self) {
         let little = self.figures.iter().find(|figure| figure.name == LEAVE_PAIRS);
         let little = little.map_or(0, |figure| figure.instructions);
-        for figure in self.figures.iter_mut().filter(|figure| figure.name.starts_with(LEAVE)) {
+        for figure in self.figures.iter_mut().filter(|figure| LEAVES.contains(&&*figure.name)) {
             figure.instructions = figure.instructions.saturating_sub(little);
         }
+    }
+
+    /// Adds the figures of a machine that ran one load.
+    fn add(&mut self, ran: &judge::Ran, (load, count): (Load, usize)) -> Result<()> {
+        let log = ran.log.display();
+        ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
+        ensure!(judge::troubles(ran).is_empty(), "something went wrong; see {log}");
+        for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
+            ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
+        }
+        let events = ran.record.hops.iter().flat_map(|hop| hop.events.iter());
+        for (event, _) in events {
+            let Event::Measured(Measurement { name, count, cost }) = event else { continue };
+            let (name, count) = (name.clone(), *count);
+            match *cost {
+                Cost::Ns(instructions) => self.figures.push(Figure { name, count, instructions }),
+                Cost::Bytes(bytes) => self.memory.push(Weight { name, count, bytes }),
+            }
+        }
+        let first = ran.record.hops.first().context("no kernel spoke")?;
+        let (name, begin) = match load {
+            Load::Pairs => (LEAVE_PAIRS, LEAVING),
+            Load::Sessions => (LEAVE_SESSIONS, LEAVING),
+            Load::Files => (LEAVE_FILES, LEAVING),
+            Load::Agent => (LEAVE_CLIENTS, LAST_READY),
+            Load::Library => return Ok(()),
+        };
+        let instructions = between(first, begin, LEFT);
+        let instructions = instructions.with_context(|| format!("no `{begin}` in {log}"))?;
+        self.figures.push(Figure { name: name.into(), count, instructions });
+        Ok(())
     }
 
     /// The same operation with the next smaller count.
@@ -136,84 +217,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = MachineOptions::of_memory(MEMORY.max(Pid1.memory(profile)));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
+    let loads = options.subject.loads();
     let mut queue = Queue::default();
     for hops in &lists {
-        queue.add(None, LOADS.iter().map(|load| vm(hops, profile, *load)).collect());
+        queue.add(None, loads.iter().map(|load| vm(hops, profile, *load)).collect());
     }
     let vms = queue.machines().iter().map(|vm| (vm.clone(), LIMITS));
     // Machines that count instructions do not mind neighbours.
     let results = runner.run_all(vms.collect());
     results.error.map_or(Ok(()), Err)?;
     let columns = lists.iter().zip(queue.sort_out(&results.each));
-    let columns = columns.map(|(hops, machines)| Column::of(hops, &machines));
+    let columns = columns.map(|(hops, machines)| Column::of(hops, loads, &machines));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
     let ours = lists.iter().zip(&columns).filter(|(hops, _)| hops.is_all(Implementation::Rust));
-    let quadratic: Vec<_> = ours.flat_map(|(_, column)| out_of_proportion(column)).collect();
-    ensure!(
-        quadratic.is_empty(),
-        "ten times as many take more than {MOST_GROWTH} times the instructions: {}",
-        quadratic.join(", ")
-    );
-    let costs: Vec<_> = columns.iter().flat_map(through_liblu).collect();
-    let lines: Vec<_> = costs.iter().map(Cost::line).collect();
+    let found: Vec<_> = columns.iter().flat_map(limits::beside_ioctls).collect();
+    let memory = columns.iter().flat_map(limits::memory);
+    let lines: Vec<_> = found.iter().map(ToString::to_string).chain(memory).collect();
     say(&format!("{}\n", lines.join("\n")))?;
-    let dear: Vec<_> =
-        costs.iter().filter(|cost| cost.more > MOST_OF_LIBLU).map(Cost::line).collect();
-    ensure!(
-        dear.is_empty(),
-        "liblu costs more than {MOST_OF_LIBLU} instructions a call: {}",
-        dear.join(", ")
-    );
+    let mut broken: Vec<_> =
+        ours.flat_map(|(_, column)| limits::out_of_proportion(column)).collect();
+    broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
+    broken.extend(columns.iter().flat_map(limits::of_updates));
+    ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
     Ok(())
-}
-
-/// Instructions that a call through liblu may take beyond those of the raw ioctl.
-const MOST_OF_LIBLU: i64 = 200;
-
-/// The cost of a call through liblu beyond the raw ioctl.
-#[derive(Debug, PartialEq)]
-struct Cost<'a> {
-    name: &'a str,
-    hops: &'a str,
-    /// Instructions.
-    more: i64,
-}
-
-impl Cost<'_> {
-    fn line(&self) -> String {
-        format!("liblu, {} ({}): {:+} instructions a call", self.name, self.hops, self.more)
-    }
-}
-
-fn through_liblu(column: &Column) -> Vec<Cost<'_>> {
-    let pairs = column.figures.iter().filter_map(|through| {
-        let name = through.name.strip_suffix(BY_LIBLU)?;
-        let is_raw = |it: &&Figure| it.name.strip_suffix(BY_IOCTL) == Some(name);
-        let raw = column.figures.iter().find(is_raw)?;
-        let whole = |figure: &Figure| i64::try_from(figure.instructions).unwrap_or(i64::MAX);
-        let count = i64::try_from(through.count.max(1)).unwrap_or(i64::MAX);
-        let more = whole(through).saturating_sub(whole(raw)) / count;
-        Some(Cost { name, hops: &column.hops, more })
-    });
-    pairs.collect()
-}
-
-/// The limit of growth: more than this, for ten times as many, is neither linear nor n log n.
-const MOST_GROWTH: u64 = 20;
-
-/// Figures that are more than [`MOST_GROWTH`] times those of a tenth as many.
-fn out_of_proportion(column: &Column) -> Vec<&str> {
-    let grows = column.figures.iter().filter(|figure| {
-        let tenth = column.next_smaller(figure).filter(|it| it.count * 10 == figure.count);
-        tenth.is_some_and(|tenth| {
-            figure.instructions > tenth.instructions.saturating_mul(MOST_GROWTH)
-        })
-    });
-    grows.map(|figure| figure.name.as_str()).collect()
 }
 
 /// The machine that runs one load.
@@ -221,34 +251,6 @@ fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
     let kernels: Vec<&str> = hops.0.iter().map(|kernel| label(*kernel)).collect();
     let name = format!("bench-{}-{load:?}-{count}", kernels.join("-")).to_lowercase();
     Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 }
-}
-
-/// The figures of a machine that ran one load.
-fn figures(ran: &judge::Ran, (load, count): (Load, usize)) -> Result<Vec<Figure>> {
-    let log = ran.log.display();
-    ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
-    ensure!(judge::troubles(ran).is_empty(), "something went wrong; see {log}");
-    for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
-        ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
-    }
-    let events = ran.record.hops.iter().flat_map(|hop| hop.events.iter());
-    let measured = events.filter_map(|(event, _)| match event {
-        Event::Measured(Measurement { name, count, ns }) => {
-            Some(Figure { name: name.clone(), count: *count, instructions: *ns })
-        }
-        _ => None,
-    });
-    let mut figures: Vec<Figure> = measured.collect();
-    let first = ran.record.hops.first().context("no kernel spoke")?;
-    let leave = leaving(first).with_context(|| format!("no time of leaving in {log}"))?;
-    let name = match load {
-        Load::Pairs => LEAVE_PAIRS,
-        Load::Sessions => "freeze and write many sessions",
-        Load::Files => "freeze and write many files",
-        Load::Library => return Ok(figures),
-    };
-    figures.push(Figure { name: name.into(), count, instructions: leave });
-    Ok(figures)
 }
 
 fn label(kernel: Implementation) -> &'static str {
@@ -272,17 +274,17 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
             action: Action::Measure { load, side, count },
             limit_ms: 1_000_000,
         }],
-        leave: Leave::Plain,
+        leave: if load == Load::Agent { Leave::UpdateNow } else { Leave::Plain },
     });
     hops.collect()
 }
 
-/// The time between PID 1's last line and the kernel's last line, by the clock of the kernel's log.
-fn leaving(hop: &HopRecord) -> Option<u64> {
+/// The time between the last lines with these texts, by the clock of the kernel's log.
+fn between(hop: &HopRecord, begin: &str, end: &str) -> Option<u64> {
     let time = |mark: &str| {
         hop.log.iter().rev().find(|line| line.contains(mark)).and_then(|line| stamp(line))
     };
-    time(LEFT)?.checked_sub(time(LEAVING)?)
+    time(end)?.checked_sub(time(begin)?)
 }
 
 /// The time of a line of the kernel's log, in nanoseconds: `[    1.234567] ...`.
@@ -311,12 +313,9 @@ mod tests {
 
     #[test]
     fn what_leaving_costs_anyway_is_taken_off() {
-        let figures = vec![
-            figure(LEAVE_PAIRS, 1, 60),
-            figure("freeze and write many files", 1, 1000),
-            figure("FINISH", 1, 5),
-        ];
-        let mut column = Column { hops: "c → c".into(), figures };
+        let figures =
+            vec![figure(LEAVE_PAIRS, 1, 60), figure(LEAVE_FILES, 1, 1000), figure("FINISH", 1, 5)];
+        let mut column = Column { hops: "c → c".into(), figures, memory: Vec::new() };
         column.subtract_shutdown();
         let left: Vec<u64> = column.figures.iter().map(|it| it.instructions).collect();
         assert_eq!(left, [60, 940, 5]);
@@ -331,8 +330,8 @@ mod tests {
             "[    2.500001] kexec_core: Starting new kernel",
         ];
         let hop = HopRecord { log: log.map(String::from).into(), ..HopRecord::default() };
-        assert_eq!(leaving(&hop), Some(500_000_000));
-        assert_eq!(leaving(&HopRecord::default()), None);
+        assert_eq!(between(&hop, LEAVING, LEFT), Some(500_000_000));
+        assert_eq!(between(&HopRecord::default(), LEAVING, LEFT), None);
     }
 
     proptest! {
@@ -340,30 +339,5 @@ mod tests {
         fn no_line_makes_the_parser_panic(line in "\\[?.*\\]?.*") {
             let _ = stamp(&line);
         }
-    }
-
-    #[test]
-    fn a_call_through_liblu_is_compared_with_the_raw_one() {
-        let figures = vec![
-            figure("PRESERVE_FD", 16, 9_999),
-            figure("PRESERVE_FD by ioctl", 1_000, 5_000_000),
-            figure("PRESERVE_FD by liblu", 1_000, 5_040_000),
-        ];
-        let column = Column { hops: "rust,rust".into(), figures };
-        let costs = through_liblu(&column);
-        assert_eq!(costs, [Cost { name: "PRESERVE_FD", hops: "rust,rust", more: 40 }]);
-        assert_eq!(costs[0].line(), "liblu, PRESERVE_FD (rust,rust): +40 instructions a call");
-    }
-
-    #[test]
-    fn what_grows_out_of_proportion_is_named() {
-        let figures = vec![
-            figure("linear", 1_000, 500),
-            figure("linear", 10_000, 9_000),
-            figure("quadratic", 1_000, 500),
-            figure("quadratic", 10_000, 40_000),
-            figure("single", 1, 7),
-        ];
-        assert_eq!(out_of_proportion(&Column { hops: "rust,rust".into(), figures }), ["quadratic"]);
     }
 }

@@ -72,7 +72,9 @@ impl Client {
             ),
         })?;
         let limits = Limits { takes_fds: false, frame: Duration::from_secs(30) };
-        let stream = Connection::new(Wire::new(stream, limits));
+        let stream = stream.into_std().and_then(|it| Wire::new(it, limits));
+        let stream = stream.map_err(|error| Failure::with(Exit::NoAgent, error.to_string()))?;
+        let stream = Connection::new(stream);
         Ok(Self { stream, interface })
     }
 

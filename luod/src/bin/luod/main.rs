@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
-use std::os::unix::net;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -14,11 +13,10 @@ use clap::Parser;
 use liblu::LiveUpdate;
 use luod::agent::{Agent, Config, Passed, drive, sentence, start};
 use luod::policy::Sources;
-use luod::server::{Charges, Interface, bind, serve};
+use luod::server::{Charges, Interface, Listener, serve};
 use luod::system::boot::Machine;
 use luod::system::logind::{self, Shutdown};
 use luod::system::peer::Services;
-use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -167,13 +165,10 @@ fn listener(
     arguments: &Arguments,
     name: &str,
     mode: u32,
-) -> Result<UnixListener, Box<dyn Error>> {
-    let listener = if let Some(fd) = fd {
-        net::UnixListener::from(fd)
-    } else {
-        std::fs::create_dir_all(&arguments.runtime)?;
-        bind(&arguments.runtime.join(name), mode)?
-    };
-    listener.set_nonblocking(true)?;
-    Ok(UnixListener::from_std(listener)?)
+) -> Result<Listener, Box<dyn Error>> {
+    if let Some(fd) = fd {
+        return Ok(Listener::new(fd.into())?);
+    }
+    std::fs::create_dir_all(&arguments.runtime)?;
+    Ok(Listener::bind(&arguments.runtime.join(name), mode)?)
 }

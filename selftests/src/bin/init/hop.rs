@@ -4,22 +4,26 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use liblu::kexec;
 use selftests::event::Event;
-use selftests::measure;
-use selftests::plan::{Action, LEAVING};
-use selftests::{position, program};
+use selftests::kernel_log::note;
+use selftests::measure::Place;
+use selftests::plan::{Action, LEAVING, Leave};
+use selftests::{luctl, measure, position, program};
 
 use crate::system::{self, Guest};
 use crate::{carry, misbehave, scenario};
+
+/// Why there is nothing to load.
+const LAST: &str = "this is the last kernel";
 
 /// Does the steps of this hop, then enters the next kernel by a kexec or switches off.
 pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     let control = guest.position.control.clone();
     let steps = guest.position.begin()?;
     for (index, step) in steps.iter().enumerate() {
-        system::note(&format!("hop {}: {}", guest.position.number, step.name));
+        note(&format!("hop {}: {}", guest.position.number, step.name));
         control.event(&Event::Step { name: step.name.clone() });
         let number = index + 1;
         let verdict = match &step.action {
@@ -30,7 +34,10 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
             Action::Run { argv } => program::run(&control, argv, step.limit_ms),
             Action::Scenario { name, side } => scenario::run(guest, name, *side, step.limit_ms),
             Action::Measure { load, side, count } => {
-                let measured = measure::run(*load, *side, *count, &mut guest.kept);
+                let position = &guest.position;
+                let next = || luctl::load(position.next().context(LAST)?, position.number + 1);
+                let kept = &mut guest.kept;
+                let measured = measure::run(*load, *side, *count, &mut Place { kept, load: &next });
                 measured.map(|all| {
                     for measurement in all {
                         control.event(&Event::Measured(measurement));
@@ -48,7 +55,11 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     }
     let over = Instant::now();
     if let Some(next) = guest.position.next() {
-        position::load(next, guest.position.number + 1)?;
+        let load = match guest.position.hop()?.leave {
+            Leave::Plain => position::load,
+            _ => luctl::load,
+        };
+        load(next, guest.position.number + 1)?;
     }
     system::scan_for_leaks(over)?;
     leave(guest)
@@ -71,7 +82,12 @@ fn leave(guest: &mut Guest) -> Result<()> {
     guest.position.control.event(&Event::Reboot);
     guest.position.control.drain();
     // With this line, the kernel's own clock shows when `reboot(2)` begins.
-    system::note(LEAVING);
+    note(LEAVING);
+    match guest.position.hop()?.leave {
+        Leave::Plain => {}
+        Leave::UpdateNow => match luctl::update(true)? {},
+        other => bail!("this guest has no systemd to be left by {other:?}"),
+    }
     let error = kexec::reboot();
     drop(held);
     Err(error).context("reboot(KEXEC)")

@@ -2,8 +2,7 @@
 
 //! The guest around PID 1: mounts, the kernel's log, the payload, the end of a hop.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 use selftests::control::Control;
+use selftests::kernel_log::note;
 use selftests::mounts::mount_new;
 use selftests::position::Position;
 use selftests::scenario::LeavingPart;
@@ -84,12 +84,5 @@ pub(crate) fn complain(what: &str) {
     if let Ok(control) = Control::open() {
         control.line(&format!("Bail out! {what}"));
         control.drain();
-    }
-}
-
-/// Writes a line into the kernel's log, where it is in order with the lines of the kernel.
-pub(crate) fn note(text: &str) {
-    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = log.write_all(format!("vm-test: {text}\n").as_bytes());
     }
 }

@@ -85,6 +85,7 @@ mod tests {
                 figure("create", 1000, 20_000 * factor),
                 figure("create", 10_000, 1_500_000 * factor),
             ],
+            memory: Vec::new(),
         };
         let text = render(&[column("c → c", 3), column("rust → rust", 1)]);
         let row = text.lines().find(|line| line.contains("10000")).unwrap();
