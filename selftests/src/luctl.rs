@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Updates of the kernel, as an administrator makes them who has luod.
+//! Commands of the host, as an administrator gives them, and updates of the kernel by luod.
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::park;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::plan::Hop;
 use crate::position::{self, INITRAMFS, KERNEL};
@@ -48,4 +50,62 @@ pub fn update(is_now: bool) -> Result<Infallible> {
     }
     let said = [output.stdout, output.stderr].concat();
     bail!("luctl update: {}: {}", output.status, String::from_utf8_lossy(&said));
+}
+
+/// The output of a command that must succeed.
+///
+/// # Errors
+///
+/// If it fails.
+pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| program.to_owned())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {arguments:?}: {}: {said}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The messages and the exit code of a command that must fail.
+///
+/// # Errors
+///
+/// If it succeeds.
+pub fn failure(program: &str, arguments: &[&str]) -> Result<(String, i32)> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| program.to_owned())?;
+    ensure!(!output.status.success(), "{program} {arguments:?} succeeded");
+    let said = [output.stdout, output.stderr].concat();
+    Ok((String::from_utf8_lossy(&said).into_owned(), output.status.code().unwrap_or(-1)))
+}
+
+/// Gives a command a text.
+///
+/// # Errors
+///
+/// If it fails.
+pub fn input(program: &str, arguments: &[&str], text: &str) -> Result<()> {
+    let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| program.to_owned())?;
+    let mut stdin = child.stdin.take().context("standard input")?;
+    stdin.write_all(text.as_bytes()).context("write to it")?;
+    drop(stdin);
+    let status = child.wait().context("wait for it")?;
+    ensure!(status.success(), "{program} {arguments:?}: {status}");
+    Ok(())
+}
+
+/// Sessions of all owners in this direction, as `OWNER LABEL STATE`.
+///
+/// # Errors
+///
+/// If luod does not answer.
+pub fn sessions(direction: &str) -> Result<Vec<String>> {
+    let text = output("luctl", &["list", "--all", "--json"])?;
+    let list: Value = serde_json::from_str(&text).with_context(|| format!("JSON: {text}"))?;
+    let sessions = list["sessions"].as_array().context("no sessions")?;
+    let of_direction = sessions.iter().filter(|it| it["direction"] == direction);
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or("?").to_owned();
+    let line =
+        |it: &Value| format!("{} {} {}", text(it, "owner"), text(it, "label"), text(it, "state"));
+    Ok(of_direction.map(line).collect())
 }

@@ -5,6 +5,7 @@
 //! Each runs on both implementations. Where they differ on purpose, the scenario has the
 //! expectation for each, and `docs/compatibility.md` gives the reason.
 
+pub mod agent;
 mod allocation;
 pub mod boot;
 mod client;
@@ -156,13 +157,13 @@ pub const UNFINISHED: [&str; 4] = [
     "reboot_waits_for_no_command_that_stops_at_its_memory",
 ];
 
-/// The scenario with this name, of [`all`] or of [`boot`].
+/// The scenario with this name, of [`all`], of [`boot`], or of [`agent`].
 pub fn find(name: &str) -> Option<&'static Scenario> {
     everything().find(|scenario| scenario.name == name)
 }
 
 fn everything() -> impl Iterator<Item = &'static Scenario> {
-    all().chain(boot::ALL.iter().map(|boot| &boot.scenario))
+    all().chain(boot::ALL.iter().map(|boot| &boot.scenario)).chain([&agent::ALONE])
 }
 
 #[cfg(test)]

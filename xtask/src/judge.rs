@@ -79,6 +79,16 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
                 (hop < count).then(|| part(Side::Before)).flatten(),
             ))
         }
+        Kind::Alone => {
+            let ran = machines.iter().find(|ran| ran.vm.role == Role::Alone)?;
+            let part = |side| step(ran, hop, &part_name(&test.name, side));
+            Some(in_parts(
+                hop,
+                (hop > 1).then(|| part(Side::After)),
+                None,
+                (hop < count).then(|| part(Side::Before)),
+            ))
+        }
         Kind::FlbLog => {
             let steps = chain.vm.plan.hop(hop).map_or(&[][..], |hop| &hop.steps);
             Some(in_log::flb(hop, chain.hop(hop), Kexec::of(hop, count, steps)))
@@ -225,7 +235,9 @@ pub(crate) fn troubles(ran: &Ran) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     // Hops of other machines are not those of the table.
     let machine = match ran.vm.role {
-        Role::Boot | Role::KUnit | Role::Panics => format!(" of machine {}", ran.vm.name),
+        Role::Alone | Role::Boot | Role::KUnit | Role::Panics => {
+            format!(" of machine {}", ran.vm.name)
+        }
         Role::Chain => String::new(),
     };
     let trouble = |hop, what: String, excerpt| {

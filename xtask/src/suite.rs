@@ -10,7 +10,7 @@ use std::fmt;
 use clap::ValueEnum;
 use selftests::plan::Misbehaviour;
 use selftests::scenario::boot::{self, Boot};
-use selftests::scenario::{self, Scenario};
+use selftests::scenario::{self, Scenario, agent};
 use selftests::systemd;
 
 use crate::failure::Failure;
@@ -78,6 +78,8 @@ pub(crate) enum Kind {
     Boot(&'static Boot),
     /// A damaged handover and a kernel that has not been told to go on: it must panic.
     Panics(&'static Boot),
+    /// luod without a service manager, on a machine of its own, whose kernels it leaves.
+    Alone,
     /// Tests inside the Rust kernel, on a machine of its own.
     KUnit,
     /// A program in every hop.
@@ -149,6 +151,12 @@ pub(crate) fn all() -> Vec<Test> {
         let name = "a_damaged_handover_is_a_panic_otherwise";
         test(Suite::Scenarios, name, Kind::Panics(boot), about)
     }));
+    tests.push(test(
+        Suite::Scenarios,
+        agent::ALONE.name,
+        Kind::Alone,
+        "luod under our PID 1, over `luctl update --now`",
+    ));
     tests.extend(systemd::RULES.iter().map(|rule| {
         test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
     }));

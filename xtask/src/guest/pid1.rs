@@ -68,7 +68,7 @@ impl Guest for Pid1 {
             return Err(Failure::new(what, "leave --deb away, or add --suite systemd").into());
         }
         let (cache, root) = (&setup.cache, &setup.root);
-        let [init] = static_build::selftests(cache, &setup.project, ["init"])?;
+        let [init, guest] = static_build::selftests(cache, &setup.project, ["init", "guest"])?;
         let upstream = Programs::of(cache, root, &setup.source, &setup.overlay);
         if !upstream.exist() {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
@@ -76,6 +76,7 @@ impl Guest for Pid1 {
         let clients = Clients::build(cache, &setup.project, root)?;
         let agent = static_build::build(cache, &setup.project, &["--package", "luod", "--bins"])?;
         let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
+        let agent = agent.into_iter().chain([("guest", guest)]);
         let programs = upstream.all().chain(clients.all()).chain(agent).collect();
         Ok(Box::new(Initramfs { init, programs }))
     }

@@ -3,8 +3,8 @@
 //! The machines that run the tests, and the plans of their guests.
 
 use selftests::plan::{Action, Hop, Leave, Plan, Step};
-use selftests::scenario::Side;
 use selftests::scenario::boot::{Boot, Parameters};
+use selftests::scenario::{Side, agent};
 use selftests::systemd;
 
 use crate::guest::Guest;
@@ -16,6 +16,8 @@ use crate::suite::{BOOTS, CARRY, Kind, Suite, Test};
 pub(crate) enum Role {
     /// It plays hops of the run.
     Chain,
+    /// It plays hops of the run that luod leaves, without a service manager.
+    Alone,
     /// It plays boot scenarios, one after the other.
     Boot,
     /// Its last kernel panics as it should.
@@ -74,6 +76,7 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, platform: Platform) -> Vec<V
     }
     machines.extend(boot_machines(tests, hops, platform));
     machines.extend(panics_machine(tests, hops, platform));
+    machines.extend(alone_machine(tests, hops, platform));
     machines.extend(kunit_machine(tests, hops, platform));
     machines
 }
@@ -134,6 +137,30 @@ fn boot_hop(
         }],
         ..bare(kernel, platform)
     }
+}
+
+/// A machine whose kernels luod leaves.
+fn alone_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
+    tests.iter().find(|test| test.kind == Kind::Alone)?;
+    let name = agent::ALONE.name;
+    let limit_ms = platform.step_limit_ms();
+    let count = hops.0.len();
+    let plan = (1..).zip(&hops.0).map(|(number, kernel)| {
+        let after = (number > 1).then_some(Side::After);
+        let before = (number < count).then_some(Side::Before);
+        let step = |side| Step {
+            name: part_name(name, side),
+            action: Action::Scenario { name: name.into(), side },
+            limit_ms,
+        };
+        Hop {
+            carries: false,
+            steps: after.into_iter().chain(before).map(step).collect(),
+            leave: Leave::UpdateNow,
+            ..bare(*kernel, platform)
+        }
+    });
+    Some(Vm { name: "luod".into(), role: Role::Alone, plan: plan.collect(), first: 1 })
 }
 
 /// A machine whose only kernel runs its own tests while it boots.
@@ -331,10 +358,11 @@ mod tests {
         let named = |names: &[(&str, usize)]| {
             names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
         };
-        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2)]);
+        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2), ("luod", 2)]);
         assert_eq!(there("c,c"), few);
         let boots = [("boot-1", 6), ("boot-2", 6), ("boot-3", 6), ("boot-4", 6), ("boot-5", 4)];
-        let all = [&[("chain", 2)], &boots[..], &[("panics", 2), ("kunit", 1)]].concat();
+        let all =
+            [&[("chain", 2)], &boots[..], &[("panics", 2), ("luod", 2), ("kunit", 1)]].concat();
         assert_eq!(there("c,rust"), named(&all));
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use anyhow::{Context, Result};
 use selftests::position::hop_number;
 
-use crate::rules::result_file;
+use selftests::guests::result_file;
 
 /// Says what the memory says, and writes this hop into it.
 pub(crate) fn run() -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::luctl::output;
+use selftests::luctl::output;
 
 /// The exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE: &str = "--threshold=20";

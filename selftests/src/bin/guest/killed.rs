@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::luctl::{output, sessions};
+use selftests::luctl::{output, sessions};
 
 /// Kills luod without a warning: before anybody has claimed anything, and while sessions are open.
 pub(crate) fn check() -> Result<()> {

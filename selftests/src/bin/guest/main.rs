@@ -11,7 +11,6 @@
 mod counter;
 mod frugal;
 mod killed;
-mod luctl;
 mod mishap;
 mod mishaps;
 mod quick_start;

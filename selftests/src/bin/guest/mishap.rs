@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use liblu::{Claimed, Participant};
 
-use crate::rules::result_file;
+use selftests::guests::result_file;
 
 /// The answer of a guest to an update that is no plain "ready".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use selftests::position::{self, INITRAMFS, KERNEL, Position, hop_number};
 use selftests::scenario::Side;
 use selftests::systemd::side;
 
-use crate::luctl::{failure, output, sessions};
 use crate::mishap::{PLACES, Place, crash_file};
-use crate::rules::{make_results, remove_result, result};
+use selftests::guests::{make_results, remove_result, result};
+use selftests::luctl::{failure, output, sessions};
 
 /// The guest that crashes.
 const CRASHES: &str = "crashes";

@@ -2,53 +2,20 @@
 
 //! The rules, on both sides of a kexec.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use selftests::guests::{LABELS, make_results, result};
+use selftests::luctl::{failure, input, output, sessions};
 use selftests::position::hop_number;
 use selftests::scenario::Side;
 use selftests::systemd::{PROGRAMS, side};
-
-use crate::luctl::{failure, input, output, sessions};
-
-/// Guests say here how they started.
-const RESULTS: &str = "/run/vmtest-guests";
 
 /// The services with sessions.
 const SERVICES: [&str; 2] = ["one", "two"];
 
 /// A user without rights, whom the policy lets take part.
 const USER: &str = "games";
-
-pub(crate) fn result_file(name: &str) -> String {
-    format!("{RESULTS}/{name}")
-}
-
-/// The folder of results, where all users may write.
-pub(crate) fn make_results() -> Result<()> {
-    fs::create_dir_all(RESULTS).context("make a folder for results")?;
-    fs::set_permissions(RESULTS, fs::Permissions::from_mode(0o1777)).context("open it to all")
-}
-
-/// Removes a result, for the next start.
-pub(crate) fn remove_result(name: &str) {
-    let _ = fs::remove_file(result_file(name));
-}
-
-/// Reads a result, and waits for it if need be.
-pub(crate) fn result(name: &str) -> Result<String> {
-    let end = Instant::now() + Duration::from_mins(1);
-    loop {
-        match fs::read_to_string(result_file(name)) {
-            Ok(text) if !text.is_empty() => return Ok(text.trim().to_owned()),
-            _ if Instant::now() > end => bail!("{name} has not started"),
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
 
 /// Services and a user without rights have several sessions, and find their memory after each update.
 pub(crate) fn guests() -> Result<()> {
@@ -57,9 +24,8 @@ pub(crate) fn guests() -> Result<()> {
     make_results()?;
     let owners = ["unit:vmtest-vm@one.service", "unit:vmtest-vm@two.service", "user:5"];
     let expected = |state: &str| {
-        let labels = ["memory/0", "memory/1"];
         let lines =
-            owners.iter().flat_map(|owner| labels.map(|label| format!("{owner} {label} {state}")));
+            owners.iter().flat_map(|owner| LABELS.map(|label| format!("{owner} {label} {state}")));
         lines.collect::<Vec<_>>()
     };
     let of_guests = |direction: &str| -> Result<Vec<String>> {

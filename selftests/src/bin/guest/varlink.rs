@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::luctl::{failure, output};
+use selftests::luctl::{failure, output};
 
 const AGENT: &str = "/run/luod/io.liveupdate.Agent";
 const MANAGER: &str = "/run/luod/io.liveupdate.Manager";

@@ -14,10 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use selftests::position::hop_number;
 
 use crate::mishap::{self, Place, crash, crash_finished};
-use crate::rules::result_file;
-
-/// The labels of its sessions.
-const LABELS: [&str; 2] = ["memory/0", "memory/1"];
+use selftests::guests::{LABELS, result_file};
 
 /// The label of the memfd in each of them.
 const RAM: &str = "ram";
