@@ -215,9 +215,19 @@ impl<F> Custody<F> {
 
     /// A client is ready: its sessions are kept until the update is over, whatever becomes of it.
     pub fn ready(&mut self, owner: &Owner, labels: &[Label]) {
+        self.set_outgoing(owner, labels, State::Ready);
+    }
+
+    /// A client takes part while no update is in progress. One that was ready for an update of an earlier luod,
+    /// which is off, is not ready any more.
+    pub fn takes_part(&mut self, owner: &Owner, labels: &[Label]) {
+        self.set_outgoing(owner, labels, State::Open);
+    }
+
+    fn set_outgoing(&mut self, owner: &Owner, labels: &[Label], state: State) {
         for label in labels {
             if let Some(number) = self.registry.find(owner, label, Direction::Outgoing) {
-                let _ = self.registry.set_state(number, State::Ready);
+                let _ = self.registry.set_state(number, state);
             }
         }
     }

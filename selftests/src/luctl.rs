@@ -5,8 +5,9 @@
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Stdio};
-use std::thread::park;
+use std::process::{Child, Command, Stdio};
+use std::thread::{park, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -50,6 +51,23 @@ pub fn update(is_now: bool) -> Result<Infallible> {
     }
     let said = [output.stdout, output.stderr].concat();
     bail!("luctl update: {}: {}", output.status, String::from_utf8_lossy(&said));
+}
+
+/// Begins an update, and waits until luod is in this phase, by the word of `luctl status`.
+///
+/// # Errors
+///
+/// If it is not within 20 seconds.
+pub fn begin(options: &[&str], phase: &str) -> Result<Child> {
+    let mut update = Command::new(LUCTL);
+    update.args(options).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = update.spawn().context("luctl update")?;
+    let end = Instant::now() + Duration::from_secs(20);
+    while !output(LUCTL, &["status"])?.contains(phase) {
+        ensure!(Instant::now() < end, "the update does not come to the phase `{phase}`");
+        sleep(Duration::from_millis(20));
+    }
+    Ok(child)
 }
 
 /// The output of a command that must succeed.

@@ -117,6 +117,21 @@ pub enum Leave {
     UpdateNow,
     /// By `systemctl kexec`, behind luod's back.
     Behind,
+    /// By `luctl update`, and luod is killed once all clients are ready.
+    Killed,
+}
+
+impl Leave {
+    /// The command; `None` if the player calls `reboot(2)` itself, or has systemd do it.
+    #[must_use]
+    pub fn command(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Update | Self::Killed => Some("luctl update"),
+            Self::UpdateNow => Some("luctl update --now"),
+            Self::Behind => Some("systemctl kexec"),
+        }
+    }
 }
 
 /// A step, which gets exactly one verdict.

@@ -328,8 +328,9 @@ pub(crate) fn updates(chain: &Ran) -> Vec<Update> {
         let marks = moments
             .into_iter()
             .filter_map(|(name, at)| Some(Mark { name: name.into(), after: since(reboot, at?) }));
+        let by = from.leave.command();
         let (from, to) = (from.label.clone(), to.label.clone());
-        Some(Update { hop: chain.vm.first + index, from, to, marks: marks.collect() })
+        Some(Update { hop: chain.vm.first + index, from, to, by, marks: marks.collect() })
     });
     updates.collect()
 }

@@ -95,6 +95,9 @@ pub(crate) struct Update {
     pub(crate) from: String,
     /// Kernel that was entered.
     pub(crate) to: String,
+    /// The command by which it was entered, if the guest has not called `reboot(2)` itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<&'static str>,
     /// Moments after the reboot call, in order.
     pub(crate) marks: Vec<Mark>,
 }

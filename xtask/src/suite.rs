@@ -212,7 +212,8 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     Ok(tests)
 }
 
-/// How many of the boot scenarios are played. Each costs two boots.
+/// How many of the boot scenarios are played. Each costs two boots. Without any, luod has no machine of its own
+/// either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Boots {
     /// All.
@@ -231,6 +232,9 @@ impl Boots {
         tests.retain(|test| {
             let is_boot = matches!(test.kind, Kind::Boot(_));
             boots += usize::from(is_boot);
+            if self == Self::None && test.kind == Kind::Alone {
+                return false;
+            }
             !is_boot
                 || match self {
                     Self::All => true,

@@ -55,12 +55,16 @@ impl Agent {
         let id = self.change(|state| {
             let now = state.now();
             let owner = peer.owner.clone();
+            if state.generation().is_none() {
+                state.custody.takes_part(&owner, &labels);
+            }
             let id = state.machine.join(now, owner.clone(), (&decision).into());
             // The queue is empty, so there is room.
             let _ = queue.try_send(Event { participant: Some(id.0), ..Event::default() });
             state.members.insert(id, Member { owner, labels, queue });
             id
         });
+        self.mark_dirty();
         Ok(Participation { agent: Rc::clone(self), id, events })
     }
 

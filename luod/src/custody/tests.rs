@@ -70,6 +70,14 @@ fn a_session_of_a_client_that_ends_is_given_up_or_kept() {
 }
 
 #[test]
+fn a_client_that_takes_part_again_is_not_ready() {
+    let mut custody = outgoing(&[("x", ONE, None, 1), ("y", ONE, None, 2)]);
+    custody.ready(&owner(), &[label("x"), label("y")]);
+    custody.takes_part(&owner(), &[label("x"), label("z")]);
+    assert_eq!(fds(custody.ended(ONE, GIVE_UP)), [1]);
+}
+
+#[test]
 fn a_session_that_is_kept_needs_no_client() {
     let mut custody = outgoing(&[("x", ONE, Some(Generation(7)), 1), ("y", ONE, None, 2)]);
     assert!(custody.keep(&key("x")));

@@ -68,6 +68,13 @@ fn update(position: &Position, next: &Hop, leave: Leave) -> Result<std::convert:
     position.control.drain();
     match leave {
         Leave::Behind => systemctl("kexec"),
+        Leave::Killed => {
+            luctl::begin(&["update"], "leaving")?;
+            systemctl_now(&["kill", "--signal=KILL", "luod.service"])?;
+            loop {
+                park();
+            }
+        }
         _ => luctl::update(leave == Leave::UpdateNow),
     }
 }
@@ -93,10 +100,15 @@ fn start(position: &Position, unit: &str, side: Side, limit_ms: u64) -> Verdict 
 
 /// Asks systemd to leave this kernel, and waits until it does.
 fn systemctl(verb: &str) -> Result<std::convert::Infallible> {
-    let status = Command::new("systemctl").args(["--no-block", verb]).status();
-    let status = status.with_context(|| format!("systemctl {verb}"))?;
-    ensure!(status.success(), "systemctl {verb}: {status}");
+    systemctl_now(&["--no-block", verb])?;
     loop {
         park();
     }
+}
+
+fn systemctl_now(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("systemctl").args(arguments).status();
+    let status = status.with_context(|| format!("systemctl {arguments:?}"))?;
+    ensure!(status.success(), "systemctl {arguments:?}: {status}");
+    Ok(())
 }

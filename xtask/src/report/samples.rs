@@ -104,5 +104,6 @@ pub(super) fn update(hop: usize, marks: &[(&str, u64)]) -> Update {
         name: name.into(),
         after: Duration::from_micros(micros),
     };
-    Update { hop, from: "c".into(), to: "c".into(), marks: marks.iter().map(mark).collect() }
+    let marks = marks.iter().map(mark).collect();
+    Update { hop, from: "c".into(), to: "c".into(), by: None, marks }
 }

@@ -58,7 +58,8 @@ impl Scale {
 
 /// A heading and the marks of one update.
 fn block(update: &Update, scale: &Scale) -> String {
-    let heading = format!("update {}: {} → {}", update.hop, update.from, update.to);
+    let by = update.by.map(|command| format!(", by `{command}`")).unwrap_or_default();
+    let heading = format!("update {}: {} → {}{by}", update.hop, update.from, update.to);
     let mut block = format!("{}\n", readable(&heading));
     if update.marks.is_empty() {
         block.push_str("  nothing is known of it\n");
@@ -127,7 +128,10 @@ mod tests {
                     ("session retrieved", 820_000),
                 ],
             ),
-            update(2, &[("new kernel's first line", 620_000), ("init", 1_640_000)]),
+            Update {
+                by: Some("systemctl kexec"),
+                ..update(2, &[("new kernel's first line", 620_000), ("init", 1_640_000)])
+            },
         ];
         insta::assert_snapshot!(render(&updates, 80), @"
         update 1: c → c
@@ -137,7 +141,7 @@ mod tests {
           device opened             820.0 ms  █████████████████████
           session retrieved         820.0 ms  █████████████████████
 
-        update 2: c → c
+        update 2: c → c, by `systemctl kexec`
           new kernel's first line   620.0 ms  ███████████████▉
           init                     1640.0 ms  ██████████████████████████████████████████
         ");

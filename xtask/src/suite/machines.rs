@@ -204,15 +204,17 @@ fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
     hops.collect()
 }
 
-/// How hop `number` is left: the agent leaves in both of its ways, and somebody else does, in turns.
+/// How hop `number` is left, in turns: the agent leaves in both of its ways, systemd does, and the agent is killed
+/// meanwhile.
 fn leave(tests: &[Test], number: usize) -> Leave {
     if tests.iter().all(|test| test.suite != Suite::Agent) {
         Leave::Plain
     } else {
-        match number % 3 {
+        match number % 4 {
             1 => Leave::Update,
             2 => Leave::UpdateNow,
-            _ => Leave::Behind,
+            3 => Leave::Behind,
+            _ => Leave::Killed,
         }
     }
 }

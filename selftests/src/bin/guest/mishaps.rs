@@ -2,7 +2,7 @@
 
 //! Whatever goes wrong with an update or a guest, the others go on, and nothing is lost.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use selftests::position::{self, INITRAMFS, KERNEL, Position, hop_number};
 use selftests::scenario::Side;
 use selftests::systemd::side;
 
+use crate::killed;
 use crate::mishap::{PLACES, Place, crash_file};
 use selftests::guests::{make_results, remove_result, result};
-use selftests::luctl::{failure, output, sessions};
+use selftests::luctl::{self, failure, output, sessions};
 
 /// The guest that crashes.
 const CRASHES: &str = "crashes";
@@ -87,6 +88,7 @@ fn updates() -> Result<()> {
         all_goes_on(name, &before)?;
     }
     cancel(&before)?;
+    kill(&before)?;
     fail_to_leave(&before)?;
     let (said, code) = failure("luctl", &["check", "/usr/bin/true"])?;
     ensure!(code == 4 && said.contains("target-no-live-updates"), "no kernel: {code}: {said}");
@@ -116,16 +118,9 @@ fn all_goes_on(name: &str, before: &[String]) -> Result<()> {
     }
 }
 
+/// Begins an update that waits for a client.
 fn begin(options: &[&str]) -> Result<Child> {
-    let mut update = Command::new("luctl");
-    update.args(options).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = update.spawn().context("luctl update")?;
-    let end = Instant::now() + Duration::from_secs(20);
-    while !output("luctl", &["status"])?.contains("preparing") {
-        ensure!(Instant::now() < end, "the update does not begin");
-        sleep(Duration::from_millis(20));
-    }
-    Ok(child)
+    luctl::begin(options, "preparing")
 }
 
 fn ends_aborted(mut update: Child) -> Result<()> {
@@ -139,6 +134,16 @@ fn cancel(before: &[String]) -> Result<()> {
     let update = begin(&["update"])?;
     output("luctl", &["cancel"])?;
     ends_aborted(update)?;
+    all_goes_on("late", before)
+}
+
+/// luod is killed while a client prepares and the others are ready: the update is off for all of them.
+fn kill(before: &[String]) -> Result<()> {
+    output("systemctl", &["start", &unit("late")])?;
+    let mut update = begin(&["update"])?;
+    killed::kill()?;
+    let status = update.wait().context("wait for luctl")?;
+    ensure!(!status.success(), "an update succeeds that luod does not know any more");
     all_goes_on("late", before)
 }
 
