@@ -10,7 +10,6 @@ use std::os::unix::net;
 use std::time::Duration;
 
 use luod::varlink::{Connection, Limits, MAX_FRAME, Request, Wire, service};
-use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
 thread_local! {
@@ -22,12 +21,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Some((cut, bytes)) = input.split_first() else { return };
     let (mut here, there) = net::UnixStream::pair().unwrap();
     here.set_nonblocking(true).unwrap();
-    there.set_nonblocking(true).unwrap();
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
             let limits = Limits { takes_fds: cut & 1 == 0, frame: Duration::from_secs(1) };
-            let there = UnixStream::from_std(there).unwrap();
-            let (mut read, _write) = Connection::new(Wire::new(there, limits)).split();
+            let (mut read, _write) = Connection::new(Wire::new(there, limits).unwrap()).split();
             for piece in bytes.chunks(usize::from(*cut).max(1)) {
                 // What does not fit into the socket is not sent.
                 let _ = here.write(piece);

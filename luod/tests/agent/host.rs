@@ -264,7 +264,19 @@ impl Store {
         self.fds.lock().unwrap().keys().cloned().collect()
     }
 
+    /// Waits until all that was sent is in the store: a luod that is dead now may have sent it.
+    fn settle(&self) {
+        let (ours, theirs) = std::io::pipe().unwrap();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(&self.path).unwrap();
+        liblu::passing::send(&socket, b"BARRIER=1", &[theirs.as_fd()], soon()).unwrap();
+        drop(theirs);
+        let ended = std::io::copy(&mut { ours }, &mut std::io::sink());
+        assert_eq!(ended.unwrap(), 0);
+    }
+
     fn copies(&self) -> Vec<(String, OwnedFd)> {
+        self.settle();
         let fds = self.fds.lock().unwrap();
         fds.iter().map(|(name, fd)| (name.clone(), fd.try_clone().unwrap())).collect()
     }
@@ -275,6 +287,7 @@ impl Store {
 
     /// The sessions, by their names there, which leave it. Others stay.
     fn take_sessions(&self) -> Vec<(String, SessionName)> {
+        self.settle();
         let mut fds = self.fds.lock().unwrap();
         let mut sessions = Vec::new();
         for name in fds.keys().cloned().collect::<Vec<_>>() {
