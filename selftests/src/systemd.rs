@@ -60,3 +60,6 @@ pub fn side() -> Result<Side> {
 
 /// Where programs of the suite lie in the guest.
 pub const PROGRAMS: &str = "/usr/lib/vmtest";
+
+/// Name of a kernel without live updates, in that folder.
+pub const STOCK: &str = "stock-kernel";

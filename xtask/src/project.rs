@@ -57,6 +57,18 @@ pub(crate) struct DebianSettings {
     pub(crate) systemd: String,
     /// Packages beyond the minimal ones.
     pub(crate) packages: Vec<String>,
+    /// A kernel without live updates.
+    pub(crate) stock: StockSettings,
+}
+
+/// A kernel that Debian has built.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StockSettings {
+    /// Debian suite.
+    pub(crate) suite: String,
+    /// The package that depends on the newest image.
+    pub(crate) package: String,
 }
 
 /// The kernel source.

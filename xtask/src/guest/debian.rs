@@ -6,6 +6,7 @@
 //! image above it, made for each run in a moment, and what a hop writes is in memory.
 
 mod layer;
+mod stock;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -69,7 +70,8 @@ impl Guest for Debian {
         let programs = ["player", "service", "guest", "initrd"];
         let [player, service, guest, initrd] =
             static_build::selftests(&setup.cache, &setup.project, programs)?;
-        let layer = layer::prepare(setup, &[player, service, guest], lock)?;
+        let stock = stock::prepare(setup, &settings.stock, lock)?;
+        let layer = layer::prepare(setup, &[player, service, guest], &stock, lock)?;
         Ok(Box::new(Images { initrd, layer, system }))
     }
 }

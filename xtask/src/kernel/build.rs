@@ -209,6 +209,8 @@ const CCACHE: &[(&str, &str)] = &[
     ("PATH", "/usr/lib/ccache:/usr/sbin:/usr/bin"),
     ("CCACHE_COMPILERCHECK", "content"),
     ("CCACHE_MAXSIZE", "3G"),
+    // The compiler lists what a file includes, so no preprocessor runs before it: a quarter of the time.
+    ("CCACHE_DEPEND", "1"),
     // Kernels differ in their build folders; none is in the objects.
     ("CCACHE_NOHASHDIR", "1"),
 ];

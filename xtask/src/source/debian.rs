@@ -6,8 +6,6 @@
 //! needs no rights, and changes nothing of the host.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,10 @@ use crate::process::Job;
 use crate::progress::Progress;
 use crate::project::{Project, SourceSettings};
 use crate::source::Source;
-use crate::toolchain::{MIRROR, Root, host_settings};
+use crate::toolchain::{Apt, Root};
+
+/// Folder of apt in the cache.
+const FOLDER: &str = "apt";
 
 /// Record of the version that was chosen.
 const RECORD: &str = "source.json";
@@ -80,8 +81,8 @@ pub(crate) fn fetch(
 pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) -> Result<Source> {
     let settings = &project.settings.source;
     let step = Progress::begin(cache, "look for the newest kernel source");
-    let apt = Apt { cache, root };
-    apt.configure(settings)?;
+    let apt = Apt::new(cache, root, FOLDER);
+    apt.configure(&settings.suites)?;
     let fetched = apt.update();
     let offered = parse_madison(&apt.run("apt-cache", &["madison", &settings.package])?);
     let version = match (newest(&apt, settings, offered)?, fetched) {
@@ -118,9 +119,9 @@ pub(crate) fn update(cache: &Cache, project: &Project, root: &Root, _: &Lock) ->
 }
 
 fn download(cache: &Cache, settings: &SourceSettings, root: &Root, source: &Source) -> Result<()> {
-    let apt = Apt { cache, root };
+    let apt = Apt::new(cache, root, FOLDER);
     let step = Progress::begin(cache, format!("download Linux {}", source.version));
-    apt.configure(settings)?;
+    apt.configure(&settings.suites)?;
     let folder = cache.path("downloads", &source.key);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let package = format!("{}={}", settings.package, source.version);
@@ -150,92 +151,9 @@ dpkg-deb --extract "$1"/*.deb package
 tar --extract --no-same-owner --strip-components=1 --directory=linux --file package/usr/src/linux-source-*.tar.xz
 "#;
 
-/// apt with folders of its own.
-struct Apt<'a> {
-    cache: &'a Cache,
-    root: &'a Root,
-}
-
-impl Apt<'_> {
-    fn folder(&self) -> std::path::PathBuf {
-        self.cache.folder().join("apt")
-    }
-
-    fn log(&self) -> std::path::PathBuf {
-        self.cache.path("logs", "source.log")
-    }
-
-    /// Writes the configuration: the suites, from the mirror that the root was made from.
-    fn configure(&self, settings: &SourceSettings) -> Result<()> {
-        let folder = self.folder();
-        for part in ["lists/partial", "archives/partial"] {
-            let part = folder.join(part);
-            fs::create_dir_all(&part).with_context(|| format!("make {}", part.display()))?;
-        }
-        let path = self.root.folder().join("etc/apt/sources.list");
-        let list = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let wanted = std::env::var(MIRROR).ok();
-        let mirror = wanted.as_deref().or_else(|| mirror(&list));
-        let mirror = mirror.with_context(|| format!("no archive in {}", path.display()))?;
-        let suites = settings.suites.iter().map(|suite| format!("deb {mirror} {suite} main\n"));
-        fs::write(folder.join("sources.list"), suites.collect::<String>())
-            .context("write the sources of apt")?;
-        fs::write(folder.join("status"), "").context("write the status of apt")?;
-        fs::write(folder.join("apt.conf"), configuration(&folder)).context("write apt.conf")
-    }
-
-    fn command(&self, program: &str, cwd: &Path) -> Command {
-        let folder = self.folder();
-        let mut command = self.root.command("env", cwd, &[&folder]);
-        command.arg(format!("APT_CONFIG={}", folder.join("apt.conf").display())).arg(program);
-        command
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let mut command = self.command(program, &self.folder());
-        command.args(arguments);
-        Job::new(command, self.log()).output()
-    }
-
-    fn update(&self) -> Result<()> {
-        let output = self.run("apt-get", &["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-        output.map(drop).or_advise(|| {
-            let next = "check the network (a proxy set for apt is used), or give a kernel tree with \
-                        --linux DIR";
-            ("cannot fetch the package lists of the Debian archive", next)
-        })
-    }
-}
-
-fn configuration(folder: &Path) -> String {
-    let folder = folder.display();
-    let mut text = format!(
-        "Dir::State \"{folder}\";\nDir::State::lists \"{folder}/lists\";\n\
-         Dir::State::status \"{folder}/status\";\nDir::Cache \"{folder}\";\n\
-         Dir::Cache::archives \"{folder}/archives\";\n\
-         Dir::Etc::SourceList \"{folder}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
-         Dir::Etc::PreferencesParts \"/dev/null\";\n\
-         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
-         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
-    );
-    for setting in host_settings() {
-        text += &format!("{setting};\n");
-    }
-    text
-}
-
 /// The marks of errors in the output of apt.
 fn complaints(output: &str) -> impl Iterator<Item = &str> {
     output.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: "))
-}
-
-/// The mirror of the first archive in a one-line-style list.
-fn mirror(list: &str) -> Option<&str> {
-    let mut lines = list.lines().map(str::split_ascii_whitespace);
-    lines.find_map(|mut words| {
-        let is_archive = words.next() == Some("deb");
-        words.find(|word| is_archive && word.contains("://"))
-    })
 }
 
 /// Versions in the output of `apt-cache madison`: `package | version | where`.
@@ -292,19 +210,10 @@ mod tests {
         assert!(parse_madison("").is_empty());
     }
 
-    #[test]
-    fn the_mirror_is_the_archive_of_the_root() {
-        let list = "# comment\ndeb [signed-by=/x.gpg] http://mirror/debian trixie main\n\
-                    deb http://security/debian trixie-security main\n";
-        assert_eq!(mirror(list), Some("http://mirror/debian"));
-        assert_eq!(mirror("deb-src http://mirror/debian trixie main"), None);
-    }
-
     proptest! {
         #[test]
         fn no_list_makes_the_parsers_panic(text in "(?s).*") {
             parse_madison(&text);
-            mirror(&text);
         }
     }
 }

@@ -70,9 +70,10 @@ impl Profile {
         .join(" ");
         match self {
             Self::Release => common,
-            // KASAN starves the default scratch areas: KHO would switch itself off.
+            // KASAN starves the default scratch areas: KHO would switch itself off. kmemleak takes minutes in
+            // memory that still has all the pointers of the previous kernel.
             Self::Debug => {
-                format!("{common} kho_scratch=16M,512M,64M kmemleak=on page_owner=on page_poison=1")
+                format!("{common} kho_scratch=16M,512M,64M kmemleak=on init_on_alloc=1")
             }
         }
     }

@@ -15,6 +15,7 @@ mod mishap;
 mod mishaps;
 mod quick_start;
 mod rules;
+mod targets;
 mod varlink;
 mod vm;
 

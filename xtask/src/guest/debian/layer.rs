@@ -2,12 +2,13 @@
 
 //! The image with our programs and units.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use selftests::systemd::PROGRAMS;
+use selftests::systemd::{PROGRAMS, STOCK};
 
 use crate::cache::{Key, Lock, remove};
 use crate::process::Job;
@@ -34,12 +35,17 @@ const CONFIGURATION: [(&str, &str); 7] = [
 ];
 
 /// The image, made if it is not there.
-pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Result<PathBuf> {
+pub(super) fn prepare(
+    setup: &BuildSetup,
+    programs: &[PathBuf],
+    stock: &Path,
+    _: &Lock,
+) -> Result<PathBuf> {
     let units = setup.project.folder.join("selftests/systemd");
     let units = units_in(&units)?;
     // A test follows its quick start.
     let page = setup.project.folder.join("docs/operators.md");
-    let programs: Vec<_> = programs.iter().cloned().chain([page]).collect();
+    let programs: Vec<_> = programs.iter().cloned().chain([page, stock.into()]).collect();
     let mut key = Key::of("layer", VERSION).with(&setup.root.key);
     for path in programs.iter().chain(&units) {
         key = key.with(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -54,7 +60,7 @@ pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Res
     }
     let scratch = setup.cache.scratch("layer")?;
     let root = scratch.join("root");
-    write(&root, &programs, &units)?;
+    write(&root, &programs, &units, stock)?;
     let mut command = setup.root.command("mksquashfs", &scratch, &[]);
     command.args(["root", "image", "-all-root", "-noappend", "-quiet", "-no-progress"]);
     command.args(["-comp", "zstd"]);
@@ -72,7 +78,7 @@ fn units_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(units)
 }
 
-fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf]) -> Result<()> {
+fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf], stock: &Path) -> Result<()> {
     let bin = root.join(PROGRAMS.trim_start_matches('/'));
     let etc = root.join("etc/systemd/system");
     let wants = etc.join("multi-user.target.wants");
@@ -81,7 +87,8 @@ fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf]) -> Result<()> {
     }
     for (to, from) in programs.iter().map(|it| (&bin, it)).chain(units.iter().map(|it| (&etc, it)))
     {
-        let name = from.file_name().unwrap_or_default();
+        let name =
+            if from == stock { OsStr::new(STOCK) } else { from.file_name().unwrap_or_default() };
         fs::copy(from, to.join(name)).with_context(|| format!("copy {}", from.display()))?;
     }
     for (path, text) in CONFIGURATION {

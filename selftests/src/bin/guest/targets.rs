@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Kernels that luod must not leave for.
+
+use std::fs;
+use std::io::Read as _;
+
+use anyhow::{Context, Result, ensure};
+use flate2::read::GzDecoder;
+use selftests::luctl::{failure, output, sessions};
+use selftests::position::KERNEL;
+use selftests::systemd::{PROGRAMS, STOCK};
+
+/// A kernel that reads other formats than this one writes.
+const FOREIGN: &str = "/run/vmtest-foreign";
+
+/// The format of LUO, and one that no kernel has. Messages of the kernel have it, too.
+const FORMATS: [&[u8]; 2] = [b"luo-v5", b"luo-v0"];
+
+/// The beginning of what gzip writes.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// Each is refused before anything happens. The kernel of the next hop is loaded and unpacked.
+pub(crate) fn check(before: &[String]) -> Result<()> {
+    let stock = format!("{PROGRAMS}/{STOCK}");
+    write_foreign()?;
+    let page = format!("{PROGRAMS}/operators.md");
+    for (kernel, finding) in [
+        ("/usr/bin/true", "target-no-live-updates"),
+        (&page, "target-unread"),
+        (&stock, "target-no-live-updates"),
+        (FOREIGN, "target-format"),
+    ] {
+        let (said, code) = failure("luctl", &["check", kernel])?;
+        ensure!(code == 4 && said.contains(finding), "{kernel}: {code}: {said}");
+    }
+    fs::remove_file(FOREIGN).context("remove a kernel")?;
+    output("luctl", &["load", &stock])?;
+    for options in [&["update"][..], &["update", "--now"]] {
+        let (said, code) = failure("luctl", options)?;
+        ensure!(
+            code == 4 && said.contains("target-no-live-updates"),
+            "{options:?}: {code}: {said}"
+        );
+    }
+    let now = sessions("outgoing")?;
+    ensure!(now == before, "sessions were {before:#?}, and are {now:#?}");
+    Ok(())
+}
+
+/// The next kernel, with the name of a format changed.
+fn write_foreign() -> Result<()> {
+    let image = fs::read(KERNEL).context("read the next kernel")?;
+    let at = image.windows(GZIP.len()).position(|part| part == GZIP);
+    let packed = at.and_then(|at| image.get(at..)).context("the kernel is not packed by gzip")?;
+    let mut kernel = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut kernel).context("unpack the kernel")?;
+    let [format, other] = FORMATS;
+    let mut changed = 0;
+    let mut from = 0;
+    while let Some(at) = kernel.get(from..).and_then(|rest| find(rest, format)) {
+        let place = kernel.get_mut(from + at..from + at + format.len());
+        place.context("a place in the kernel")?.copy_from_slice(other);
+        from += at + format.len();
+        changed += 1;
+    }
+    ensure!(changed > 0, "the kernel has no format of LUO");
+    fs::write(FOREIGN, kernel).context("write a kernel")
+}
+
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    bytes.windows(text.len()).position(|part| part == text)
+}
