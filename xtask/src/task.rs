@@ -14,5 +14,6 @@ pub(crate) mod mutant;
 pub(crate) mod self_test;
 pub(crate) mod series;
 pub(crate) mod test;
+pub(crate) mod typed;
 pub(crate) mod uapi_check;
 pub(crate) mod vm_test;

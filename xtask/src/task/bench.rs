@@ -21,7 +21,8 @@ use crate::kernel::{Hops, Implementation, Profile};
 use crate::prepare::Prepared;
 use crate::runner::Runner;
 use crate::suite::{Queue, Role, Vm, kernel_name};
-use crate::task::vm_test::{BuildOptions, MachineOptions};
+use crate::task::typed::typed;
+use crate::task::vm_test::{self, BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, run_folder, say};
 
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Whose cost is measured
     #[arg(value_enum, default_value_t)]
     subject: Subject,
+    /// Leave out the times of whole updates, which a guest with Debian shows for `agent`
+    #[arg(long)]
+    figures_only: bool,
     /// Two kernels, the first of which hands over to the second; more than one list is compared
     ///
     /// Default: `c,c` and `rust,rust`.
@@ -243,7 +247,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
     broken.extend(columns.iter().flat_map(limits::of_updates));
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
+    if options.subject == Subject::Agent && !options.figures_only {
+        for hops in &lists {
+            blackout(hops)?;
+        }
+    }
     Ok(())
+}
+
+/// A rule of the suite `agent`, which is played while updates are made in all ways.
+const RULE: &str = "services_and_users_keep_their_memory";
+
+/// Shows whole updates by luod and by systemd, side by side.
+fn blackout(hops: &Hops) -> Result<()> {
+    let kernel = hops.0.first().copied().unwrap_or(Implementation::Rust);
+    // Three updates: by `luctl update`, with `--now`, and by `systemctl kexec`.
+    let hops = format!("{kernel}*4");
+    let words = ["vm-test", "--suite", "agent", "--hops", &hops, "--test", RULE];
+    vm_test::run(&typed(&words)?)
 }
 
 /// The machine that runs one load.

@@ -2,27 +2,27 @@
 
 //! `cargo xtask test`: everything that must pass before a change is taken.
 
-use std::fs::File;
-use std::io::Seek;
+mod beside;
+
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser};
+use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
-use crate::process::bound;
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
+use crate::task::typed::typed;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{bench, kernel, msrv, mutant, self_test, series, uapi_check, vm_test};
+use crate::task::{msrv, mutant, self_test, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
+use beside::Beside;
 
 /// Chains of kernels that are booted, in a checkout without and with the Rust implementation.
 const HOPS_C: &[&str] = &["c,c", "c,c,c"];
@@ -31,8 +31,10 @@ const HOPS_RUST: &[&str] =
 
 const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
 
-/// Everything is slow on a debug kernel, so this runs beside other parts, and without the boot scenarios,
-/// which would take a quarter of an hour.
+/// The suite `agent` shows whole updates.
+const BENCH_AGENT: &[&str] = &["bench", "agent", "--hops", "rust,rust", "--figures-only"];
+
+/// Everything is slow on a debug kernel, so this comes without the boot scenarios.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
 
 /// Services of a real systemd.
@@ -45,13 +47,21 @@ const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust,r
 const SOAK: &[&str] = &[
     "vm-test",
     "--hops",
-    "rust*24",
+    "rust*12",
     "--test",
     "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel",
 ];
 
 /// A kernel that breaks a rule.
 const MUTANT: &[&str] = &["mutant", "close-unpreserves-forward"];
+
+/// The tasks that run beside the others.
+fn rows_beside() -> Vec<Vec<String>> {
+    let check = ["kernel", "series", "--check"];
+    let docs = ["kernel", "docs"];
+    let all: [&[&str]; 7] = [DEBUG, AGENT, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
+    all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
+}
 
 /// Steps that the summary names, the longest.
 const LONGEST: usize = 12;
@@ -60,18 +70,6 @@ const LONGEST: usize = 12;
 fn over<'h>(hops: &[&'h str]) -> Vec<&'h str> {
     let lists = hops.iter().flat_map(|hops| ["--hops", hops]);
     ["vm-test"].into_iter().chain(lists).collect()
-}
-
-/// Options of a task, as if typed.
-#[derive(Parser)]
-struct Typed<T: Args> {
-    #[command(flatten)]
-    options: T,
-}
-
-/// The options that these words are: the name of the task, and what is typed behind it.
-fn typed<T: Args>(words: &[&str]) -> Result<T> {
-    Ok(Typed::try_parse_from(words)?.options)
 }
 
 /// Runs the task: all parts, also after failures.
@@ -88,27 +86,24 @@ pub(crate) fn run() -> Result<()> {
         part("check", || checks(&[]))?,
         part("host tests", || host_tests(&project.folder))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
+    ];
+    // Machines of one row leave a processor to those of the other.
+    let beside = project.has_rust().then(|| Beside::begin(rows_beside()));
+    results.extend([
         part("msrv", msrv::run)?,
         part("uapi-check", || uapi_check::run(&uapi_check::Options::default()))?,
         part("self-test", || self_test::run(&typed(&["self-test"])?))?,
-    ];
+    ]);
     results
         .push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&over(hops))?))?);
-
     if project.has_rust() {
-        let debug = Beside::begin(DEBUG)?;
-        let check = ["kernel series", "--check"];
-        results.push(part(&check.join(" "), || series::run(&typed(&check)?))?);
-        results.push(part("kernel docs", || kernel::document(&typed(&["kernel docs"])?))?);
-        // It fails if anything grows out of proportion.
-        results.push(part(&BENCH.join(" "), || bench::run(&typed(BENCH)?))?);
-        for words in [SYSTEMD, AGENT, SOAK] {
-            results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
-        }
-        // Near the end: it changes the tree, and the next build changes it back.
-        results.push(part(&MUTANT.join(" "), || mutant::run(&typed(MUTANT)?))?);
+        results.push(part(&SOAK.join(" "), || vm_test::run(&typed(SOAK)?))?);
         results.extend(nightly_samples(&project)?);
-        results.push(debug.end()?);
+    }
+    if let Some(beside) = beside {
+        results.extend(beside.end()?);
+        // At the end: it changes the tree, and the next build changes it back.
+        results.push(part(&MUTANT.join(" "), || mutant::run(&typed(MUTANT)?))?);
     }
 
     println!();
@@ -172,55 +167,17 @@ struct Part {
     passed: bool,
 }
 
-/// A part that runs beside others, as a process of its own, whose output is shown at the end.
-struct Beside {
-    name: String,
-    begin: Instant,
-    process: Child,
-    output: File,
-}
-
-impl Beside {
-    fn begin(words: &[&str]) -> Result<Self> {
-        let name = words.join(" ");
-        println!("\n== {name} begins, beside the next parts");
-        let output = tempfile::tempfile().context("make a file for the output")?;
-        let copy = || output.try_clone().context("copy a descriptor");
-        let mut command = bound(&std::env::current_exe().context("find this program")?);
-        command.args(words).stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
-        let process = command.spawn().with_context(|| format!("start {name}"))?;
-        Ok(Self { name, begin: Instant::now(), process, output })
-    }
-
-    /// Waits for it.
-    fn end(mut self) -> Result<Part> {
-        let name = std::mem::take(&mut self.name);
-        let begin = self.begin;
-        part_since(begin, &name, || {
-            let status = self.process.wait().context("wait for a part")?;
-            self.output.rewind().context("read the output")?;
-            std::io::copy(&mut self.output, &mut std::io::stdout()).context("show the output")?;
-            if status.success() { Ok(()) } else { Err(TestsFailed.into()) }
-        })
-    }
-}
-
-/// Another part has failed in a way that ends all of it.
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Part {
+    /// A part that has ended.
+    fn ended(name: &str, took: Duration, passed: bool) -> Self {
+        let word = if passed { "ok  " } else { "FAIL" };
+        Self { line: format!("{word}  {name:<42} {}", human(took)), passed }
     }
 }
 
 /// Runs one part; only Ctrl-C ends all of it.
 fn part(name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
-    part_since(Instant::now(), name, run)
-}
-
-/// Runs the rest of a part that has begun then.
-fn part_since(begin: Instant, name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
+    let begin = Instant::now();
     println!("\n== {name}");
     let result = run();
     interrupt::check()?;
@@ -228,8 +185,7 @@ fn part_since(begin: Instant, name: &str, run: impl FnOnce() -> Result<()>) -> R
     if let Err(error) = result {
         crate::failure::report(&error);
     }
-    let word = if passed { "ok  " } else { "FAIL" };
-    Ok(Part { line: format!("{word}  {name:<42} {}", human(begin.elapsed())), passed })
+    Ok(Part::ended(name, begin.elapsed(), passed))
 }
 
 /// Runs `cargo xtask check`, or the checks called `names`.
@@ -248,15 +204,19 @@ fn host_tests(project: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{bench, series};
 
     #[test]
     fn the_words_of_each_part_are_understood() {
         typed::<vm_test::Options>(&over(HOPS_C)).unwrap();
         typed::<vm_test::Options>(&over(HOPS_RUST)).unwrap();
-        for words in [SYSTEMD, SOAK, DEBUG] {
+        for words in [SYSTEMD, AGENT, SOAK, DEBUG] {
             typed::<vm_test::Options>(words).unwrap();
         }
-        typed::<bench::Options>(BENCH).unwrap();
+        for words in [BENCH, BENCH_AGENT] {
+            typed::<bench::Options>(words).unwrap();
+        }
+        typed::<series::Options>(&["kernel series", "--check"]).unwrap();
         typed::<mutant::Options>(MUTANT).unwrap();
     }
 }
