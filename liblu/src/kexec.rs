@@ -125,7 +125,8 @@ impl<'a> Kernel<'a> {
             Error::new(ErrorKind::InvalidArgument, why)
         })?;
         let flags = if self.initrd.is_none() { NO_INITRAMFS } else { 0 };
-        sys::kexec_file_load(self.image, self.initrd, &cmdline, flags).map_err(load_error)
+        sys::kexec_file_load(self.image, self.initrd, &cmdline, flags)
+            .map_err(|errno| load_error("load a kernel", errno))
     }
 }
 
@@ -135,7 +136,7 @@ const UNLOAD: u32 = 1;
 /// `KEXEC_FILE_NO_INITRAMFS`.
 const NO_INITRAMFS: u32 = 4;
 
-fn load_error(errno: Errno) -> Error {
+fn load_error(doing: &str, errno: Errno) -> Error {
     let (kind, why) = match errno {
         Errno::PERM | Errno::ACCESS => (
             ErrorKind::NoPermission,
@@ -156,7 +157,8 @@ fn load_error(errno: Errno) -> Error {
             "the kernel takes signed images only, and this one has no signature that it accepts",
         ),
         Errno::BUSY => (ErrorKind::Busy, "another process is loading a kernel"),
-        errno => return Error::system("load a kernel", errno),
+        Errno::NOSYS => (ErrorKind::Unsupported, "this kernel has no kexec_file_load(2)"),
+        errno => return Error::system(doing, errno),
     };
     Error::new(kind, why).caused_by(errno)
 }
@@ -232,7 +234,8 @@ pub fn is_loaded() -> Result<bool> {
 pub fn unload() -> Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::system("open /dev/null", errno))?;
-    sys::kexec_file_load(null.as_fd(), None, c"", UNLOAD | NO_INITRAMFS).map_err(load_error)
+    sys::kexec_file_load(null.as_fd(), None, c"", UNLOAD | NO_INITRAMFS)
+        .map_err(|errno| load_error("unload the kernel", errno))
 }
 
 /// Goes to the kernel that is loaded, at once: nothing is stopped, no file system is synced. On a
@@ -290,12 +293,13 @@ mod tests {
 
     #[test]
     fn errors_of_loading_have_kinds() {
-        let kind = |errno| load_error(errno).kind();
+        let kind = |errno| load_error("load", errno).kind();
         assert_eq!(kind(Errno::PERM), ErrorKind::NoPermission);
         assert_eq!(kind(Errno::NOEXEC), ErrorKind::BadKernel);
         assert_eq!(kind(Errno::TXTBSY), ErrorKind::Busy);
         assert_eq!(kind(Errno::NOKEY), ErrorKind::BadSignature);
-        let error = load_error(Errno::NOMEM);
+        let error = load_error("load", Errno::NOMEM);
+        assert_eq!(kind(Errno::NOSYS), ErrorKind::Unsupported);
         assert_eq!((error.kind(), error.errno()), (ErrorKind::NoResources, Errno::NOMEM));
     }
 

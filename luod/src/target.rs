@@ -46,6 +46,7 @@
 //! Its layout is not settled, so only the printable strings in it are read, as names from another
 //! [`Source`]. Names without versions in it say too little, and give a doubt.
 
+pub mod cmdline;
 mod compare;
 mod config;
 mod container;

@@ -10,6 +10,7 @@ use super::State;
 use crate::policy::{Presence, Unclaimed};
 use crate::registry::Direction;
 use crate::system::formats::{Evidence, Roots, files, roots};
+use crate::target::cmdline::CmdlineFault;
 use crate::target::{Doubt, Facts, Format, Refusal, Verdict, compare};
 use crate::varlink::manager::{Finding, Severity};
 
@@ -28,13 +29,17 @@ pub(super) fn of_machine(device: &LiveUpdate) -> Vec<Finding> {
     let mut findings = Vec::new();
     let probe = liblu::probe_at(device);
     if let Err(error) = &probe.device {
-        let id = match error.kind() {
-            liblu::ErrorKind::Busy => "device-busy",
-            liblu::ErrorKind::Unavailable => "no-live-updates",
-            _ => "device",
+        let (id, advice) = match error.kind() {
+            liblu::ErrorKind::Busy => {
+                ("device-busy", "end the process that `fuser /dev/liveupdate` shows")
+            }
+            liblu::ErrorKind::Unavailable => (
+                "no-live-updates",
+                "boot a kernel of 6.19 or later with CONFIG_LIVEUPDATE, and with `kho=on liveupdate=on` on its \
+                 command line",
+            ),
+            _ => ("device", "see that luod runs as root, and that its unit allows the device"),
         };
-        let advice = "see that the kernel has CONFIG_LIVEUPDATE, and that `kho=on liveupdate=on` stands on \
-                      its command line";
         findings.push(finding(id, Severity::Error, error.to_string(), Some(advice)));
     }
     for defect in probe.defects {
@@ -79,7 +84,8 @@ impl State {
             && used.saturating_mul(10) >= room.saturating_mul(9)
         {
             let meaning = format!("the fd store of luod has {used} of {room} sessions");
-            let advice = "raise FileDescriptorStoreMax= of luod.service";
+            let advice = "discard sessions that are not needed; 4096 are the most, with FileDescriptorStoreMax=4098 \
+                          in luod.service";
             findings.push(finding("store-room", Severity::Warning, meaning, Some(advice)));
         }
         let there: BTreeSet<_> = self.members.values().map(|member| &member.owner).collect();
@@ -109,11 +115,14 @@ impl State {
         for entry in incoming.filter(|it| it.state().direction() == Direction::Incoming) {
             let (label, owner) = (entry.label().as_str(), entry.owner());
             let came = format!("session {label:?} of {owner} came from the previous kernel");
-            let advice = "wait for its client, or give it up with `luctl discard --incoming`";
+            let advice = format!(
+                "wait for its client, or give it up: luctl discard --owner {owner} --incoming {label}"
+            );
+            let advice = Some(&*advice);
             findings.push(match super::decision(&self.policy, owner).unclaimed {
                 Unclaimed::Leave => {
                     let meaning = format!("{came} and is not restored; it ends with this kernel");
-                    finding("unclaimed-session", Severity::Warning, meaning, Some(advice))
+                    finding("unclaimed-session", Severity::Warning, meaning, advice)
                 }
                 // A file that was retrieved cannot be preserved again before its session is finished, and then
                 // its client could not claim it if the update is off.
@@ -122,7 +131,7 @@ impl State {
                         "{came} and is not restored; the policy wants it carried over this update, which \
                          no kernel can do before its client has finished it"
                     );
-                    finding("cannot-carry", Severity::Error, meaning, Some(advice))
+                    finding("cannot-carry", Severity::Error, meaning, advice)
                 }
             });
         }
@@ -180,8 +189,10 @@ pub(super) fn of_target(
             "the running kernel does not show the files of sessions; they are taken for memfds";
         findings.push(finding("files-not-shown", Severity::Note, meaning, None));
     }
-    let release = facts.release.as_deref().unwrap_or("unknown");
-    let meaning = format!("the target kernel is {release} ({})", facts.layers);
+    let release = facts.release.as_deref().unwrap_or("of an unknown release");
+    let layers = facts.layers.to_string();
+    let layers = if layers.is_empty() { layers } else { format!(" ({layers})") };
+    let meaning = format!("the target kernel is {release}{layers}");
     findings.push(finding("target", Severity::Note, meaning, None));
     findings
 }
@@ -195,6 +206,22 @@ pub(super) fn no_target(is_loaded: bool) -> Finding {
     }
     let advice = "load one with `luctl load`";
     finding("target-missing", Severity::Error, "no kernel is loaded", Some(advice))
+}
+
+/// The command line of the target kernel keeps it from taking over.
+pub(super) fn of_cmdline(fault: CmdlineFault) -> Finding {
+    let severity = match fault {
+        CmdlineFault::NoLiveUpdate | CmdlineFault::KhoOff => Severity::Error,
+        CmdlineFault::KhoMissing => Severity::Unknown,
+    };
+    let advice = "load it again with `--cmdline \"... kho=on liveupdate=on\"`";
+    finding("target-cmdline", severity, fault.to_string(), Some(advice))
+}
+
+/// Whether a kernel is loaded cannot be found out.
+pub(super) fn no_kexec(error: &liblu::Error) -> Finding {
+    let advice = "boot a kernel with CONFIG_KEXEC_FILE";
+    finding("no-kexec", Severity::Error, super::error::sentence(error), Some(advice))
 }
 
 /// The service manager would lose the sessions.

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::check::{cannot_carry, no_target, of_machine, of_target, sorted, stops};
+use super::check::{
+    cannot_carry, no_kexec, no_target, of_cmdline, of_machine, of_target, sorted, stops,
+};
 use super::error::committing;
 use super::{Agent, Session};
 use crate::custody::Key;
 use crate::policy::Policy;
 use crate::registry::Direction;
 use crate::system::names::MachineNames;
+use crate::target::cmdline::{self, CmdlineFault};
 use crate::target::{self, Facts, Limits};
 use crate::update::{BeginError, CancelError, Generation, Method, Order, Phase};
 use crate::varlink::manager::{self as words, Error, Finding};
@@ -36,6 +39,8 @@ pub struct Load {
 pub(super) struct Loaded {
     pub(super) facts: Arc<Facts>,
     pub(super) shown: words::Target,
+    /// Why it would take nothing over, whatever it can read.
+    cmdline: Option<CmdlineFault>,
     /// It is loaded again when an update begins, for another program may have loaded one since.
     image: Arc<Load>,
 }
@@ -76,7 +81,10 @@ impl Agent {
     async fn load_now(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
         let facts = self.read(&load.kernel).await?;
         let boot = self.config.boot.clone();
-        let cmdline = load.cmdline.map_or_else(|| boot.cmdline(), Ok)?;
+        let running = boot.cmdline();
+        let of_running = running.as_deref().unwrap_or_default().to_owned();
+        let cmdline = load.cmdline.map_or(running, Ok)?;
+        let fault = cmdline::fault(&cmdline, &of_running);
         let image = Arc::new(Load { cmdline: Some(cmdline.clone()), ..load });
         self.load_image(&image).await?;
         let shown = words::Target {
@@ -85,12 +93,14 @@ impl Agent {
             cmdline,
         };
         tracing::info!("loaded {}", shown.release.as_deref().unwrap_or("a kernel"));
-        let target = Loaded { facts: Arc::clone(&facts), shown, image };
+        let target = Loaded { facts: Arc::clone(&facts), shown, cmdline: fault, image };
         Ok(self.change(|state| {
             state.target = Some(target);
             state.machine.loaded();
             let (formats, evidence, shown) = state.formats();
-            sorted(of_target(&facts, &formats, evidence, shown))
+            let mut findings = of_target(&facts, &formats, evidence, shown);
+            findings.extend(fault.map(of_cmdline));
+            sorted(findings)
         }))
     }
 
@@ -135,20 +145,49 @@ impl Agent {
     ///
     /// Those of `Check()` in the interface.
     pub async fn check(self: &Rc<Self>, kernel: Option<File>) -> Result<Vec<Finding>, Error> {
+        let method = self.default_method();
+        self.findings(kernel, method).await
+    }
+
+    /// The way in which the kernel is left if nothing else is said.
+    fn default_method(&self) -> Method {
+        if self.state().store.is_managed() { Method::Systemctl } else { Method::Now }
+    }
+
+    /// The findings that speak against an update by this method.
+    async fn findings(
+        self: &Rc<Self>,
+        kernel: Option<File>,
+        method: Method,
+    ) -> Result<Vec<Finding>, Error> {
         let device = self.config.device.clone();
         let mut findings = elsewhere(move || of_machine(&device)).await?;
+        if method == Method::Systemctl && self.default_method() == method {
+            let boot = self.config.boot.clone();
+            let carries = elsewhere(move || boot.carries()).await?;
+            findings.extend(carries.err().map(cannot_carry));
+        }
+        let boot = self.config.boot.clone();
+        let has_kexec = elsewhere(move || boot.is_loaded()).await?;
+        findings.extend(has_kexec.as_ref().err().map(no_kexec));
         let facts = match &kernel {
             Some(kernel) => Some(self.read(kernel).await?),
-            None => self.look_at_loaded().await?,
+            None if has_kexec.is_ok() => self.look_at_loaded().await?,
+            None => None,
         };
         let state = self.state();
+        let loaded = state.target.as_ref().filter(|_| kernel.is_none());
+        findings.extend(loaded.and_then(|it| it.cmdline).map(of_cmdline));
         findings.extend(state.check());
         match facts {
             Some(facts) => {
                 let (formats, evidence, shown) = state.formats();
                 findings.extend(of_target(&facts, &formats, evidence, shown));
             }
-            None => findings.push(no_target(state.machine.phase() != Phase::Idle)),
+            None if has_kexec.is_ok() => {
+                findings.push(no_target(state.machine.phase() != Phase::Idle));
+            }
+            None => {}
         }
         Ok(sorted(findings))
     }
@@ -207,19 +246,12 @@ impl Agent {
         self: &Rc<Self>,
         order: &words::Update,
     ) -> Result<(Vec<Finding>, Option<Generation>), Error> {
-        let mut findings = self.check(None).await?;
-        let is_managed = self.state().store.is_managed();
         let method = match order.method {
             Some(words::Method::Systemctl) => Method::Systemctl,
-            None if is_managed => Method::Systemctl,
-            Some(words::Method::Now) | None => Method::Now,
+            Some(words::Method::Now) => Method::Now,
+            None => self.default_method(),
         };
-        if method == Method::Systemctl && is_managed {
-            let boot = self.config.boot.clone();
-            if let Err(why) = elsewhere(move || boot.carries()).await? {
-                findings = sorted([findings, vec![cannot_carry(why)]].concat());
-            }
-        }
+        let findings = self.findings(None, method).await?;
         let overridden = order.r#override.as_deref().unwrap_or_default();
         if stops(&findings, order.accept_unknown.unwrap_or_default(), overridden) {
             let message = "the checks have found something that stops the update".to_owned();
@@ -318,7 +350,8 @@ impl Agent {
         self.refuse_while_committing()?;
         let no_session = || Error::NoSession {
             message: format!(
-                "there is no such session {:?}; see `luctl list --all`",
+                "there is no such session {:?}; see `luctl list --all`, and give its owner with --owner and, for one \
+                 of the previous kernel, --incoming",
                 discard.label
             ),
             label: discard.label.clone(),

@@ -383,7 +383,7 @@ impl Boot for FakeBoot {
     }
 
     fn cmdline(&self) -> liblu::Result<String> {
-        Ok("console=ttyS0".into())
+        Ok("console=ttyS0 liveupdate=on".into())
     }
 
     fn carries(&self) -> Result<(), String> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::failure::Failure;
 
@@ -18,12 +19,13 @@ use crate::failure::Failure;
 #[command(name = "luctl", version, max_term_width = 100, after_long_help = EXITS)]
 pub(crate) struct Arguments {
     /// Print JSON for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// The folder of luod's sockets
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "DIR",
         default_value = "/run/luod",
         env = "LUOD_RUNTIME"
@@ -38,7 +40,7 @@ Exit codes:
   0  done
   1  failed; the message says why
   2  the command line is wrong
-  3  there is no such session: this is a cold start
+  3  there is no such session; for `get` and `exec`, this is a cold start
   4  the checks speak against an update
   5  the update was called off, and all programs go on
   6  not allowed
@@ -50,7 +52,7 @@ pub(crate) enum Command {
     Status,
     /// List the sessions of the caller
     List {
-        /// Those of all owners, with their files
+        /// Those of all owners
         #[arg(long)]
         all: bool,
     },
@@ -81,8 +83,10 @@ pub(crate) enum Command {
     Metrics,
     /// Run a program that survives updates without knowing of them
     ///
-    /// The memory of the session's memfds comes from the previous kernel, or is created at the first start.
-    /// luctl stays, takes part in updates for the program, and ends as it ends.
+    /// The memory of the session's memfds comes from the previous kernel, or is created at a cold start, so each
+    /// --fd needs a --create. luctl stays, takes part in updates for the program, and ends with its exit code, or
+    /// with 128 and the number of its signal. The memory survives an update, not the end of the program: if it
+    /// ends or is restarted at another time, it starts from nothing.
     Exec(Exec),
     /// Keep a small file over the next update
     Put {
@@ -130,7 +134,8 @@ pub(crate) struct NextKernel {
     /// The initrd
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) initrd: Option<PathBuf>,
-    /// The command line, instead of that of the running kernel
+    /// The command line, instead of that of the running kernel; it needs liveupdate=on, and kho=on unless the
+    /// kernel has KHO on by default
     #[arg(long, value_name = "TEXT")]
     pub(crate) cmdline: Option<String>,
 }
@@ -147,13 +152,14 @@ pub(crate) struct Order {
     /// Stop after the checks
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// The time that each program has to answer, such as 30s or 2min
+    /// The time that each program has to answer, such as 30s or 2min, and no more than `longest-deadline` of the
+    /// policy
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     /// Go on if it is not known whether the next kernel understands what it gets
     #[arg(long)]
     pub(crate) accept_unknown: bool,
-    /// Go on in spite of a finding, by its name
+    /// Go on in spite of this finding of `luctl check`, such as target-format; sessions may be lost
     #[arg(long = "override", value_name = "ID")]
     pub(crate) overridden: Vec<String>,
 }
@@ -162,7 +168,7 @@ pub(crate) struct Order {
 pub(crate) struct Session {
     /// The label of the session, or its name in the kernel if it has no owner
     pub(crate) label: String,
-    /// Its owner, as `luctl list --all` shows it: unit:NAME or user:UID
+    /// Its owner, as `luctl list --all` shows it: unit:NAME or user:UID; needed unless it has none
     #[arg(long)]
     pub(crate) owner: Option<String>,
     /// The session that came from the previous kernel, instead of the one for the next
@@ -172,11 +178,14 @@ pub(crate) struct Session {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
-    /// Check a file of the policy, or all files of this machine
+    /// Check all files of the policy of this machine
     Check {
-        /// The file
+        /// This file alone, without the others
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
+        /// The files beneath another root
+        #[arg(long, value_name = "DIR", default_value = "/", conflicts_with = "file")]
+        root: PathBuf,
     },
 }
 
@@ -230,7 +239,34 @@ pub(crate) fn manual_pages(folder: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", folder.display()));
     fs::create_dir_all(folder).map_err(failed)?;
     let command = Arguments::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, folder).map_err(failed)
+    write_page(command, "luctl", folder).map_err(failed)
+}
+
+/// Writes the page of a command, and those of the commands below it.
+fn write_page(command: clap::Command, name: &str, folder: &Path) -> std::io::Result<()> {
+    for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        write_page(below.clone(), &format!("{name}-{}", below.get_name()), folder)?;
+    }
+    let exits = command.get_name() == "luctl";
+    let command = command.display_name(name.to_owned()).bin_name(name.replace('-', " "));
+    let command = command.after_long_help(None::<&str>).after_help(None::<&str>);
+    let source = format!("luctl {}", env!("CARGO_PKG_VERSION"));
+    let page = Man::new(command).title(name.to_owned()).source(source).manual("Live updates");
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    if exits {
+        text.extend_from_slice(b".SH \"EXIT STATUS\"\n.nf\n");
+        let lines = EXITS.lines().skip(1).flat_map(|line| [line.trim_start(), "\n"]);
+        text.extend(lines.flat_map(str::bytes));
+        text.extend_from_slice(
+            b".fi\n.SH ENVIRONMENT\n.TP\n.B LUOD_RUNTIME\nThe folder of luod\\*(Aqs sockets.\n",
+        );
+    }
+    let see =
+        if exits { ".BR luod (8),\n.BR luod.toml (5)\n" } else { ".BR luctl (1),\n.BR luod (8)\n" };
+    text.extend_from_slice(b".SH \"SEE ALSO\"\n");
+    text.extend_from_slice(see.as_bytes());
+    fs::write(folder.join(format!("{name}.1")), text)
 }
 
 #[cfg(test)]

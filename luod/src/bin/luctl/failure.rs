@@ -13,7 +13,7 @@ use crate::output::Output;
 pub(crate) enum Exit {
     Done = 0,
     Failed = 1,
-    /// There is no such session: a cold start.
+    /// There is no such session; for `get` and `exec`, a cold start.
     NoSession = 3,
     /// The checks speak against an update.
     CheckFailed = 4,
@@ -85,6 +85,10 @@ impl From<liblu::Error> for Failure {
             ErrorKind::Refused | ErrorKind::NoPermission => Exit::NotAllowed,
             _ => Exit::Failed,
         };
-        Self::with(exit, error.to_string())
+        let next = match exit {
+            Exit::NoAgent => "; start it with `systemctl start luod`",
+            _ => "",
+        };
+        Self::with(exit, format!("{error}{next}"))
     }
 }

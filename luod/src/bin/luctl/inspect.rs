@@ -44,6 +44,13 @@ struct Blob {
 
 pub(crate) fn inspect(output: Output) -> Result<(), Failure> {
     let root = Path::new(DEBUGFS);
+    if !root.join("kho").exists() {
+        let why = format!(
+            "there is no {DEBUGFS}/kho: mount debugfs (`mount -t debugfs none {DEBUGFS}`), or boot a kernel with \
+             CONFIG_KEXEC_HANDOVER_DEBUGFS and `kho=on`"
+        );
+        return Err(Failure::new(why));
+    }
     let ways = [way(root, "in", "incoming")?, way(root, "out", "outgoing")?];
     if output.is_json {
         Output::json(&ways);

@@ -2,6 +2,7 @@
 
 //! The state, sessions and figures.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,7 +77,8 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
 }
 
 pub(crate) async fn sessions(folder: &Path, all: bool, output: Output) -> Result<(), Failure> {
-    let sessions = if all { of_all(folder).await? } else { own(folder).await? };
+    let (sessions, counts) =
+        if all { (of_all(folder).await?, Counts::new()) } else { own(folder).await? };
     if output.is_json {
         Output::json(&List { sessions });
         return Ok(());
@@ -87,11 +89,14 @@ pub(crate) async fn sessions(folder: &Path, all: bool, output: Output) -> Result
     }
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".into());
     let rows = sessions.iter().map(|it| {
-        let files = match &it.files {
-            Some(files) => files.len().to_string(),
-            None => "?".into(),
+        let files = match (&it.files, counts.get(&it.session_name)) {
+            (Some(files), _) => files.len().to_string(),
+            (None, Some(count)) => count.to_string(),
+            (None, None) => "?".into(),
         };
-        [text(&it.owner), text(&it.label), it.direction.clone(), it.state.clone(), files]
+        // A session that luod does not know has nothing but its name in the kernel.
+        let label = it.label.clone().unwrap_or_else(|| it.session_name.clone());
+        [text(&it.owner), label, it.direction.clone(), it.state.clone(), files]
     });
     output.table(["OWNER", "LABEL", "DIRECTION", "STATE", "FILES"], rows.collect());
     Ok(())
@@ -102,9 +107,14 @@ async fn of_all(folder: &Path) -> Result<Vec<Session>, Failure> {
     Ok(parts.into_iter().flat_map(|part| part.sessions).collect())
 }
 
-/// The sessions of the caller's owner, which everybody may see.
-async fn own(folder: &Path) -> Result<Vec<Session>, Failure> {
+/// The number of files by the name of a session.
+type Counts = BTreeMap<String, i64>;
+
+/// The sessions of the caller's owner, which everybody may see, and how many files they have.
+async fn own(folder: &Path) -> Result<(Vec<Session>, Counts), Failure> {
     let parts: Vec<agent::List> = Client::agent(folder).await?.all("List").await?;
+    let all = || parts.iter().flat_map(|part| &part.sessions);
+    let counts = all().filter_map(|it| Some((it.session_name.clone(), it.files?))).collect();
     let session = |it: agent::Session| Session {
         owner: Some("you".into()),
         label: Some(it.label),
@@ -113,7 +123,7 @@ async fn own(folder: &Path) -> Result<Vec<Session>, Failure> {
         state: it.state.as_str().into(),
         files: None,
     };
-    Ok(parts.into_iter().flat_map(|part| part.sessions).map(session).collect())
+    Ok((parts.into_iter().flat_map(|part| part.sessions).map(session).collect(), counts))
 }
 
 pub(crate) async fn discard(

@@ -31,8 +31,8 @@ pub(crate) async fn reload(client: &mut Client, output: Output) -> Result<(), Fa
 }
 
 pub(crate) fn run(command: &arguments::Policy, output: Output) -> Result<ExitCode, Failure> {
-    let arguments::Policy::Check { file } = command;
-    let warnings = check(file.as_deref()).map_err(|error| Failure::new(sentence(&error)))?;
+    let arguments::Policy::Check { file, root } = command;
+    let warnings = check(file.as_deref(), root).map_err(|error| Failure::new(sentence(&error)))?;
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     if output.is_json {
         Output::json(&json!({ "warnings": warnings }));
@@ -40,18 +40,22 @@ pub(crate) fn run(command: &arguments::Policy, output: Output) -> Result<ExitCod
         for warning in &warnings {
             println!("warning: {warning}");
         }
-        println!("the policy is good");
+        match warnings.len() {
+            0 => println!("the policy is good"),
+            1 => println!("the policy is valid, with a warning"),
+            count => println!("the policy is valid, with {count} warnings"),
+        }
     }
     Ok(Exit::Done.into())
 }
 
-fn check(file: Option<&Path>) -> Result<Vec<Warning>, PolicyError> {
+fn check(file: Option<&Path>, root: &Path) -> Result<Vec<Warning>, PolicyError> {
     let (_, warnings) = match file {
         Some(path) => {
             let file = File::read(path)?;
             Policy::parse(file.as_slice(), &MachineNames)?
         }
-        None => Policy::load(&Sources::system(), &MachineNames)?,
+        None => Policy::load(&Sources::beneath(root), &MachineNames)?,
     };
     Ok(warnings)
 }

@@ -46,7 +46,8 @@ pub(crate) async fn load(
     let found: Findings = client.call_with("Load", load, fds).await?;
     show(&found, output);
     if !output.is_json {
-        println!("{} is loaded; `luctl update` goes there", kernel.kernel.display());
+        let kernel = kernel.kernel.display();
+        println!("{kernel} is loaded; {}", verdict(&found.findings));
     }
     Ok(Exit::Done.into())
 }
@@ -69,7 +70,7 @@ fn gravest(findings: &[Finding]) -> Severity {
 
 fn verdict(findings: &[Finding]) -> &'static str {
     match gravest(findings) {
-        Severity::Note => "all is well",
+        Severity::Note => "an update can go on",
         Severity::Warning => "an update can go on, with warnings",
         Severity::Unknown => "an update stops, unless --accept-unknown is given",
         Severity::Error => "an update stops",
