@@ -22,7 +22,7 @@ use crate::label::Label;
 use crate::owner::Owner;
 use crate::policy::{Admission, Credentials, Policy, Sources, Unready};
 use crate::process::Process;
-use crate::registry::{Direction, Number, StoreName};
+use crate::registry::{Direction, MAX_SESSIONS, Number, StoreName};
 use crate::system::boot::Boot;
 use crate::system::peer::{Life, Peer, Services};
 use crate::system::store::Store;
@@ -31,6 +31,7 @@ use crate::varlink::agent::Event;
 
 mod check;
 mod clients;
+mod discard;
 mod drive;
 mod error;
 mod manage;
@@ -78,9 +79,14 @@ pub struct Config {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true at times of its own")]
 struct State {
     started: Instant,
     policy: Policy,
+    /// Why the default policy holds, if the files are bad.
+    bad_policy: Option<String>,
+    /// The machine is shutting down, by the word of logind: clients that were ready stay so.
+    is_shutting_down: bool,
     custody: Custody<Held>,
     /// Sessions and other fds that the store has, and nobody knows why.
     unknown: Vec<Unknown>,
@@ -165,7 +171,8 @@ impl Held {
         let Session::Incoming(session) = &self.session else { return Ok(false) };
         if let Ok(copy) = session.as_fd().try_clone_to_owned() {
             match IncomingSession::try_from(copy) {
-                Ok(copy) => drop(copy.held_elsewhere()),
+                // This is a copy of one that stays open.
+                Ok(copy) => drop(copy.into_fd()),
                 Err(error) => {
                     let (copy, error) = error.into_parts();
                     drop(copy);
@@ -304,8 +311,10 @@ impl Agent {
         let released = {
             let mut state = self.state();
             state.watched.remove(&process);
-            let State { custody, policy, .. } = &mut *state;
-            custody.ended(process, |owner| keeps(policy, owner))
+            let State { custody, policy, bad_policy, .. } = &mut *state;
+            // Nobody knows what a policy says that cannot be read.
+            let is_bad = bad_policy.is_some();
+            custody.ended(process, |owner| is_bad || keeps(policy, owner))
         };
         for session in released {
             tracing::info!(
@@ -371,8 +380,12 @@ impl State {
     /// Takes a session out of the fd store that has left custody.
     fn forget(&mut self, released: &Released<Held>) {
         let name = *released.entry.name();
-        self.store.forget(&StoreName::Session(released.number, name));
+        self.store.forget(&StoreName::Session(released.number));
         if released.entry.state().direction() == Direction::Outgoing {
+            // Nearly all are closed at once, so old ones need not be known.
+            if self.given_up.len() >= MAX_SESSIONS {
+                self.given_up.clear();
+            }
             self.given_up.insert(name);
         }
     }

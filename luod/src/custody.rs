@@ -110,6 +110,11 @@ impl<F> Custody<F> {
         self.fds.get(&number)
     }
 
+    /// Another process that has this session.
+    pub fn other_client(&self, number: Number, client: Process) -> Option<Process> {
+        self.clients.get(&number)?.iter().find(|it| **it != client).copied()
+    }
+
     /// The session of this key.
     pub fn find(&self, key: &Key, direction: Direction) -> Option<Number> {
         self.registry.find(&key.owner, &key.label, direction)

@@ -24,6 +24,7 @@ use crate::owner::Owner;
 
 mod action;
 mod answer;
+mod leave;
 mod participant;
 mod participants;
 mod words;
@@ -180,7 +181,11 @@ impl Machine {
         }
         self.last_generation = self.last_generation.saturating_add(1);
         let generation = Generation(self.last_generation);
-        let until = now.after(self.limits.prepare);
+        // Others that leave the kernel do not wait longer than for each client.
+        let until = match order.method {
+            Method::Elsewhere => now.after(order.deadline.min(self.limits.prepare)),
+            Method::Systemctl | Method::Now => now.after(self.limits.prepare),
+        };
         let step = Step::Preparing;
         self.update = Some(Update { generation, order, step, until, last_call: until, freezes: 0 });
         let all: Vec<_> = self.participants.iter().map(|(id, _)| id).collect();
@@ -293,18 +298,6 @@ impl Machine {
         if let Some(update) = &self.update {
             self.actions.push_back(Action::Leave { method: update.order.method, generation });
         }
-    }
-
-    /// The answer to [`Action::Leave`], which there is only if the kernel could not be left.
-    pub fn not_left(&mut self, generation: Generation, why: String) {
-        if self.is_in(generation, Step::Committing) {
-            self.abort(Reason::NotLeft(why));
-        }
-    }
-
-    /// The update is off after all, in whatever step it is: the kernel is not left.
-    pub fn not_begun(&mut self, why: &str) {
-        self.abort(Reason::NotLeft(why.to_owned()));
     }
 
     fn is_in(&self, generation: Generation, step: Step) -> bool {

@@ -4,26 +4,36 @@
 
 use std::sync::Mutex;
 
+use rustix::process::{Gid, Uid, getegid, geteuid};
+
 use super::connection::Connection;
 
 /// A connection over which no call is under way, if there is one.
 ///
-/// The agent learns who its peer is when a connection is made, so a child never uses that of its parent.
+/// The agent learns who its peer is when a connection is made. So a child never uses that of its parent, and a process
+/// that has become another user makes a new one.
 #[derive(Debug, Default)]
-pub(super) struct Idle(Mutex<Option<(u32, Connection)>>);
+pub(super) struct Idle(Mutex<Option<(Peer, Connection)>>);
+
+/// What the agent knows of the process.
+type Peer = (u32, Uid, Gid);
+
+fn peer() -> Peer {
+    (std::process::id(), geteuid(), getegid())
+}
 
 impl Idle {
     /// The connection, for one call. There is none while another thread looks: it may be one that a child of
     /// `fork(2)` does not have.
     pub(super) fn take(&self) -> Option<Connection> {
-        let (pid, connection) = self.0.try_lock().ok()?.take()?;
-        (pid == std::process::id()).then_some(connection)
+        let (made_by, connection) = self.0.try_lock().ok()?.take()?;
+        (made_by == peer()).then_some(connection)
     }
 
     /// Keeps a connection whose call is answered.
     pub(super) fn keep(&self, connection: Connection) {
         if let Ok(mut idle) = self.0.try_lock() {
-            *idle = Some((std::process::id(), connection));
+            *idle = Some((peer(), connection));
         }
     }
 }
@@ -44,7 +54,7 @@ mod tests {
         idle.keep(Connection::open(&path, None).unwrap());
         assert!(idle.take().is_some());
         assert!(idle.take().is_none(), "it is for one call");
-        let parent = std::process::id() + 1;
+        let parent = (std::process::id() + 1, geteuid(), getegid());
         let of_parent = Idle(Mutex::new(Some((parent, Connection::open(&path, None).unwrap()))));
         assert!(of_parent.take().is_none());
     }

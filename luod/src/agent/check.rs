@@ -97,6 +97,12 @@ impl State {
                 findings.push(finding("required-missing", Severity::Error, meaning, Some(advice)));
             }
         }
+        if let Some(why) = &self.bad_policy {
+            let meaning = format!("the policy cannot be read, so the default one holds: {why}");
+            let advice = "mend it (`luctl policy check`), then `luctl reload`";
+            findings.push(finding("bad-policy", Severity::Error, meaning, Some(advice)));
+        }
+        self.check_attended(&mut findings);
         if self.members.is_empty() {
             let meaning = "no client takes part in updates, so nobody is asked";
             findings.push(finding("no-clients", Severity::Note, meaning, None));
@@ -137,9 +143,33 @@ impl State {
         }
     }
 
+    /// An open session whose client does not take part would be given up when the client is stopped.
+    fn check_attended(&self, findings: &mut Vec<Finding>) {
+        let members = self.members.values();
+        let attended: BTreeSet<_> =
+            members.flat_map(|it| it.labels.iter().map(move |label| (&it.owner, label))).collect();
+        for (_, entry) in self.custody.registry().by_owner() {
+            let is_open = *entry.state() == crate::registry::State::Open && !entry.is_kept();
+            let (owner, label) = (entry.owner(), entry.label());
+            if !is_open || attended.contains(&(owner, label)) {
+                continue;
+            }
+            let label = label.as_str();
+            let meaning = format!(
+                "session {label:?} of {owner} is open, and no client takes part for it: it would be lost"
+            );
+            let advice = format!(
+                "wait for its client, which comes back soon after a restart of luod, or give it up: luctl discard \
+                 --owner {owner} {label}"
+            );
+            findings.push(finding("unattended-session", Severity::Error, meaning, Some(&advice)));
+        }
+    }
+
     /// Owners of which a client must be ready.
     pub(super) fn required(&self) -> BTreeSet<crate::owner::Owner> {
-        let there = self.members.values().map(|member| member.owner.clone());
+        let sessions = self.custody.registry().by_owner().map(|(_, entry)| entry.owner().clone());
+        let there = self.members.values().map(|member| member.owner.clone()).chain(sessions);
         let is_required = |owner: &crate::owner::Owner| {
             super::decision(&self.policy, owner).presence == Presence::Required
         };

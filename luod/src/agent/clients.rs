@@ -160,6 +160,12 @@ impl Agent {
         self.forget_dead_holder(key);
         let mut state = self.state();
         let Some(number) = state.custody.find(key, Direction::Incoming) else { return Ok(None) };
+        let entry = state.custody.registry().get(number).map(Entry::state);
+        if let Some(crate::registry::State::Claimed(other)) = entry
+            && other.by != claim.by
+        {
+            return Err(held_by(&key.label, other));
+        }
         let Some(held) = state.custody.fd(number) else { return Ok(None) };
         if held.is_finished()? {
             let finished = state.custody.remove(number);
@@ -217,7 +223,10 @@ impl Agent {
             let number = state.custody.find(&key, Direction::Incoming);
             let number = number.ok_or_else(|| no_session(&key.label))?;
             let entry = state.custody.registry().get(number).map(Entry::state);
-            if entry == Some(&crate::registry::State::Waiting) {
+            // A claim is forgotten if luod is killed just after it.
+            let is_finished =
+                || state.custody.fd(number).is_some_and(|it| it.is_finished().unwrap_or_default());
+            if entry == Some(&crate::registry::State::Waiting) && !is_finished() {
                 let message = format!(
                     "no process has claimed session {:?}, so none can have restored it; claim it first",
                     key.label.as_str()
@@ -242,6 +251,16 @@ impl Agent {
             let mut state = self.state();
             if matches!(state.machine.phase(), Phase::Committing { .. }) {
                 return Err(Error::Committing { message: committing() });
+            }
+            let number = state.custody.find(&key, Direction::Outgoing);
+            let other = number.and_then(|number| state.custody.other_client(number, peer.process));
+            if let Some(other) = other {
+                let message = format!(
+                    "process {} has session {:?} open and lives; end it first",
+                    other.pid,
+                    key.label.as_str()
+                );
+                return Err(Error::NotAllowed { message });
             }
             state.custody.release(&key, Direction::Outgoing)
         };
@@ -339,7 +358,7 @@ impl State {
         };
         self.given_up.remove(&name);
         if let Some(copy) = copy {
-            self.store.keep(&StoreName::Session(taken, name), copy);
+            self.store.keep(&StoreName::Session(taken), copy);
         }
         Ok(())
     }

@@ -155,11 +155,13 @@ impl State {
         agent.mark_dirty();
         // The machine may still be shutting down, however long that takes: sessions of clients that were stopped
         // for it must cross.
-        if leaving.is_some_and(|it| it.method != Method::Now) {
+        let may_go_on = *reason == Reason::StillHere || self.is_shutting_down;
+        if may_go_on && leaving.is_some_and(|it| it.method != Method::Now) {
             return;
         }
-        let Self { custody, policy, .. } = self;
-        let released = custody.aborted(generation, |owner| keeps(policy, owner));
+        let Self { custody, policy, bad_policy, .. } = self;
+        let is_bad = bad_policy.is_some();
+        let released = custody.aborted(generation, |owner| is_bad || keeps(policy, owner));
         for session in released {
             self.give_up(session);
         }
@@ -246,10 +248,12 @@ impl Agent {
             }
             Effect::Leave { method, generation } => {
                 tracing::info!("update {}: leaving the kernel ({method:?})", generation.0);
-                // If it succeeds, the service manager stops luod soon. If it does not, the phase has a deadline.
-                if let Err(why) = self.leave(method).await {
-                    self.change(|state| state.machine.not_left(generation, why));
-                }
+                // If it succeeds, the service manager stops luod, however long others take.
+                let left = self.leave(method).await;
+                self.change(|state| match left {
+                    Ok(()) => state.machine.is_being_left(generation),
+                    Err(why) => state.machine.not_left(generation, why),
+                });
             }
         }
     }

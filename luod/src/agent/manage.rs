@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Agent;
 use super::check::{
     cannot_carry, no_kexec, no_target, of_cmdline, of_machine, of_target, sorted, stops,
 };
 use super::error::committing;
-use super::{Agent, Session};
-use crate::custody::Key;
 use crate::policy::Policy;
-use crate::registry::Direction;
 use crate::system::names::MachineNames;
 use crate::target::cmdline::{self, CmdlineFault};
 use crate::target::{self, Facts, Limits};
@@ -70,8 +68,7 @@ impl Agent {
             std::mem::replace(&mut state.is_loading, true)
         });
         if is_loading {
-            let message = "another kernel is being loaded; try again soon".to_owned();
-            return Err(Error::InProgress { message, phase: self.state().phase() });
+            return Err(self.is_being_loaded());
         }
         let loaded = self.load_now(load).await;
         self.state().is_loading = false;
@@ -123,8 +120,18 @@ impl Agent {
     /// Those of `Unload()` in the interface.
     pub async fn unload(self: &Rc<Self>) -> Result<(), Error> {
         self.refuse_while_committing()?;
+        // An update must not go to a kernel that is being unloaded.
+        let is_loading = self.change(|state| {
+            state.machine.loading();
+            std::mem::replace(&mut state.is_loading, true)
+        });
+        if is_loading {
+            return Err(self.is_being_loaded());
+        }
         let boot = self.config.boot.clone();
-        elsewhere(move || boot.unload()).await??;
+        let unloaded = elsewhere(move || boot.unload()).await;
+        self.state().is_loading = false;
+        unloaded??;
         self.change(|state| {
             state.target = None;
             state.machine.unloaded();
@@ -132,7 +139,12 @@ impl Agent {
         Ok(())
     }
 
-    fn refuse_while_committing(&self) -> Result<(), Error> {
+    fn is_being_loaded(&self) -> Error {
+        let message = "another kernel is being loaded; try again soon".to_owned();
+        Error::InProgress { message, phase: self.state().phase() }
+    }
+
+    pub(super) fn refuse_while_committing(&self) -> Result<(), Error> {
         if matches!(self.state().machine.phase(), Phase::Committing { .. }) {
             return Err(Error::Committing { message: committing() });
         }
@@ -164,7 +176,8 @@ impl Agent {
         let mut findings = elsewhere(move || of_machine(&device)).await?;
         if method == Method::Systemctl && self.default_method() == method {
             let boot = self.config.boot.clone();
-            let carries = elsewhere(move || boot.carries()).await?;
+            let sessions = self.state().store.usage().map_or(0, |(_, used)| used);
+            let carries = elsewhere(move || boot.carries(sessions)).await?;
             findings.extend(carries.err().map(cannot_carry));
         }
         let boot = self.config.boot.clone();
@@ -341,64 +354,6 @@ impl Agent {
         })
     }
 
-    /// Gives a session of any owner up. An incoming one is finished: its files are destroyed.
-    ///
-    /// # Errors
-    ///
-    /// Those of `Discard()` in the interface.
-    pub async fn discard_any(self: &Rc<Self>, discard: &words::Discard) -> Result<(), Error> {
-        self.refuse_while_committing()?;
-        let no_session = || Error::NoSession {
-            message: format!(
-                "there is no such session {:?}; see `luctl list --all`, and give its owner with --owner and, for one \
-                 of the previous kernel, --incoming",
-                discard.label
-            ),
-            label: discard.label.clone(),
-        };
-        let direction = match discard.direction.as_str() {
-            "outgoing" => Direction::Outgoing,
-            "incoming" => Direction::Incoming,
-            _ => return Err(no_session()),
-        };
-        let Some(owner) = &discard.owner else {
-            return self.discard_unknown(discard, direction).await.ok_or_else(no_session);
-        };
-        let owner = owner.parse().map_err(|_| no_session())?;
-        let label = discard.label.parse().map_err(|_| no_session())?;
-        let key = Key { owner, label };
-        let released = self.state().custody.release(&key, direction);
-        let released = released.ok_or_else(no_session)?;
-        self.state().forget(&released);
-        self.mark_dirty();
-        tracing::warn!(
-            "an administrator has given up session {:?} of {}",
-            discard.label,
-            key.owner
-        );
-        finish(released.fd.session).await?;
-        let _ = self.flush().await;
-        Ok(())
-    }
-
-    /// Gives up a session that luod does not know, by the kernel's name.
-    async fn discard_unknown(&self, discard: &words::Discard, direction: Direction) -> Option<()> {
-        let unknown = {
-            let mut state = self.state();
-            let is_it = |it: &super::Unknown| {
-                it.shown_name() == discard.label && it.direction() == direction
-            };
-            let at = state.unknown.iter().position(is_it)?;
-            let unknown = state.unknown.remove(at);
-            state.store.forget_unknown(&unknown.name);
-            unknown
-        };
-        tracing::warn!("an administrator has given up {:?}, which luod did not know", unknown.name);
-        super::close_elsewhere(unknown);
-        let _ = self.flush().await;
-        Some(())
-    }
-
     /// Reads the policy again. The warnings are sentences.
     ///
     /// # Errors
@@ -417,6 +372,7 @@ impl Agent {
         self.change(|state| {
             state.machine.set_limits(policy.limits());
             state.policy = policy;
+            state.bad_policy = None;
         });
         tracing::info!("the policy was read again");
         Ok(warnings)
@@ -424,21 +380,9 @@ impl Agent {
 }
 
 /// Does on another thread what takes time.
-async fn elsewhere<T: Send + 'static>(
+pub(super) async fn elsewhere<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::Unavailable { message: error.to_string() })
-}
-
-/// Finishes a session on another thread, since the kernel may have much memory to give back.
-async fn finish(session: Session) -> Result<(), Error> {
-    let finished = elsewhere(move || match session {
-        Session::Outgoing(session) => {
-            drop(session);
-            Ok(())
-        }
-        Session::Incoming(session) => session.finish().map(drop).map_err(liblu::Error::from),
-    });
-    Ok(finished.await??)
 }

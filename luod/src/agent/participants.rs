@@ -55,7 +55,7 @@ impl Agent {
         let id = self.change(|state| {
             let now = state.now();
             let owner = peer.owner.clone();
-            if state.generation().is_none() {
+            if state.generation().is_none() && !state.is_shutting_down {
                 state.custody.takes_part(&owner, &labels);
             }
             let id = state.machine.join(now, owner.clone(), (&decision).into());
@@ -127,20 +127,26 @@ impl Agent {
         })
     }
 
-    /// Checks that no session of a participant was given up: it would not cross, and its client would believe so.
+    /// Checks that luod has all sessions of a participant: one that it does not have would not cross, and its client
+    /// would believe so.
     fn check_sessions(&self, id: ParticipantId) -> Result<(), Error> {
         let state = self.state();
         let Some(member) = state.members.get(&id) else { return Ok(()) };
         for label in &member.labels {
             let is_there =
                 state.custody.registry().find(&member.owner, label, Direction::Outgoing).is_some();
-            let was_given_up = || {
-                let name = member.owner.session_name(label);
-                name.is_ok_and(|name| state.given_up.contains(&name))
+            let is_stored = || {
+                let name = member.owner.session_name(label).ok();
+                state
+                    .unknown
+                    .iter()
+                    .any(|it| name.as_ref().is_some_and(|name| it.is(name, Direction::Outgoing)))
             };
-            if !is_there && was_given_up() {
+            // Without a service manager, a luod that was killed leaves sessions to their clients, who take them to
+            // the next kernel themselves.
+            if !is_there && state.store.is_managed() && !is_stored() {
                 let message = format!(
-                    "session {:?} was given up, so it would not cross; open it again",
+                    "luod does not have session {:?}, so it would not cross; open it again",
                     label.as_str()
                 );
                 return Err(Error::NotOpen { message, label: label.as_str().into() });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Agent;
-use crate::update::{Generation, Method, Order, Phase};
+use crate::update::{Generation, Method, Order, Phase, Time};
 
 /// The time that is left for luod itself, of the time that logind gives.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -19,7 +19,12 @@ impl Agent {
     /// on: at once if luod itself has begun it, or if no kernel is loaded, since nothing crosses then.
     pub async fn shutdown_begins(self: &Rc<Self>, time: Duration) {
         // luod may be leaving the kernel itself, or may be preparing to.
-        let generation = self.state().generation();
+        let generation = self.change(|state| {
+            state.is_shutting_down = true;
+            let until = Time(state.now().0 + time.saturating_sub(MARGIN));
+            state.machine.overtaken(until);
+            state.generation()
+        });
         if let Some(generation) = generation {
             let _ = timeout(time.saturating_sub(MARGIN), self.await_commit(generation)).await;
             return;
@@ -42,9 +47,15 @@ impl Agent {
         let _ = self.flush().await;
     }
 
+    /// A shutdown has begun before this luod was there.
+    pub fn shutdown_is_under_way(&self) {
+        self.state().is_shutting_down = true;
+    }
+
     /// The shutdown was called off.
     pub fn shutdown_cancelled(self: &Rc<Self>) {
         self.change(|state| {
+            state.is_shutting_down = false;
             let is_committing = matches!(state.machine.phase(), Phase::Committing { .. });
             let is_meant = match state.machine.method() {
                 Some(Method::Elsewhere) => true,

@@ -18,8 +18,8 @@ use super::{Agent, Config, Held, Session, Source, State};
 use crate::custody::Custody;
 use crate::policy::Policy;
 use crate::registry::{
-    self, Contents, Direction, MAX_SIZE, Newest, Number, ReadError, Registry, StoreName, Turn,
-    compare, newest,
+    self, Contents, Direction, Entry, MAX_SIZE, Newest, Number, ReadError, Registry, StoreName,
+    Turn, compare, newest,
 };
 use crate::system::names::MachineNames;
 use crate::system::notify::Notifier;
@@ -128,7 +128,7 @@ pub struct Passed {
 ///
 /// [`StartError`].
 pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartError> {
-    let policy = load_policy(&config).await;
+    let (policy, bad_policy) = load_policy(&config).await;
     let mut names = Vec::new();
     let mut stored = Vec::new();
     for (name, fd) in passed.fds {
@@ -156,6 +156,8 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
     let state = State {
         started: Instant::now(),
         policy,
+        bad_policy,
+        is_shutting_down: false,
         custody: Custody::new(registry, fds),
         unknown,
         restored: BTreeSet::new(),
@@ -189,7 +191,7 @@ pub async fn start(config: Config, passed: Passed) -> Result<Rc<Agent>, StartErr
 }
 
 /// The policy; the default one if the files are bad, since clients must be able to claim their guests.
-async fn load_policy(config: &Config) -> Policy {
+async fn load_policy(config: &Config) -> (Policy, Option<String>) {
     let sources = config.sources.clone();
     let loaded = tokio::task::spawn_blocking(move || Policy::load(&sources, &MachineNames)).await;
     match loaded {
@@ -197,16 +199,16 @@ async fn load_policy(config: &Config) -> Policy {
             for warning in warnings {
                 tracing::warn!("policy: {warning}");
             }
-            policy
+            (policy, None)
         }
         Ok(Err(error)) => {
             let why = super::error::sentence(&error);
             tracing::error!("the default policy holds until the files are mended: {why}");
-            Policy::default()
+            (Policy::default(), Some(why))
         }
         Err(error) => {
             tracing::error!("the default policy holds: {error}");
-            Policy::default()
+            (Policy::default(), Some(error.to_string()))
         }
     }
 }
@@ -288,7 +290,7 @@ fn sort(
             _ if is_registry(at) => {}
             (_, fd) => {
                 let number = match name.parse() {
-                    Ok(StoreName::Session(number, _)) => Some(number),
+                    Ok(StoreName::Session(number)) => Some(number),
                     Ok(StoreName::Registry(_)) | Err(_) => None,
                 };
                 sorted.unknown.push(Unknown { name, number, fd });
@@ -366,6 +368,14 @@ impl Agent {
         }
     }
 
+    /// Whether the fd store had the session that this entry of the previous kernel is about.
+    fn has_incoming(&self, entry: &Entry) -> bool {
+        let state = self.state();
+        let known =
+            state.custody.registry().find(entry.owner(), entry.label(), Direction::Incoming);
+        known.is_some() || state.unknown.iter().any(|it| it.is(entry.name(), Direction::Incoming))
+    }
+
     /// Takes over the sessions of a registry. False if one of them may still be in the kernel.
     async fn take_over_sessions(self: &Rc<Self>, handed: &Registry) -> bool {
         let (mut count, mut is_done) = (0, true);
@@ -373,6 +383,11 @@ impl Agent {
         let outgoing = handed.by_owner().map(|(_, entry)| entry);
         for entry in outgoing.filter(|it| it.state().direction() == Direction::Outgoing) {
             let waiting = registry::State::Waiting;
+            if self.has_incoming(entry) {
+                // An earlier luod has taken it over, and was interrupted.
+                count += 1;
+                continue;
+            }
             let fresh = entry.crossed(waiting);
             let taken = self.with_device(|device| {
                 let mut state = self.state();

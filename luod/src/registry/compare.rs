@@ -75,16 +75,16 @@ pub enum Turn {
 
 /// Compares the registry with the fds of the store, without those of sockets.
 ///
-/// An fd belongs to a session of the registry if its name in the store has the number and the name of that
-/// session, and the kernel says the same name. If there are several, the first one does.
+/// An fd belongs to a session of the registry if its name in the store has the number of that session, and the
+/// kernel says the same name. If there are several, the first one does.
 pub fn compare(registry: &Registry, stored: &[Stored<'_>]) -> Contents {
     let mut contents = Contents::default();
     let mut named = Vec::new();
     for (at, fd) in stored.iter().enumerate() {
         match fd.name.parse() {
-            Ok(StoreName::Session(number, name)) => {
+            Ok(StoreName::Session(number)) => {
                 contents.last_number = contents.last_number.max(number);
-                named.push((at, number, name));
+                named.push((at, number));
             }
             Ok(StoreName::Registry(number)) if fd.session.is_none() => {
                 contents.registries.push((at, number));
@@ -95,16 +95,18 @@ pub fn compare(registry: &Registry, stored: &[Stored<'_>]) -> Contents {
     let mut matched = BTreeSet::new();
     let mut contradicted = BTreeSet::new();
     let mut rest = Vec::new();
-    for (at, number, name) in named {
-        let entry = registry.get(number).filter(|entry| entry.name == name);
+    for (at, number) in named {
+        let entry = registry.get(number);
         let session = stored.get(at).and_then(|fd| fd.session);
         match (entry, session) {
-            (Some(entry), Some(session)) if session.name == name && matched.insert(number) => {
+            (Some(entry), Some(session))
+                if session.name == entry.name && matched.insert(number) =>
+            {
                 let (turn, state) = turn(entry.state, session.direction);
                 contents.matches.push(Match { number, at, turn, state });
             }
             // Another fd of the same session.
-            (Some(_), Some(session)) if session.name == name => rest.push(at),
+            (Some(entry), Some(session)) if session.name == entry.name => rest.push(at),
             (Some(_), _) => {
                 contradicted.insert(number);
                 contents.contradictions.push((at, number));

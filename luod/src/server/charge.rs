@@ -9,13 +9,17 @@ use std::rc::Rc;
 use crate::owner::Owner;
 
 /// The most connections.
-const MOST: usize = 4096;
+const MOST: usize = 8192;
 
-/// The most connections of an owner that may take part in updates. Each client that takes part has one.
-const MOST_ADMITTED: usize = 2048;
+/// The most connections of an owner that may take part in updates. Each client that takes part has one for events,
+/// and keeps one for its next call.
+const MOST_ADMITTED: usize = 4096;
 
 /// The most connections of any other owner, which gets errors alone.
 const MOST_REFUSED: usize = 16;
+
+/// The most connections of all such owners: a user may have many others below.
+const MOST_REFUSED_IN_ALL: usize = 256;
 
 /// Counts of connections.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Charges(RefCell<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
+    /// Of owners that may not take part.
+    refused: usize,
     of_owner: BTreeMap<Owner, usize>,
 }
 
@@ -32,6 +38,7 @@ struct Counts {
 pub(super) struct Charge {
     charges: Rc<Charges>,
     owner: Option<Owner>,
+    is_refused: bool,
 }
 
 impl Charges {
@@ -42,7 +49,7 @@ impl Charges {
             return None;
         }
         counts.all += 1;
-        Some(Charge { charges: Rc::clone(self), owner: None })
+        Some(Charge { charges: Rc::clone(self), owner: None, is_refused: false })
     }
 }
 
@@ -51,12 +58,17 @@ impl Charge {
     pub(super) fn set_owner(&mut self, owner: &Owner, is_admitted: bool) -> bool {
         let most = if is_admitted { MOST_ADMITTED } else { MOST_REFUSED };
         let mut counts = self.charges.0.borrow_mut();
+        if !is_admitted && counts.refused >= MOST_REFUSED_IN_ALL {
+            return false;
+        }
         let count = counts.of_owner.entry(owner.clone()).or_default();
         if *count >= most {
             return false;
         }
         *count += 1;
         self.owner = Some(owner.clone());
+        self.is_refused = !is_admitted;
+        counts.refused += usize::from(!is_admitted);
         true
     }
 }
@@ -65,6 +77,7 @@ impl Drop for Charge {
     fn drop(&mut self) {
         let mut counts = self.charges.0.borrow_mut();
         counts.all -= 1;
+        counts.refused -= usize::from(self.is_refused);
         if let Some(owner) = &self.owner
             && let Some(count) = counts.of_owner.get_mut(owner)
         {
@@ -89,6 +102,9 @@ mod tests {
         };
         let refused: Vec<_> = std::iter::from_fn(|| of(1000, false)).collect();
         assert_eq!(refused.len(), MOST_REFUSED);
+        let many: Vec<_> = (1001..).map_while(|uid| of(uid, false)).collect();
+        assert_eq!(many.len(), MOST_REFUSED_IN_ALL - MOST_REFUSED);
+        drop(many);
         let one: Vec<_> = std::iter::from_fn(|| of(1, true)).collect();
         assert_eq!(one.len(), MOST_ADMITTED);
         let other: Vec<_> = std::iter::from_fn(|| of(2, true)).collect();
@@ -96,6 +112,6 @@ mod tests {
         assert!(charges.connection().is_none());
         drop((refused, one, other));
         assert!(charges.0.borrow().of_owner.is_empty());
-        assert_eq!(charges.0.borrow().all, 0);
+        assert_eq!((charges.0.borrow().all, charges.0.borrow().refused), (0, 0));
     }
 }

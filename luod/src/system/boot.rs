@@ -50,12 +50,12 @@ pub trait Boot: Debug + Send + Sync {
     /// The reason, as a sentence.
     fn leave(&self, method: Method, permit: &AtomicBool) -> Result<(), String>;
 
-    /// Whether the service manager carries sessions over `systemctl kexec`.
+    /// Whether the service manager carries sessions over `systemctl kexec`, and has at least so many of them.
     ///
     /// # Errors
     ///
     /// The reason why it does not, as a sentence.
-    fn carries(&self) -> Result<(), String>;
+    fn carries(&self, sessions: u32) -> Result<(), String>;
 }
 
 /// The real machine.
@@ -111,7 +111,7 @@ impl Boot for Machine {
         kexec::running_cmdline()
     }
 
-    fn carries(&self) -> Result<(), String> {
+    fn carries(&self, sessions: u32) -> Result<(), String> {
         let version = self.show(&["--property=Version"])?;
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
         if digits.parse::<u32>().is_ok_and(|version| version < SYSTEMD) {
@@ -122,6 +122,13 @@ impl Boot for Machine {
         let preserve = self.show(&["--property=FileDescriptorStorePreserve", UNIT])?;
         if preserve != "yes" {
             return Err(format!("{UNIT} has FileDescriptorStorePreserve={preserve}, not yes"));
+        }
+        // It drops what does not fit without a word.
+        let stored = self.show(&["--property=NFileDescriptorStore", UNIT])?;
+        if stored.parse().is_ok_and(|stored: u32| stored < sessions) {
+            return Err(format!(
+                "systemd holds {stored} file descriptors for {UNIT}, and luod has {sessions} sessions there"
+            ));
         }
         Ok(())
     }

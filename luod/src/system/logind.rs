@@ -21,6 +21,9 @@ trait Logind {
     #[zbus(signal)]
     fn prepare_for_shutdown(&self, start: bool) -> zbus::Result<()>;
 
+    #[zbus(property)]
+    fn preparing_for_shutdown(&self) -> zbus::Result<bool>;
+
     #[zbus(property, name = "InhibitDelayMaxUSec")]
     fn inhibit_delay_max(&self) -> zbus::Result<u64>;
 }
@@ -32,6 +35,16 @@ pub enum Shutdown {
     Begins(Duration),
     /// It was called off.
     Cancelled,
+}
+
+/// Whether a shutdown has begun.
+///
+/// # Errors
+///
+/// There is no system bus, or no logind.
+pub async fn is_shutting_down() -> zbus::Result<bool> {
+    let bus = zbus::Connection::system().await?;
+    LogindProxy::new(&bus).await?.preparing_for_shutdown().await
 }
 
 /// Tells `handle` of each shutdown, and delays it until `handle` has returned. It returns when logind is gone.

@@ -230,3 +230,29 @@ fn a_shutdown_of_others_waits_for_clients_and_goes_on_without_those_that_fail() 
     assert!(matches!(ended, Action::Ended { generation: SEVEN, .. }));
     assert_eq!(machine.phase(), Phase::Loaded);
 }
+
+#[test]
+fn others_that_leave_the_kernel_do_not_wait_and_cannot_be_stopped() {
+    let mut machine = machine();
+    let late = machine.join(at(0), owner("user:1"), rule(OnFailure::Fail));
+    let ready = machine.join(at(0), owner("user:2"), rule(OnFailure::Fail));
+    machine.begin(at(1), order(&["user:1"])).unwrap();
+    machine.ready(at(2), ready, SEVEN).unwrap();
+    machine.overtaken(at(7));
+    assert_eq!(machine.deadline(), Some(at(7)));
+    assert_eq!(
+        machine.extend(at(3), late, SEVEN, Duration::from_secs(90)),
+        Ok(Duration::from_secs(4))
+    );
+    actions(&mut machine);
+    machine.tick(at(7));
+    let done = actions(&mut machine);
+    assert!(done.contains(&Action::Freeze { generation: SEVEN, attempt: 1 }), "{done:?}");
+    assert!(!done.iter().any(|it| matches!(it, Action::Ended { .. })), "{done:?}");
+    machine.frozen(at(7), SEVEN, 1, Ok(()));
+    machine.is_being_left(SEVEN);
+    machine.tick(at(100_000));
+    assert!(matches!(machine.phase(), Phase::Committing { .. }), "services take their time");
+    machine.not_begun("the shutdown was called off");
+    assert_eq!(machine.phase(), Phase::Loaded);
+}

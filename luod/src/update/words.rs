@@ -13,6 +13,9 @@ use crate::owner::Owner;
 pub struct Time(pub Duration);
 
 impl Time {
+    /// Long after everything. It can be added to the time of any start.
+    pub const NEVER: Self = Self(Duration::from_secs(u32::MAX as u64));
+
     pub(super) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }

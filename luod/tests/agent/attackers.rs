@@ -143,11 +143,11 @@ fn file_descriptors_where_none_belong_are_closed() {
 #[test]
 fn connections_of_an_owner_are_bounded() {
     let host = Host::managed(100);
-    if !crate::host::raise_limit(12_000) {
+    if !crate::host::raise_limit(20_000) {
         println!("n/a: not enough file descriptors are allowed here");
         return;
     }
-    let mut all: Vec<_> = (0..2060).map(|_| connect(&host.agent_path())).collect();
+    let mut all: Vec<_> = (0..4108).map(|_| connect(&host.agent_path())).collect();
     let call = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
     let mut served = 0;
     for stream in &mut all {
@@ -156,7 +156,7 @@ fn connections_of_an_owner_are_bounded() {
             stream.write_all(call).is_ok() && stream.read(&mut byte).is_ok_and(|it| it > 0);
         served += usize::from(is_served);
     }
-    assert_eq!(served, 2048);
+    assert_eq!(served, 4096);
     drop(all);
     crate::sessions::until("connections are given back", || host.agent().open("x", soon()).is_ok());
 }

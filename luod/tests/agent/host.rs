@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use liblu::testing::FakeKernel;
-use liblu::{Agent, SessionName};
+use liblu::{Agent, IncomingSession, OutgoingSession, SessionName};
 use luod::agent::{Config, Passed, drive, start};
 use luod::policy::Sources;
 use luod::registry::StoreName;
@@ -291,8 +291,9 @@ impl Store {
         let mut fds = self.fds.lock().unwrap();
         let mut sessions = Vec::new();
         for name in fds.keys().cloned().collect::<Vec<_>>() {
-            if let Ok(StoreName::Session(_, session)) = name.parse() {
-                sessions.push((name, session));
+            if let Ok(StoreName::Session(_)) = name.parse() {
+                let session = fds.get(&name).and_then(session_name);
+                sessions.extend(session.map(|session| (name, session)));
             }
         }
         // They are closed after the kexec: the kernel keeps what is open.
@@ -303,6 +304,19 @@ impl Store {
 
     fn clear(&self) {
         self.fds.lock().unwrap().clear();
+    }
+}
+
+/// The name of a session, by the word of the kernel.
+fn session_name(fd: &OwnedFd) -> Option<SessionName> {
+    let copy = || fd.try_clone().ok();
+    match OutgoingSession::try_from(copy()?) {
+        Ok(session) => session.name().ok(),
+        Err(error) => {
+            drop(error.into_parts());
+            let session = IncomingSession::try_from(copy()?).ok()?.held_elsewhere();
+            session.name().ok()
+        }
     }
 }
 
@@ -386,7 +400,7 @@ impl Boot for FakeBoot {
         Ok("console=ttyS0 liveupdate=on".into())
     }
 
-    fn carries(&self) -> Result<(), String> {
+    fn carries(&self, _: u32) -> Result<(), String> {
         Ok(())
     }
 

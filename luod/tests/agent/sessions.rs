@@ -184,7 +184,10 @@ fn without_a_service_manager_luod_hands_over_itself() {
     session.preserve(7.into(), memfd(b"guest")).unwrap();
     let _ = session.as_fd();
     host.boot.set_loaded();
+    let mut client = agent.participate(&["vm"], soon()).unwrap();
     let update = crate::updates::update(&host, r#"{"acceptUnknown":true}"#);
+    let generation = crate::updates::prepare(&mut client);
+    client.ready(generation, soon()).unwrap();
     host.boot.await_left();
     drop(update);
     host.kexec_at_once();

@@ -76,6 +76,7 @@ fn an_update_waits_for_all_and_tells_all() {
     let host = Host::managed(100);
     host.boot.set_loaded();
     let provider = Provider::agent(host.agent());
+    let _sessions = ["one", "two"].map(|label| host.agent().open(label, soon()).unwrap());
     let mut one = provider.participate(&["one"], soon()).unwrap();
     let mut two = provider.participate(&["two"], soon()).unwrap();
     let mut update = update(&host, ACCEPT);
@@ -100,9 +101,9 @@ fn a_refusal_a_crash_and_a_cancel_call_the_update_off_for_all() {
     let host = Host::managed(100);
     host.boot.set_loaded();
     let provider = Provider::agent(host.agent());
-    let mut stays = provider.participate(&["stays"], soon()).unwrap();
+    let mut stays = provider.participate(&["made for it"], soon()).unwrap();
     for way in ["refuse", "crash", "cancel"] {
-        let mut other = provider.participate(&["other"], soon()).unwrap();
+        let mut other = provider.participate(&[], soon()).unwrap();
         let mut update = update(&host, ACCEPT);
         let generation = prepare(&mut stays);
         assert_eq!(prepare(&mut other), generation);
@@ -136,6 +137,7 @@ fn a_kernel_that_is_not_left_calls_the_update_off() {
     host.boot.set_loaded();
     host.boot.fail("a block inhibitor");
     let provider = Provider::agent(host.agent());
+    let _session = host.agent().open("one", soon()).unwrap();
     let mut one = provider.participate(&["one"], soon()).unwrap();
     let mut update = update(&host, r#"{"acceptUnknown":true,"method":"now"}"#);
     let generation = prepare(&mut one);
@@ -145,6 +147,37 @@ fn a_kernel_that_is_not_left_calls_the_update_off() {
     assert_eq!(reason, "the kernel could not be left: a block inhibitor");
     update.until(|it| it.get("error").is_some());
     until_no_handover(&host);
+}
+
+#[test]
+fn an_open_session_whose_client_is_not_there_stops_an_update() {
+    let host = Host::managed(100);
+    host.boot.set_loaded();
+    let _session = host.agent().open("vm", soon()).unwrap();
+    let error = update(&host, ACCEPT).next();
+    assert_eq!(error["error"], "io.liveupdate.Manager.CheckFailed", "{error}");
+    let findings = error["parameters"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|it| it["id"] == "unattended-session"), "{error}");
+    let provider = Provider::agent(host.agent());
+    let mut client = provider.participate(&["vm"], soon()).unwrap();
+    let begun = update(&host, ACCEPT);
+    prepare(&mut client);
+    drop(begun);
+}
+
+#[test]
+fn a_client_is_not_ready_for_a_session_that_luod_does_not_have() {
+    let host = Host::managed(100);
+    host.boot.set_loaded();
+    let mut client = Provider::agent(host.agent()).participate(&["vm"], soon()).unwrap();
+    let begun = update(&host, ACCEPT);
+    let generation = prepare(&mut client);
+    let error = client.ready(generation, soon()).unwrap_err();
+    assert_eq!(error.kind(), liblu::ErrorKind::NoFile);
+    let _session = host.agent().open("vm", soon()).unwrap();
+    client.ready(generation, soon()).unwrap();
+    host.boot.await_left();
+    drop(begun);
 }
 
 fn until_no_handover(host: &Host) {
@@ -254,6 +287,7 @@ fn a_generation_is_never_used_again() {
     for round in 0..6 {
         host.boot.set_loaded();
         let provider = Provider::agent(host.agent());
+        let _session = host.agent().open("one", soon()).unwrap();
         let mut one = provider.participate(&["one"], soon()).unwrap();
         let begun = update(&host, ACCEPT);
         let generation = prepare(&mut one);

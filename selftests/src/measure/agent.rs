@@ -50,6 +50,7 @@ pub(super) fn before(count: usize, place: &mut Place<'_>) -> Result<Vec<Measurem
     let agent = Agent::new();
     // The first call finds nothing in any cache.
     agent.open("first", soon()).context("open the first session")?;
+    agent.discard("first", soon()).context("discard the first session")?;
     let empty = luod.resident()?;
     let mut create = Meter::new("open a session by ioctl");
     let mut open = Meter::new("open a session by luod");

@@ -140,6 +140,7 @@ impl Updates<'_> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let mut updates = None;
+        let mut is_committed = false;
         loop {
             if updates.is_none() {
                 updates = self.join();
@@ -158,14 +159,19 @@ impl Updates<'_> {
                 _ = hangup.recv() => pass_on(pid, Signal::HUP),
                 event = event => match event {
                     Ok(Some(event)) => {
+                        is_committed = matches!(event, Event::Commit { .. });
                         if let Some((participant, _)) = &updates {
                             self.handle(participant, event, pid).await;
                         }
                     }
                     Ok(None) => {}
-                    // luod has gone, as for an upgrade. It keeps the session.
+                    // luod has gone, as for an upgrade. It keeps the session. Its update is off, unless the
+                    // kernel is being left.
                     Err(_) => {
                         updates = None;
+                        if matches!(self.session, State::Ready(_)) && !is_committed {
+                            self.go_on(pid).await;
+                        }
                         sleep(PAUSE).await;
                     }
                 },
@@ -202,13 +208,16 @@ impl Updates<'_> {
                     eprintln!("luctl: {error}");
                 }
             }
-            Event::Abort { .. } => {
-                self.open_again();
-                if let Err(why) = run(self.exec.on_abort.as_deref(), pid).await {
-                    eprintln!("luctl: {why}");
-                }
-            }
+            Event::Abort { .. } => self.go_on(pid).await,
             _ => {}
+        }
+    }
+
+    /// The update is off.
+    async fn go_on(&mut self, pid: u32) {
+        self.open_again();
+        if let Err(why) = run(self.exec.on_abort.as_deref(), pid).await {
+            eprintln!("luctl: {why}");
         }
     }
 

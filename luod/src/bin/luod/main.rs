@@ -19,13 +19,14 @@ use luod::system::logind::{self, Shutdown};
 use luod::system::peer::Services;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 mod log;
 mod manager;
 mod signals;
 
 use manager::Manager;
-use signals::Signals;
+use signals::{Signals, watchdog};
 
 /// The agent of live updates: holds the sessions of programs that survive an update of the kernel, and leads
 /// them through it.
@@ -99,6 +100,11 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let signals = Signals::new()?;
     let passed = Passed { fds: passed, manager: manager.as_ref().and_then(Manager::store) };
     let agent = start(config, passed).await?;
+    if manager.is_some()
+        && let Ok(Ok(true)) = timeout(LOGIND_PAUSE, logind::is_shutting_down()).await
+    {
+        agent.shutdown_is_under_way();
+    }
     for (interface, fd, name, mode) in [
         (Interface::Agent, for_clients, luod::varlink::agent::NAME, 0o666),
         (Interface::Manager, for_administrators, luod::varlink::manager::NAME, 0o600),
@@ -113,15 +119,20 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if manager.is_some() {
         tokio::task::spawn_local(follow_logind(Rc::clone(&agent)));
     }
+    if let Some(manager) = &manager {
+        tokio::task::spawn_local(watchdog(manager.clone()));
+    }
     signals.serve(&agent, manager.as_ref()).await;
     agent.stop().await;
-    Ok(())
+    // Without an end of the connections: that would be the end of all clients for an update.
+    std::process::exit(0);
 }
 
 /// Lets clients prepare for a shutdown that did not come from luod.
 async fn follow_logind(agent: Rc<Agent>) {
-    // It was there before, so it comes back.
-    while follow_once(&agent).await.is_ok() {
+    // It may come back, or come late.
+    loop {
+        let _ = follow_once(&agent).await;
         tokio::time::sleep(LOGIND_PAUSE).await;
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use luod::system::notify::Notifier;
 
 /// The service manager.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manager {
     pub(crate) notifier: Rc<Notifier>,
     /// The fds that its store takes.

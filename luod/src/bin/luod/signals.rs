@@ -52,7 +52,6 @@ impl Signals {
                     reload(agent, manager).await;
                     continue;
                 }
-                () = watchdog(manager) => continue,
             }
             let lost = agent.lost_by_stopping();
             if lost == 0 || warned.is_some_and(|at| at.elapsed() < SURE) {
@@ -76,14 +75,12 @@ async fn reload(agent: &Rc<Agent>, manager: Option<&Manager>) {
     tell(manager, "READY=1").await;
 }
 
-/// Tells the service manager once that luod lives, in time.
-async fn watchdog(manager: Option<&Manager>) {
-    match manager.and_then(|it| it.watchdog) {
-        Some(time) => {
-            sleep(time / 2).await;
-            tell(manager, "WATCHDOG=1").await;
-        }
-        None => std::future::pending().await,
+/// Tells the service manager again and again that luod lives, if it wants to hear of it.
+pub(crate) async fn watchdog(manager: Manager) {
+    let Some(time) = manager.watchdog else { return };
+    loop {
+        sleep(time / 2).await;
+        tell(Some(&manager), "WATCHDOG=1").await;
     }
 }
 
