@@ -42,7 +42,9 @@ struct Detail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There are no live updates here; [`Error::unavailable`] says why. Work without.
+    /// There are no live updates for this process; [`Error::unavailable`] says why. When a session was to be
+    /// opened, go on without. When one was to be claimed, it is not known whether it came, so do not start from
+    /// nothing, unless [`Error::is_cold_start`] says so.
     Unavailable,
     /// This process has not the right. Ask an agent for sessions.
     NoPermission,
@@ -240,8 +242,8 @@ impl Error {
         }
     }
 
-    /// A number for callers that speak in numbers: one for each kind that asks for something else to be
-    /// done. For [`ErrorKind::System`], [`ErrorKind::NoResources`] and [`ErrorKind::RebootFailed`] it is
+    /// A number for callers that speak in numbers. Kinds with the same number are never errors of one function
+    /// that ask for different things. For [`ErrorKind::System`], [`ErrorKind::NoResources`] and [`ErrorKind::RebootFailed`] it is
     /// the kernel's.
     ///
     /// ```

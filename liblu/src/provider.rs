@@ -166,8 +166,8 @@ impl Provider {
     /// Every error means that it is not known whether the session came: do not start from nothing. See
     /// [`Agent::claim`] and [`LiveUpdate::retrieve`].
     ///
-    /// A cold start by the service manager is as good as its word: it creates a new session, too, if it
-    /// could not retrieve the old one when it booted. Where this process may open the device, the device is
+    /// The service manager may report a cold start although a session came: it creates a new one if it could
+    /// not retrieve the old one when the machine booted. Where this process may open the device, the device is
     /// asked.
     ///
     /// ```no_run

@@ -16,18 +16,30 @@ use crate::{Error, ErrorKind, Result};
 /// An event of an update.
 ///
 /// ```no_run
-/// use liblu::{Agent, Event};
-///
-/// let mut participant = Agent::new().participate(&["vm-17"], None)?;
-/// // Whenever the descriptor of `participant` can be read from:
-/// while let Some(event) = participant.next()? {
-///     match event {
-///         Event::Prepare { generation, .. } => participant.ready(generation, None)?,
-///         Event::Abort { reason, .. } => println!("the guest goes on: {reason}"),
-///         _ => {}
-///     }
+/// # use liblu::{Error, Event, Handover, Participant, Ready};
+/// enum Session {
+///     Open(Handover),
+///     Ready(Ready),
 /// }
-/// # Ok::<(), liblu::Error>(())
+///
+/// // Whenever the descriptor of `participant` can be read from:
+/// fn follow(participant: &mut Participant, mut session: Session) -> Result<Session, Error> {
+///     while let Some(event) = participant.next()? {
+///         session = match (event, session) {
+///             (Event::Prepare { generation, .. }, Session::Open(handover)) => {
+///                 // Pause the guest first: this is its last state.
+///                 handover.set_state("memory", b"registers")?;
+///                 let ready = handover.ready()?;
+///                 participant.ready(generation, None)?;
+///                 Session::Ready(ready)
+///             }
+///             // The guest goes on.
+///             (Event::Abort { .. }, Session::Ready(ready)) => Session::Open(ready.abort()?),
+///             (_, session) => session,
+///         };
+///     }
+///     Ok(session)
+/// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,7 +51,7 @@ pub enum Event {
         /// When the answer must have come.
         deadline: Instant,
     },
-    /// The update is off: go on.
+    /// The update is off: open the session again with [`Ready::abort`](crate::Ready::abort), and go on.
     Abort {
         /// The number of the update.
         generation: u64,
@@ -57,7 +69,8 @@ pub enum Event {
 ///
 /// Its descriptor ([`AsFd`]) can be read from when there is an event: put it into the event loop, and
 /// call [`Participant::next`] until it returns `None`. If the agent hangs up, as it does when it is
-/// restarted, `next` says so: take part again.
+/// restarted, `next` says so. The update that it was preparing is off: act as after [`Event::Abort`], unless
+/// [`Event::Commit`] came before, and take part again.
 ///
 /// ```no_run
 /// let participant = liblu::Agent::new().participate(&["vm-17"], None)?;
@@ -164,11 +177,12 @@ impl Participant {
         unless_stale(answer)
     }
 
-    /// The client needs so much time from now on. The time that it gets comes back.
+    /// The client needs so much time from now on. The time that it gets comes back, which may be less: the policy
+    /// of the agent has limits for a client and for all together.
     ///
     /// # Errors
     ///
-    /// Those of [`Participant::ready`].
+    /// [`ErrorKind::Stale`] if the update is off; and those of [`Participant::ready`].
     ///
     /// ```no_run
     /// use std::time::Duration;
