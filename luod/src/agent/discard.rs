@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use super::manage::elsewhere;
+use super::start::Stored;
 use super::{Agent, Session};
 use crate::custody::Key;
 use crate::registry::Direction;
@@ -64,7 +65,15 @@ impl Agent {
             unknown
         };
         tracing::warn!("an administrator has given up {:?}, which luod did not know", unknown.name);
-        super::close_elsewhere(unknown);
+        match unknown.fd {
+            // Only a session that is finished is gone on all kernels.
+            Stored::Session(held) => {
+                if let Err(error) = finish(held.session).await {
+                    tracing::error!("{:?} cannot be finished: {error:?}", unknown.name);
+                }
+            }
+            other @ Stored::Other(_) => super::close_elsewhere(other),
+        }
         let _ = self.flush().await;
         Some(())
     }

@@ -156,9 +156,17 @@ impl Agent {
     /// # Errors
     ///
     /// Those of `Check()` in the interface.
-    pub async fn check(self: &Rc<Self>, kernel: Option<File>) -> Result<Vec<Finding>, Error> {
+    pub async fn check(
+        self: &Rc<Self>,
+        kernel: Option<File>,
+        cmdline: Option<&str>,
+    ) -> Result<Vec<Finding>, Error> {
         let method = self.default_method();
-        self.findings(kernel, method).await
+        let mut findings = self.findings(kernel, method).await?;
+        let running = self.config.boot.cmdline().unwrap_or_default();
+        let fault = cmdline.and_then(|cmdline| cmdline::fault(cmdline, &running));
+        findings.extend(fault.map(of_cmdline));
+        Ok(sorted(findings))
     }
 
     /// The way in which the kernel is left if nothing else is said.

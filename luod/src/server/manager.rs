@@ -54,7 +54,8 @@ async fn call(
             let kernel = check.kernel_file_descriptor.map(|at| take(&mut fds, at)).transpose();
             match kernel {
                 Ok(kernel) => {
-                    Answer::of(agent.check(kernel).await.map(|findings| Findings { findings }))
+                    let found = agent.check(kernel, check.cmdline.as_deref()).await;
+                    Answer::of(found.map(|findings| Findings { findings }))
                 }
                 Err(error) => Answer::error(error),
             }

@@ -180,6 +180,17 @@ fn a_client_is_not_ready_for_a_session_that_luod_does_not_have() {
     drop(begun);
 }
 
+#[test]
+fn a_command_line_without_live_updates_is_found() {
+    let host = Host::managed(100);
+    for (cmdline, is_found) in [("quiet", true), ("quiet liveupdate=on", false)] {
+        let parameters = format!("{{\"cmdline\":\"{cmdline}\"}}");
+        let reply = call(&host, "Check", &parameters, false).next();
+        let findings = reply["parameters"]["findings"].as_array().unwrap();
+        assert_eq!(findings.iter().any(|it| it["id"] == "target-cmdline"), is_found, "{reply}");
+    }
+}
+
 fn until_no_handover(host: &Host) {
     crate::sessions::until("the session for the next luod is gone", || {
         host.kernel.sessions().iter().all(|name| name.as_bytes() != b"io.liveupdate.luod")

@@ -124,6 +124,9 @@ pub(crate) struct CheckedKernel {
     /// The image of a kernel
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) kernel: Option<PathBuf>,
+    /// The command line that it would get
+    #[arg(long, value_name = "TEXT", requires = "kernel")]
+    pub(crate) cmdline: Option<String>,
 }
 
 #[derive(Debug, Args)]

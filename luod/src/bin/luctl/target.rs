@@ -19,7 +19,11 @@ pub(crate) async fn check(
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let file = kernel.kernel.as_deref().map(open).transpose()?;
-    let check = Check { kernel_file_descriptor: file.as_ref().map(|_| 0), ..Check::default() };
+    let check = Check {
+        kernel_file_descriptor: file.as_ref().map(|_| 0),
+        cmdline: kernel.cmdline.clone(),
+        ..Check::default()
+    };
     let fds = file.into_iter().map(Into::into).collect();
     let found: Findings = client.call_with("Check", check, fds).await?;
     show(&found, output);
