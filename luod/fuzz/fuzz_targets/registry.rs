@@ -19,16 +19,14 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 
     let names = String::from_utf8_lossy(names);
     let session = |name: &str| match name.parse() {
-        Ok(StoreName::Session(number, session)) => {
-            assert_eq!(StoreName::Session(number, session).to_string(), name);
-            Some(session)
+        Ok(StoreName::Session(number)) => {
+            assert_eq!(StoreName::Session(number).to_string(), name);
+            registry.get(number).map(|entry| *entry.name())
         }
         _ => SessionName::new(name).ok(),
     };
-    let own: Vec<_> = registry
-        .iter()
-        .map(|(number, entry)| StoreName::Session(number, *entry.name()).to_string())
-        .collect();
+    let own: Vec<_> =
+        registry.iter().map(|(number, _)| StoreName::Session(number).to_string()).collect();
     let names = names.lines().chain(own.iter().map(String::as_str));
     let stored: Vec<_> = names
         .map(|name| {
