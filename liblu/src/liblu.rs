@@ -79,7 +79,7 @@
 //!   several threads), `getrandom` (hash tables), and those of the allocator;
 //! - for the manifest: `memfd_create`, `pread64`, `pwrite64`;
 //! - for an agent or the service manager: `socket`, `connect`, `setsockopt`, `getsockopt`, `sendmsg`,
-//!   `recvmsg`, `recvfrom`, `ppoll`, `newfstatat` or `statx`, `getpid`, `getuid`;
+//!   `recvmsg`, `recvfrom`, `ppoll`, `newfstatat` or `statx`, `getpid`, `getuid`, `geteuid`, `getegid`;
 //! - for the device: `openat`, `clock_nanosleep`;
 //! - for texts about what is missing: `openat`, `read`, `readlinkat`, and `write` to standard error.
 //!

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use key::{Key, files};
-pub(crate) use lock::Lock;
+pub(crate) use lock::{Lock, Place};
 pub(crate) use passed::Passed;
 
 use crate::failure::{Failure, NextStep as _};

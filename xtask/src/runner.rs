@@ -4,12 +4,14 @@
 
 mod side_by_side;
 
+use side_by_side::processors;
+
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{remove, write_by_rename};
+use crate::cache::{Place, remove, write_by_rename};
 use crate::kernel::{Implementation, Profile, path};
 use crate::outcome::Outcome;
 use crate::prepare::Prepared;
@@ -78,12 +80,19 @@ impl<'a> Runner<'a> {
         self.machine.memory.unwrap_or_else(|| self.prepared.guest.memory(self.profile))
     }
 
+    /// A place for one more machine, among those of all runs on this host: guests that get too little of the
+    /// processors take that for a defect.
+    fn place(&self) -> Result<Place> {
+        Place::take(&self.prepared.setup.cache.folder().join("machines"), processors())
+    }
+
     /// Runs one virtual machine.
     pub(crate) fn run(&self, vm: Vm, limits: Limits) -> Result<judge::Ran> {
         let labels: Vec<&str> = vm.plan.hops().map(|hop| hop.label.as_str()).collect();
         let accel = self.accel.name();
         let (guest, profile) = (self.prepared.guest.name(), self.profile);
         let name = format!("boot {} ({guest}, {profile}, {accel}), {}", path(&labels), vm.name);
+        let _place = self.place()?;
         let mut step = Progress::begin(&self.prepared.setup.cache, name);
         let verbose = self.verbose;
         let log = judge::log_path(self.folder, &vm);

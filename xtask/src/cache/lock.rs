@@ -66,6 +66,30 @@ impl Lock {
     }
 }
 
+/// One of a few places, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _file: File,
+}
+
+impl Place {
+    /// Waits until one of `count` places is free, which are files in `folder`.
+    pub(crate) fn take(folder: &Path, count: usize) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        let places = (0..count.max(1)).map(|number| open(&folder.join(number.to_string())));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        let free = loop {
+            let mut all = places.iter();
+            if let Some(free) = all.position(|place| place.try_lock().is_ok()) {
+                break free;
+            }
+            interrupt::check()?;
+            thread::sleep(PERIOD);
+        };
+        places.into_iter().nth(free).map(|file| Self { _file: file }).context("no place")
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -116,6 +140,24 @@ fn holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_have_a_place_as_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = folder.path().join("places");
+        let one = Place::take(&places, 2).unwrap();
+        let _two = Place::take(&places, 2).unwrap();
+        let (taken, is_taken) = std::sync::mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let three = Place::take(&places, 2).unwrap();
+            taken.send(()).unwrap();
+            drop(three);
+        });
+        assert!(is_taken.recv_timeout(Duration::from_millis(300)).is_err(), "both are taken");
+        drop(one);
+        is_taken.recv_timeout(Duration::from_secs(20)).unwrap();
+        waiting.join().unwrap();
+    }
 
     #[test]
     fn a_second_run_waits_for_the_first() {

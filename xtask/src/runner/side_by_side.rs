@@ -29,11 +29,16 @@ impl Runner<'_> {
 
     /// How many machines run at once where so many MiB are free.
     fn lanes(&self, free: Option<u64>) -> usize {
-        let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = processors();
         let one = u64::from(self.memory()) + OF_QEMU;
         let fit = free.map_or(1, |free| usize::try_from(free / one).unwrap_or(usize::MAX));
         fit.clamp(1, processors)
     }
+}
+
+/// The processors of this host.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The results of work that was done side by side.
