@@ -151,7 +151,8 @@ impl State {
         for (_, entry) in self.custody.registry().by_owner() {
             let is_open = *entry.state() == crate::registry::State::Open && !entry.is_kept();
             let (owner, label) = (entry.owner(), entry.label());
-            if !is_open || attended.contains(&(owner, label)) {
+            let is_kept = super::keeps(&self.policy, owner);
+            if !is_open || is_kept || attended.contains(&(owner, label)) {
                 continue;
             }
             let label = label.as_str();

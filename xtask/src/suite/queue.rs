@@ -70,7 +70,10 @@ mod tests {
         queue.add(Some("three"), three.clone());
         let own: Vec<_> =
             queue.machines().iter().filter(|vm| vm.name.starts_with("three/")).collect();
-        assert!(own.iter().all(|vm| vm.role == Role::Chain), "{own:?}");
+        // These depend on the length of the chain.
+        let is_long = |vm: &&&Vm| matches!(vm.role, Role::Chain | Role::Alone);
+        let others: Vec<_> = own.iter().filter(|vm| !is_long(vm)).map(|vm| &vm.name).collect();
+        assert!(others.is_empty(), "{others:?}");
         assert!(own.len() < three.len());
         assert_eq!(queue.lists.iter().map(Vec::len).collect::<Vec<_>>(), [two.len(), three.len()]);
     }
