@@ -135,6 +135,9 @@ impl Weight {
 pub(crate) struct Column {
     /// The hops.
     pub(crate) hops: String,
+    /// Whether all kernels have the Rust implementation.
+    #[serde(skip)]
+    pub(crate) is_ours: bool,
     /// In the order of the loads.
     pub(crate) figures: Vec<Figure>,
     /// Memory, in bytes.
@@ -144,7 +147,9 @@ pub(crate) struct Column {
 impl Column {
     /// The figures of the machines that ran these loads over these hops.
     fn of(hops: &Hops, loads: &[(Load, usize)], machines: &[&judge::Ran]) -> Result<Self> {
-        let mut column = Self { hops: hops.to_string(), figures: Vec::new(), memory: Vec::new() };
+        let is_ours = hops.is_all(Implementation::Rust);
+        let (figures, memory) = (Vec::new(), Vec::new());
+        let mut column = Self { hops: hops.to_string(), is_ours, figures, memory };
         for (load, ran) in loads.iter().zip(machines) {
             column.add(ran, *load)?;
         }
@@ -336,7 +341,8 @@ mod tests {
     fn what_leaving_costs_anyway_is_taken_off() {
         let figures =
             vec![figure(LEAVE_PAIRS, 1, 60), figure(LEAVE_FILES, 1, 1000), figure("FINISH", 1, 5)];
-        let mut column = Column { hops: "c → c".into(), figures, memory: Vec::new() };
+        let mut column =
+            Column { hops: "c → c".into(), is_ours: false, figures, memory: Vec::new() };
         column.subtract_shutdown();
         let left: Vec<u64> = column.figures.iter().map(|it| it.instructions).collect();
         assert_eq!(left, [60, 940, 5]);

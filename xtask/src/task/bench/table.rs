@@ -81,6 +81,7 @@ mod tests {
             |name: &str, count, instructions| Figure { name: name.into(), count, instructions };
         let column = |hops: &str, factor: u64| Column {
             hops: hops.into(),
+            is_ours: false,
             figures: vec![
                 figure("create", 1000, 20_000 * factor),
                 figure("create", 10_000, 1_500_000 * factor),
