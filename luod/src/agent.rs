@@ -312,9 +312,7 @@ impl Agent {
             let mut state = self.state();
             state.watched.remove(&process);
             let State { custody, policy, bad_policy, .. } = &mut *state;
-            // Nobody knows what a policy says that cannot be read.
-            let is_bad = bad_policy.is_some();
-            custody.ended(process, |owner| is_bad || keeps(policy, owner))
+            custody.ended(process, |owner| keeps(policy, bad_policy.as_ref(), owner))
         };
         for session in released {
             tracing::info!(
@@ -429,9 +427,9 @@ fn is_busy(kind: liblu::ErrorKind) -> bool {
 }
 
 /// Whether the policy keeps sessions of clients that have died before they were ready. Groups count for
-/// clients that are there, so owners alone decide here.
-fn keeps(policy: &Policy, owner: &Owner) -> bool {
-    decision(policy, owner).unready == Unready::Keep
+/// clients that are there, so owners alone decide here. Nobody knows what a policy says that cannot be read.
+fn keeps(policy: &Policy, bad: Option<&String>, owner: &Owner) -> bool {
+    bad.is_some() || decision(policy, owner).unready == Unready::Keep
 }
 
 /// The decision on an owner none of whose processes is there.

@@ -14,6 +14,7 @@ pub mod custody;
 pub mod label;
 pub mod owner;
 pub mod policy;
+pub mod polled;
 pub mod process;
 pub mod registry;
 pub mod server;

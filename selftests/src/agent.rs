@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! luod without a service manager.
+//! luod without a service manager, and its events.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use liblu::Agent;
-use std::os::unix::net::UnixStream;
+use liblu::{Agent, Event, Participant};
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// The program.
 const LUOD: &str = "/bin/luod";
@@ -71,5 +72,20 @@ impl Luod {
         ensure!(ended.is_none(), "luod has ended by itself: {ended:?}");
         self.0.kill().context("kill luod")?;
         self.0.wait().map(drop).context("wait for luod")
+    }
+}
+
+/// The next event of an update, waited for.
+///
+/// # Errors
+///
+/// If luod has gone.
+pub fn next(participant: &mut Participant) -> Result<Event> {
+    loop {
+        if let Some(event) = participant.next().context("an event of luod")? {
+            return Ok(event);
+        }
+        let mut polled = [PollFd::new(&*participant, PollFlags::IN)];
+        poll(&mut polled, None).context("poll")?;
     }
 }

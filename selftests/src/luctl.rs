@@ -25,14 +25,19 @@ const LUCTL: &str = "luctl";
 /// If it is not on the payload disk, or luod refuses it.
 pub fn load(hop: &Hop, number: usize) -> Result<()> {
     position::unpack_kernel(hop)?;
-    let mut load = Command::new(LUCTL);
-    load.args(["load", KERNEL, "--initrd", INITRAMFS, "--cmdline"]);
-    load.arg(position::cmdline(hop, number));
-    let output = load.output().context("luctl load")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "luctl load: {said}");
+    load_unpacked(hop, number)?;
     position::remove_unpacked();
     Ok(())
+}
+
+/// The same, of a kernel that is unpacked.
+///
+/// # Errors
+///
+/// If luod refuses it.
+pub fn load_unpacked(hop: &Hop, number: usize) -> Result<()> {
+    let cmdline = position::cmdline(hop, number);
+    output(LUCTL, &["load", KERNEL, "--initrd", INITRAMFS, "--cmdline", &cmdline]).map(drop)
 }
 
 /// Updates to the kernel that is loaded, and waits to be stopped.

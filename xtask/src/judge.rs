@@ -61,12 +61,10 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
         Kind::Carry => Some(step(chain, hop, CARRY)),
         Kind::EveryHop => Some(step(chain, hop, &test.name)),
         Kind::Misbehave(_, at) => (at == hop).then(|| step(chain, hop, &test.name)),
-        Kind::Staged | Kind::Service(_) => Some(in_parts(
-            hop,
-            (hop > 1).then(|| step(chain, hop, &stage_name(&test.name, 2))),
-            None,
-            (hop < count).then(|| step(chain, hop, &stage_name(&test.name, 1))),
-        )),
+        Kind::Staged | Kind::Service(_) => {
+            let stage = |stage| step(chain, hop, &stage_name(&test.name, stage));
+            Some(over_kexecs(hop, count, || stage(2), || stage(1)))
+        }
         Kind::Scenario(scenario) => {
             let part = |side| {
                 let is_played = scenario.part(side).is_some();
@@ -82,12 +80,7 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
         Kind::Alone => {
             let ran = machines.iter().find(|ran| ran.vm.role == Role::Alone)?;
             let part = |side| step(ran, hop, &part_name(&test.name, side));
-            Some(in_parts(
-                hop,
-                (hop > 1).then(|| part(Side::After)),
-                None,
-                (hop < count).then(|| part(Side::Before)),
-            ))
+            Some(over_kexecs(hop, count, || part(Side::After), || part(Side::Before)))
         }
         Kind::FlbLog => {
             let steps = chain.vm.plan.hop(hop).map_or(&[][..], |hop| &hop.steps);
@@ -109,6 +102,16 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
             Some(in_log::kho(hop, ran.hop(hop)))
         }
     }
+}
+
+/// A test with a part after each kexec and one before the next.
+fn over_kexecs(
+    hop: usize,
+    count: usize,
+    after: impl FnOnce() -> Cell,
+    before: impl FnOnce() -> Cell,
+) -> Cell {
+    in_parts(hop, (hop > 1).then(after), None, (hop < count).then(before))
 }
 
 /// A test in up to three parts: the first that is not good counts, then the first that has checked

@@ -151,7 +151,7 @@ impl State {
         for (_, entry) in self.custody.registry().by_owner() {
             let is_open = *entry.state() == crate::registry::State::Open && !entry.is_kept();
             let (owner, label) = (entry.owner(), entry.label());
-            let is_kept = super::keeps(&self.policy, owner);
+            let is_kept = super::keeps(&self.policy, self.bad_policy.as_ref(), owner);
             if !is_open || is_kept || attended.contains(&(owner, label)) {
                 continue;
             }

@@ -160,8 +160,8 @@ impl State {
             return;
         }
         let Self { custody, policy, bad_policy, .. } = self;
-        let is_bad = bad_policy.is_some();
-        let released = custody.aborted(generation, |owner| is_bad || keeps(policy, owner));
+        let bad = bad_policy.as_ref();
+        let released = custody.aborted(generation, |owner| keeps(policy, bad, owner));
         for session in released {
             self.give_up(session);
         }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Agent;
 use super::check::{
     cannot_carry, no_kexec, no_target, of_cmdline, of_machine, of_target, sorted, stops,
 };
 use super::error::committing;
+use super::{Agent, State};
 use crate::policy::Policy;
 use crate::system::names::MachineNames;
 use crate::target::cmdline::{self, CmdlineFault};
@@ -61,18 +61,26 @@ impl Agent {
     ///
     /// Those of `Load()` in the interface.
     pub async fn load(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
+        self.alone(self.load_now(load)).await
+    }
+
+    /// Loads or unloads a kernel, while nobody else does. An update goes to the kernel that was checked, or it is
+    /// off.
+    async fn alone<T>(
+        self: &Rc<Self>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         self.refuse_while_committing()?;
-        // An update goes to the kernel that was checked, or it is off.
         let is_loading = self.change(|state| {
             state.machine.loading();
             std::mem::replace(&mut state.is_loading, true)
         });
         if is_loading {
-            return Err(self.is_being_loaded());
+            return Err(self.state().is_being_loaded());
         }
-        let loaded = self.load_now(load).await;
+        let done = work.await;
         self.state().is_loading = false;
-        loaded
+        done
     }
 
     async fn load_now(self: &Rc<Self>, load: Load) -> Result<Vec<Finding>, Error> {
@@ -119,29 +127,13 @@ impl Agent {
     ///
     /// Those of `Unload()` in the interface.
     pub async fn unload(self: &Rc<Self>) -> Result<(), Error> {
-        self.refuse_while_committing()?;
-        // An update must not go to a kernel that is being unloaded.
-        let is_loading = self.change(|state| {
-            state.machine.loading();
-            std::mem::replace(&mut state.is_loading, true)
-        });
-        if is_loading {
-            return Err(self.is_being_loaded());
-        }
         let boot = self.config.boot.clone();
-        let unloaded = elsewhere(move || boot.unload()).await;
-        self.state().is_loading = false;
-        unloaded??;
+        self.alone(async { Ok(elsewhere(move || boot.unload()).await??) }).await?;
         self.change(|state| {
             state.target = None;
             state.machine.unloaded();
         });
         Ok(())
-    }
-
-    fn is_being_loaded(&self) -> Error {
-        let message = "another kernel is being loaded; try again soon".to_owned();
-        Error::InProgress { message, phase: self.state().phase() }
     }
 
     pub(super) fn refuse_while_committing(&self) -> Result<(), Error> {
@@ -188,13 +180,15 @@ impl Agent {
             let carries = elsewhere(move || boot.carries(sessions)).await?;
             findings.extend(carries.err().map(cannot_carry));
         }
-        let boot = self.config.boot.clone();
-        let has_kexec = elsewhere(move || boot.is_loaded()).await?;
-        findings.extend(has_kexec.as_ref().err().map(no_kexec));
-        let facts = match &kernel {
-            Some(kernel) => Some(self.read(kernel).await?),
-            None if has_kexec.is_ok() => self.look_at_loaded().await?,
-            None => None,
+        let is_loaded = self.ask_if_loaded().await?;
+        findings.extend(is_loaded.as_ref().err().map(no_kexec));
+        let facts = match (&kernel, &is_loaded) {
+            (Some(kernel), _) => Some(self.read(kernel).await?),
+            (None, Ok(is_loaded)) => {
+                self.note_loaded(*is_loaded);
+                self.state().target.as_ref().map(|target| Arc::clone(&target.facts))
+            }
+            (None, Err(_)) => None,
         };
         let state = self.state();
         let loaded = state.target.as_ref().filter(|_| kernel.is_none());
@@ -205,7 +199,7 @@ impl Agent {
                 let (formats, evidence, shown) = state.formats();
                 findings.extend(of_target(&facts, &formats, evidence, shown));
             }
-            None if has_kexec.is_ok() => {
+            None if is_loaded.is_ok() => {
                 findings.push(no_target(state.machine.phase() != Phase::Idle));
             }
             None => {}
@@ -213,17 +207,19 @@ impl Agent {
         Ok(sorted(findings))
     }
 
-    /// The facts of the kernel that is loaded, if luod knows them. Another program may have loaded or
-    /// unloaded one meanwhile.
-    async fn look_at_loaded(self: &Rc<Self>) -> Result<Option<Arc<Facts>>, Error> {
-        self.is_loaded().await?;
-        Ok(self.state().target.as_ref().map(|target| Arc::clone(&target.facts)))
-    }
-
     /// Whether a kernel is loaded. Another program may have loaded or unloaded one meanwhile.
     pub(super) async fn is_loaded(self: &Rc<Self>) -> Result<bool, Error> {
+        let is_loaded = self.ask_if_loaded().await??;
+        self.note_loaded(is_loaded);
+        Ok(is_loaded)
+    }
+
+    async fn ask_if_loaded(&self) -> Result<liblu::Result<bool>, Error> {
         let boot = self.config.boot.clone();
-        let is_loaded = elsewhere(move || boot.is_loaded()).await??;
+        elsewhere(move || boot.is_loaded()).await
+    }
+
+    fn note_loaded(self: &Rc<Self>, is_loaded: bool) {
         self.change(|state| {
             let was_loaded = state.machine.phase() != Phase::Idle;
             match (was_loaded, is_loaded) {
@@ -235,7 +231,6 @@ impl Agent {
                 (true, true) | (false, false) => {}
             }
         });
-        Ok(is_loaded)
     }
 
     /// Checks, and begins an update. With `dry_run` it does not begin, and there is no generation.
@@ -293,8 +288,7 @@ impl Agent {
                 return Err(Error::Aborted { message, owner: None });
             }
             if state.is_loading {
-                let message = "another kernel is being loaded; try again soon".to_owned();
-                return Err(Error::InProgress { message, phase: state.phase() });
+                return Err(state.is_being_loaded());
             }
             let deadline = order.deadline.map(Duration::from_millis);
             let deadline = deadline.unwrap_or_else(|| state.policy.default_deadline());
@@ -384,6 +378,13 @@ impl Agent {
         });
         tracing::info!("the policy was read again");
         Ok(warnings)
+    }
+}
+
+impl State {
+    fn is_being_loaded(&self) -> Error {
+        let message = "another kernel is being loaded; try again soon".to_owned();
+        Error::InProgress { message, phase: self.phase() }
     }
 }
 

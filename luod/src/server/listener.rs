@@ -10,7 +10,9 @@ use std::path::Path;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A listening socket. Those that it accepts are not polled for writing, as tokio's own would be.
+use crate::polled::polled;
+
+/// A listening socket. Those that it accepts are not polled yet, as tokio's own would be.
 #[derive(Debug)]
 pub struct Listener(AsyncFd<UnixListener>);
 
@@ -22,8 +24,7 @@ impl Listener {
     /// It cannot be polled.
     pub fn new(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
-        AsyncFd::with_interest(listener, Interest::READABLE).map(Self)
+        polled(listener, Interest::READABLE).map(Self)
     }
 
     /// A socket at `path`, for luod without a service manager.

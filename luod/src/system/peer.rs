@@ -12,10 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::owner::{CgroupError, Owner};
 use crate::policy::Credentials;
+use crate::polled::polled;
 use crate::process::Process;
 use crate::varlink::Stream;
 
@@ -147,8 +147,7 @@ impl Life {
     ///
     /// Those of the runtime.
     pub async fn end(&self) -> io::Result<()> {
-        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
-        let pidfd = AsyncFd::with_interest(self.0.try_clone()?, Interest::READABLE)?;
+        let pidfd = polled(self.0.try_clone()?, Interest::READABLE)?;
         while !self.has_ended() {
             pidfd.readable().await?.clear_ready();
             tokio::time::sleep(Duration::ZERO).await;

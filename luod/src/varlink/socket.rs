@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use zlink::connection::PassedCredentials;
 use zlink::connection::socket::{ReadHalf, ReadResult, Socket, UnixSocket, WriteHalf};
 
+use crate::polled::polled;
+
 /// The most bytes of a frame, without the NUL at its end.
 pub const MAX_FRAME: usize = 64 << 10;
 
@@ -43,8 +45,7 @@ pub struct Wire {
     limits: Limits,
 }
 
-/// A stream that is polled for reading alone. It can nearly always be written to, and each time that the peer
-/// reads, luod would be woken for nothing.
+/// A stream that is polled for reading alone: it can nearly always be written to.
 type Polled = Rc<AsyncFd<UnixStream>>;
 
 impl Wire {
@@ -54,9 +55,8 @@ impl Wire {
     ///
     /// It cannot be polled.
     pub fn new(socket: UnixStream, limits: Limits) -> io::Result<Self> {
-        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-        Ok(Self { socket: Rc::new(socket), limits })
+        let socket = Rc::new(polled(socket, Interest::READABLE)?);
+        Ok(Self { socket, limits })
     }
 }
 
@@ -167,9 +167,7 @@ impl Writer {
     /// Waits until the peer has read.
     async fn writable(&self) -> io::Result<()> {
         let copy = self.socket.get_ref().try_clone()?;
-        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
-        let polled = AsyncFd::with_interest(copy, Interest::WRITABLE)?;
-        polled.writable().await.map(drop)
+        polled(copy, Interest::WRITABLE)?.writable().await.map(drop)
     }
 
     async fn send_all(&self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {

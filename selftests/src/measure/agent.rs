@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use liblu::{Agent, Event, Participant};
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{Cost, Measurement, Meter, Place, now};
 use crate::abi;
-use crate::agent::Luod;
+use crate::agent::{Luod, next};
 use crate::kernel_log::note;
 
 /// Everything is allowed, and there are as many sessions as are wanted.
@@ -134,16 +133,6 @@ fn prepare(participant: &mut Participant) -> Result<u64> {
     match next(participant)? {
         Event::Prepare { generation, .. } => Ok(generation),
         other => bail!("instead of the begin of an update: {other:?}"),
-    }
-}
-
-fn next(participant: &mut Participant) -> Result<Event> {
-    loop {
-        if let Some(event) = participant.next().context("an event of luod")? {
-            return Ok(event);
-        }
-        let mut polled = [PollFd::new(&*participant, PollFlags::IN)];
-        poll(&mut polled, None).context("poll")?;
     }
 }
 

@@ -71,7 +71,7 @@ impl Guest for Debian {
         let [player, service, guest, initrd] =
             static_build::selftests(&setup.cache, &setup.project, programs)?;
         let stock = stock::prepare(setup, &settings.stock, lock)?;
-        let layer = layer::prepare(setup, &[player, service, guest], &stock, lock)?;
+        let layer = layer::prepare(setup, &[player, service, guest, stock], lock)?;
         Ok(Box::new(Images { initrd, layer, system }))
     }
 }

@@ -4,7 +4,7 @@
 
 use selftests::plan::{Action, Hop, Leave, Plan, Step};
 use selftests::scenario::boot::{Boot, Parameters};
-use selftests::scenario::{Side, agent};
+use selftests::scenario::{Scenario, Side, agent};
 use selftests::systemd;
 
 use crate::guest::Guest;
@@ -126,15 +126,10 @@ fn boot_hop(
     side: Side,
     parameters: Parameters,
 ) -> Hop {
-    let name = boot.scenario.name.to_owned();
     Hop {
         cmdline: parameters.apply(&platform.cmdline()),
         carries: false,
-        steps: vec![Step {
-            name: part_name(&name, side),
-            action: Action::Scenario { name, side },
-            limit_ms: platform.step_limit_ms(),
-        }],
+        steps: vec![scenario_step(&boot.scenario, side, platform)],
         ..bare(kernel, platform)
     }
 }
@@ -142,17 +137,11 @@ fn boot_hop(
 /// A machine whose kernels luod leaves.
 fn alone_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
     tests.iter().find(|test| test.kind == Kind::Alone)?;
-    let name = agent::ALONE.name;
-    let limit_ms = platform.step_limit_ms();
     let count = hops.0.len();
     let plan = (1..).zip(&hops.0).map(|(number, kernel)| {
         let after = (number > 1).then_some(Side::After);
         let before = (number < count).then_some(Side::Before);
-        let step = |side| Step {
-            name: part_name(name, side),
-            action: Action::Scenario { name: name.into(), side },
-            limit_ms,
-        };
+        let step = |side| scenario_step(&agent::ALONE, side, platform);
         Hop {
             carries: false,
             steps: after.into_iter().chain(before).map(step).collect(),
@@ -161,6 +150,13 @@ fn alone_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> 
         }
     });
     Some(Vm { name: "luod".into(), role: Role::Alone, plan: plan.collect(), first: 1 })
+}
+
+/// A part of a scenario.
+fn scenario_step(scenario: &Scenario, side: Side, platform: Platform) -> Step {
+    let name = scenario.name.to_owned();
+    let limit_ms = platform.step_limit_ms();
+    Step { name: part_name(&name, side), action: Action::Scenario { name, side }, limit_ms }
 }
 
 /// A machine whose only kernel runs its own tests while it boots.
@@ -260,10 +256,7 @@ fn steps(tests: &[Test], number: usize, count: usize, platform: Platform) -> Vec
             Kind::Scenario(scenario) if scenario.part(side).is_some() => Some(scenario),
             _ => None,
         });
-        scenarios.map(move |scenario| {
-            let name = scenario.name.to_owned();
-            step(part_name(&name, side), Action::Scenario { name, side })
-        })
+        scenarios.map(move |scenario| scenario_step(scenario, side, platform))
     };
 
     let services = |side, stage| {

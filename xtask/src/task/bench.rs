@@ -242,13 +242,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
-    let ours = lists.iter().zip(&columns).filter(|(hops, _)| hops.is_all(Implementation::Rust));
     let found: Vec<_> = columns.iter().flat_map(limits::beside_ioctls).collect();
     let memory = columns.iter().flat_map(limits::memory);
     let lines: Vec<_> = found.iter().map(ToString::to_string).chain(memory).collect();
     say(&format!("{}\n", lines.join("\n")))?;
     let mut broken: Vec<_> =
-        ours.flat_map(|(_, column)| limits::out_of_proportion(column)).collect();
+        columns.iter().filter(|it| it.is_ours).flat_map(limits::out_of_proportion).collect();
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
     broken.extend(columns.iter().flat_map(limits::of_updates));
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));

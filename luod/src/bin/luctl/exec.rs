@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use liblu::{Claim, Claimed, Event, Handover, Participant, Provider, Ready};
+use luod::polled::polled;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::Interest;
@@ -182,8 +183,7 @@ impl Updates<'_> {
     fn join(&self) -> Option<(Participant, AsyncFd<OwnedFd>)> {
         let participant = self.provider.participate(&[&self.exec.label], soon()).ok()?;
         let copy = participant.as_fd().try_clone_to_owned().ok()?;
-        #[expect(deprecated, reason = "it is sound for descriptors with an owner")]
-        let readable = AsyncFd::with_interest(copy, Interest::READABLE).ok()?;
+        let readable = polled(copy, Interest::READABLE).ok()?;
         Some((participant, readable))
     }
 

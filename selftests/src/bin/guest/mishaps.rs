@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use selftests::position::{self, INITRAMFS, KERNEL, Position, hop_number};
+use selftests::position::{self, Position, hop_number};
 use selftests::scenario::Side;
 use selftests::systemd::side;
 
@@ -73,9 +73,8 @@ fn updates() -> Result<()> {
     let position = Position::find()?;
     let next = position.next().context("the next hop")?;
     position::unpack_kernel(next)?;
-    let cmdline = position::cmdline(next, position.number + 1);
-    let load = ["load", KERNEL, "--initrd", INITRAMFS, "--cmdline", &cmdline];
-    output("luctl", &load)?;
+    let load = || luctl::load_unpacked(next, position.number + 1);
+    load()?;
     let before = sessions("outgoing")?;
     for (name, options, reason) in [
         ("refuses", &["update"][..], "the client cannot take part: it refuses"),
@@ -91,7 +90,7 @@ fn updates() -> Result<()> {
     cancel(&before)?;
     kill(&before)?;
     // luod does not know any more which kernel is loaded.
-    output("luctl", &load)?;
+    load()?;
     fail_to_leave(&before)?;
     targets::check(&before)?;
     output("luctl", &["unload"])?;

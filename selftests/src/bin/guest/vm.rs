@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use liblu::{Claim, Event, Handover, Participant, Provider, Ready};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
+use selftests::agent::next;
+use selftests::guests::{LABELS, result_file};
 use selftests::position::hop_number;
 
 use crate::mishap::{self, Place, crash, crash_finished};
-use selftests::guests::{LABELS, result_file};
 
 /// The label of the memfd in each of them.
 const RAM: &str = "ram";
@@ -119,16 +119,6 @@ fn handle(
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-fn next(participant: &mut Participant) -> Result<Event> {
-    loop {
-        if let Some(event) = participant.next()? {
-            return Ok(event);
-        }
-        let mut polled = [PollFd::new(&*participant, PollFlags::IN)];
-        poll(&mut polled, None).context("poll")?;
     }
 }
 

@@ -2,13 +2,12 @@
 
 //! The image with our programs and units.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use selftests::systemd::{PROGRAMS, STOCK};
+use selftests::systemd::PROGRAMS;
 
 use crate::cache::{Key, Lock, remove};
 use crate::process::Job;
@@ -35,17 +34,12 @@ const CONFIGURATION: [(&str, &str); 7] = [
 ];
 
 /// The image, made if it is not there.
-pub(super) fn prepare(
-    setup: &BuildSetup,
-    programs: &[PathBuf],
-    stock: &Path,
-    _: &Lock,
-) -> Result<PathBuf> {
+pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Result<PathBuf> {
     let units = setup.project.folder.join("selftests/systemd");
     let units = units_in(&units)?;
     // A test follows its quick start.
     let page = setup.project.folder.join("docs/operators.md");
-    let programs: Vec<_> = programs.iter().cloned().chain([page, stock.into()]).collect();
+    let programs: Vec<_> = programs.iter().cloned().chain([page]).collect();
     let mut key = Key::of("layer", VERSION).with(&setup.root.key);
     for path in programs.iter().chain(&units) {
         key = key.with(path.file_name().unwrap_or_default().as_encoded_bytes());
@@ -60,7 +54,7 @@ pub(super) fn prepare(
     }
     let scratch = setup.cache.scratch("layer")?;
     let root = scratch.join("root");
-    write(&root, &programs, &units, stock)?;
+    write(&root, &programs, &units)?;
     let mut command = setup.root.command("mksquashfs", &scratch, &[]);
     command.args(["root", "image", "-all-root", "-noappend", "-quiet", "-no-progress"]);
     command.args(["-comp", "zstd"]);
@@ -78,7 +72,7 @@ fn units_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(units)
 }
 
-fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf], stock: &Path) -> Result<()> {
+fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf]) -> Result<()> {
     let bin = root.join(PROGRAMS.trim_start_matches('/'));
     let etc = root.join("etc/systemd/system");
     let wants = etc.join("multi-user.target.wants");
@@ -87,8 +81,7 @@ fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf], stock: &Path) -> 
     }
     for (to, from) in programs.iter().map(|it| (&bin, it)).chain(units.iter().map(|it| (&etc, it)))
     {
-        let name =
-            if from == stock { OsStr::new(STOCK) } else { from.file_name().unwrap_or_default() };
+        let name = from.file_name().unwrap_or_default();
         fs::copy(from, to.join(name)).with_context(|| format!("copy {}", from.display()))?;
     }
     for (path, text) in CONFIGURATION {
