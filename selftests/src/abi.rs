@@ -25,7 +25,9 @@ use liveupdate_uapi::{
 };
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap,
+};
 
 /// A command on its way to the kernel.
 struct Call<'a, C>(&'a mut C);
@@ -133,6 +135,13 @@ pub fn info_of(session: impl AsFd) -> Result<(u32, u64)> {
     let mut argument = GetInfo::new();
     command(session, &mut argument)?;
     Ok((argument.state, argument.features))
+}
+
+/// Gives the pages of `memory`, whole ones, back to the kernel. Their next use finds zeros.
+pub fn give_back(memory: &mut [u8]) -> Result<()> {
+    // SAFETY: The bytes are borrowed for the whole call. Whatever a page has afterwards, zeros or what
+    // a file says, are valid bytes; the kernel refuses memory that is not made of whole pages.
+    unsafe { madvise(memory.as_mut_ptr().cast(), memory.len(), Advice::LinuxDontNeed) }
 }
 
 /// A name as the commands take it: NUL-terminated.

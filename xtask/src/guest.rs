@@ -30,8 +30,8 @@ pub(crate) trait Guest: fmt::Debug + Sync {
     /// Its name, for people.
     fn name(&self) -> &'static str;
 
-    /// The flavour of its kernels.
-    fn flavour(&self) -> Flavour;
+    /// The flavour of its kernels under this profile.
+    fn flavour(&self, profile: Profile) -> Flavour;
 
     /// Parameters of all its kernels, behind those of the profile.
     fn parameters(&self) -> &'static str;

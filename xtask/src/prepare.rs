@@ -49,8 +49,8 @@ impl Prepared {
         let mut images = BTreeMap::new();
         for implementation in implementations {
             let implementation = *implementation;
-            let kind =
-                KernelKind { implementation, profile: request.profile, flavour: guest.flavour() };
+            let profile = request.profile;
+            let kind = KernelKind { implementation, profile, flavour: guest.flavour(profile) };
             let recipe = Recipe { kind, fragments: Vec::new() };
             if let Entry::Vacant(missing) = images.entry(implementation) {
                 missing.insert(setup.image(&recipe, request.jobs, &lock)?);

@@ -12,6 +12,8 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
+use crate::abi::give_back;
+
 use super::boot::damage::{find_pages, find_roots, memory};
 use super::boot::some;
 use super::shown::check_shown_damaged;
@@ -134,21 +136,24 @@ fn marked_pages() -> Result<(&'static mut [u8], u64)> {
     let available = usize::try_from(meminfo("MemAvailable")?).context("MemAvailable")?;
     let chunks: Vec<_> = (0..available.saturating_sub(SPARE) / CHUNK).map(&mut fill).collect();
 
-    // Loading the next kernel takes memory outside of the scratch areas.
     let (scratch, pagemap) = (scratch()?, File::open("/proc/self/pagemap").context("pagemap")?);
-    let mut highest = None;
-    for mut chunk in chunks {
-        let pages = physical(&pagemap, &mut chunk)?;
-        ensure!(!pages.contains(&0), "pagemap does not say where memory is");
-        if pages.iter().any(|page| scratch.iter().any(|area| area.contains(page))) {
-            chunk.leak();
-        } else {
-            highest = highest.max(Some((pages, chunk)));
+    let mut kept = None;
+    for chunk in chunks {
+        let chunk = chunk.leak();
+        let places = physical(&pagemap, chunk)?;
+        ensure!(!places.contains(&0), "pagemap does not say where memory is");
+        for (page, place) in whole_pages(chunk).zip(places) {
+            if scratch.iter().any(|area| area.contains(&place)) {
+                continue;
+            }
+            match kept {
+                None => kept = Some((page, place)),
+                // Loading the next kernel takes memory outside of the scratch areas.
+                Some(_) => give_back(page).context("give memory back")?,
+            }
         }
     }
-    let (pages, chunk) = highest.context("no memory outside of the scratch areas")?;
-    let page = whole_pages(chunk.leak()).next();
-    page.zip(pages.first().copied()).context("no page in so much memory")
+    kept.context("no memory outside of the scratch areas")
 }
 
 /// The whole pages of a piece of memory.

@@ -30,7 +30,7 @@ impl Guest for Debian {
         "Debian"
     }
 
-    fn flavour(&self) -> Flavour {
+    fn flavour(&self, _profile: Profile) -> Flavour {
         Flavour::Host
     }
 

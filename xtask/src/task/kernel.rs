@@ -128,7 +128,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 pub(crate) fn document(options: &BuildOptions) -> Result<()> {
     let (request, implementation) = (options.request(), Implementation::Rust);
     let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &[implementation])?;
-    let (profile, flavour) = (request.profile, Flavour::default());
+    let (profile, flavour) = (request.profile, Flavour::Host);
     let recipe =
         Recipe { kind: KernelKind { implementation, profile, flavour }, fragments: Vec::new() };
     let pages = setup.builder().document(&recipe, &setup.tree(&lock)?, request.jobs)?;
