@@ -23,3 +23,5 @@ pub mod scenario;
 pub mod systemd;
 #[path = "../../kernel/liveupdate/test/abi.rs"]
 pub mod test_device;
+pub mod vmm;
+pub mod witness;

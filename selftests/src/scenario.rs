@@ -17,6 +17,7 @@ mod device;
 mod drain;
 mod extensible;
 mod give_up;
+mod guest;
 mod handler;
 mod idle;
 mod info;
@@ -163,7 +164,9 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 }
 
 fn everything() -> impl Iterator<Item = &'static Scenario> {
-    all().chain(boot::ALL.iter().map(|boot| &boot.scenario)).chain([&agent::ALONE])
+    all()
+        .chain(boot::ALL.iter().map(|boot| &boot.scenario))
+        .chain(agent::ALONE.iter().map(|alone| &alone.scenario))
 }
 
 #[cfg(test)]

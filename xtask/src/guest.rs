@@ -7,6 +7,7 @@
 
 mod archive;
 mod debian;
+mod nested;
 mod payload;
 mod pid1;
 
@@ -38,6 +39,11 @@ pub(crate) trait Guest: fmt::Debug + Sync {
 
     /// Whether it hands a file of its own from hop to hop, as a step.
     fn carries(&self) -> bool;
+
+    /// Bytes of an empty disk that a machine may write to, behind all others; 0 for none.
+    fn scratch(&self) -> u64 {
+        0
+    }
 
     /// Memory that a machine gets if the user does not say, in MiB.
     fn memory(&self, profile: Profile) -> u32;

@@ -77,8 +77,10 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
                 (hop < count).then(|| part(Side::Before)).flatten(),
             ))
         }
-        Kind::Alone => {
-            let ran = machines.iter().find(|ran| ran.vm.role == Role::Alone)?;
+        Kind::Alone(alone) => {
+            // Of several lists, names begin with that of the list.
+            let is_its = |ran: &Ran| Path::new(&ran.vm.name).ends_with(alone.machine);
+            let ran = machines.iter().find(|ran| is_its(ran))?;
             let part = |side| step(ran, hop, &part_name(&test.name, side));
             Some(over_kexecs(hop, count, || part(Side::After), || part(Side::Before)))
         }

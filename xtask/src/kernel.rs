@@ -63,6 +63,8 @@ pub(crate) enum Flavour {
     Test,
     /// A host of virtual machines: systemd, control groups, disks, network, KVM.
     Host,
+    /// A guest of such a host: it is booted in a second by a VMM.
+    Guest,
 }
 
 impl fmt::Display for Flavour {
@@ -70,6 +72,7 @@ impl fmt::Display for Flavour {
         f.pad(match self {
             Self::Test => "test",
             Self::Host => "host",
+            Self::Guest => "guest",
         })
     }
 }
@@ -88,7 +91,7 @@ impl fmt::Display for KernelKind {
         write!(f, "{}-{}", self.implementation, self.profile)?;
         match self.flavour {
             Flavour::Test => Ok(()),
-            flavour @ Flavour::Host => write!(f, "-{flavour}"),
+            flavour @ (Flavour::Host | Flavour::Guest) => write!(f, "-{flavour}"),
         }
     }
 }

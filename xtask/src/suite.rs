@@ -9,8 +9,9 @@ use std::fmt;
 
 use clap::ValueEnum;
 use selftests::plan::Misbehaviour;
+use selftests::scenario::agent::{self, Alone};
 use selftests::scenario::boot::{self, Boot};
-use selftests::scenario::{self, Scenario, agent};
+use selftests::scenario::{self, Scenario};
 use selftests::systemd;
 
 use crate::failure::Failure;
@@ -34,6 +35,8 @@ pub(crate) enum Suite {
     Systemd,
     /// luod and programs that survive updates, on a guest with Debian and our packages.
     Agent,
+    /// Virtual machines that survive updates, on a guest with Debian and our packages.
+    Vm,
     /// All that need no distribution: upstream's and the scenarios.
     #[default]
     All,
@@ -44,7 +47,8 @@ impl Suite {
     fn guest(self) -> &'static dyn Guest {
         match self {
             Self::Upstream | Self::Scenarios | Self::All => &Pid1,
-            Self::Systemd | Self::Agent => &Debian,
+            Self::Systemd | Self::Agent => &Debian::PLAIN,
+            Self::Vm => &Debian::HOST,
         }
     }
 }
@@ -79,7 +83,7 @@ pub(crate) enum Kind {
     /// A damaged handover and a kernel that has not been told to go on: it must panic.
     Panics(&'static Boot),
     /// luod without a service manager, on a machine of its own, whose kernels it leaves.
-    Alone,
+    Alone(&'static Alone),
     /// Tests inside the Rust kernel, on a machine of its own.
     KUnit,
     /// A program in every hop.
@@ -103,6 +107,7 @@ impl fmt::Display for Suite {
             Self::Scenarios => "scenarios",
             Self::Systemd => "systemd",
             Self::Agent => "agent",
+            Self::Vm => "vm",
             Self::All => "all",
         })
     }
@@ -151,12 +156,10 @@ pub(crate) fn all() -> Vec<Test> {
         let name = "a_damaged_handover_is_a_panic_otherwise";
         test(Suite::Scenarios, name, Kind::Panics(boot), about)
     }));
-    tests.push(test(
-        Suite::Scenarios,
-        agent::ALONE.name,
-        Kind::Alone,
-        "luod under our PID 1, over `luctl update --now`",
-    ));
+    tests.extend(agent::ALONE.iter().map(|alone| {
+        let about = "luod under our PID 1, over `luctl update --now`";
+        test(Suite::Scenarios, alone.scenario.name, Kind::Alone(alone), about)
+    }));
     tests.extend(systemd::RULES.iter().map(|rule| {
         test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
     }));
@@ -167,6 +170,9 @@ pub(crate) fn all() -> Vec<Test> {
             Kind::Service(rule),
             "luod, over `luctl update`, also --now, and `systemctl kexec`",
         )
+    }));
+    tests.extend(systemd::VM_RULES.iter().map(|rule| {
+        test(Suite::Vm, rule.name, Kind::Service(rule), "virtual machines, over `luctl update`")
     }));
     tests.push(test(
         Suite::Scenarios,
@@ -201,7 +207,9 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     }
     let is_wanted = |test: &Test| match suite {
         // A test that is named is meant, whatever its guest.
-        Suite::All => name.is_some() || !matches!(test.suite, Suite::Systemd | Suite::Agent),
+        Suite::All => {
+            name.is_some() || !matches!(test.suite, Suite::Systemd | Suite::Agent | Suite::Vm)
+        }
         suite => test.suite == suite,
     };
     tests.retain(is_wanted);
@@ -232,7 +240,7 @@ impl Boots {
         tests.retain(|test| {
             let is_boot = matches!(test.kind, Kind::Boot(_));
             boots += usize::from(is_boot);
-            if self == Self::None && test.kind == Kind::Alone {
+            if self == Self::None && matches!(test.kind, Kind::Alone(_)) {
                 return false;
             }
             !is_boot

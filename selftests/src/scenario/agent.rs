@@ -7,13 +7,28 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, guest};
 use crate::agent::Luod;
 use crate::guests::{LABELS, make_results, result};
 use crate::luctl::sessions;
 
-/// The scenario. The hop is left by luod.
-pub const ALONE: Scenario = Scenario::across("luod_needs_no_service_manager", begin, take_over);
+/// A scenario on a machine of its own, whose kernels luod leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The name of the machine.
+    pub machine: &'static str,
+    /// The scenario.
+    pub scenario: Scenario,
+}
+
+/// All of them.
+pub const ALONE: &[Alone] = &[
+    Alone {
+        machine: "luod",
+        scenario: Scenario::across("luod_needs_no_service_manager", begin, take_over),
+    },
+    Alone { machine: "vmm", scenario: guest::SURVIVES },
+];
 
 /// Three owners, two of them without rights, whom the policy lets take part.
 const OWNERS: [(&str, u32); 3] = [("one", 1000), ("root", 0), ("two", 1001)];

@@ -28,6 +28,11 @@ pub(crate) fn write_payload(
         archive.file(name, &read(&image.path())?)?;
     }
     archive.file(INITRAMFS_FILE, &read(initramfs)?)?;
+    finish_disk(archive, to)
+}
+
+/// Ends an archive that is a disk, whose size is one of whole sectors.
+pub(super) fn finish_disk(archive: Archive<BufWriter<File>>, to: &Path) -> Result<()> {
     finish(archive, to)?;
     let disk = File::options().write(true).open(to).context("open the payload")?;
     let size = disk.metadata().context("look at the payload")?.len();

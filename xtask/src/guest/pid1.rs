@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use selftests::plan::MODULES;
 
-use crate::cache::Lock;
+use crate::cache::{Key, Lock, remove};
 use crate::clients::Clients;
 use crate::failure::Failure;
 use crate::guest::archive::Archive;
-use crate::guest::payload::{create, finish, read};
+use crate::guest::nested::Nested;
+use crate::guest::payload::{create, finish, finish_disk, read};
 use crate::guest::{Files, Guest, Kernels, Pace};
 use crate::kernel::{Flavour, Profile};
 use crate::setup::BuildSetup;
@@ -83,14 +84,38 @@ impl Guest for Pid1 {
         let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
         let agent = agent.into_iter().chain([("guest", guest)]);
         let programs = upstream.all().chain(clients.all()).chain(agent).collect();
-        Ok(Box::new(Initramfs { init, programs }))
+        let disk = nested_disk(setup, &Nested::prepare(setup, lock)?)?;
+        Ok(Box::new(Initramfs { init, programs, disk }))
     }
+}
+
+/// An archive with the files of a guest's guest: few machines unpack it.
+fn nested_disk(setup: &BuildSetup, nested: &Nested) -> Result<PathBuf> {
+    let files = nested.files().map(|(name, path)| read(path).map(|content| (name, content)));
+    let files = files.into_iter().collect::<Result<Vec<_>>>()?;
+    let key = files
+        .iter()
+        .fold(Key::of("nested disk", 1), |key, (name, content)| key.with(name).with(content));
+    let path = setup.cache.path("nested", format!("{}.disk", key.finish()));
+    if !path.exists() {
+        let scratch = setup.cache.scratch("nested")?;
+        let made = scratch.join("disk");
+        let mut archive = Archive::new(create(&made)?);
+        for (name, content) in &files {
+            archive.program(name, content)?;
+        }
+        finish_disk(archive, &made)?;
+        setup.cache.publish(&made, &path)?;
+        remove(&scratch)?;
+    }
+    Ok(path)
 }
 
 /// PID 1, the programs in `/bin`, and the modules of each kernel in a folder of its own.
 struct Initramfs {
     init: PathBuf,
     programs: Vec<(&'static str, PathBuf)>,
+    disk: PathBuf,
 }
 
 impl Files for Initramfs {
@@ -118,6 +143,6 @@ impl Files for Initramfs {
     }
 
     fn disks(&self) -> Vec<PathBuf> {
-        Vec::new()
+        vec![self.disk.clone()]
     }
 }

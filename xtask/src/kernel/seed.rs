@@ -28,7 +28,9 @@ pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
             others.push(KernelKind { implementation: *implementation, flavour: *flavour, ..kind });
         }
     }
-    others.retain(|other| *other != kind);
+    // Guests have nothing in common with hosts but the source.
+    let is_guest = |kind: &KernelKind| kind.flavour == Flavour::Guest;
+    others.retain(|other| *other != kind && is_guest(other) == is_guest(&kind));
     others.sort_by_key(|other| other.flavour != kind.flavour);
     others.into_iter()
 }

@@ -3,8 +3,9 @@
 //! The machines that run the tests, and the plans of their guests.
 
 use selftests::plan::{Action, Hop, Leave, Plan, Step};
+use selftests::scenario::agent::Alone;
 use selftests::scenario::boot::{Boot, Parameters};
-use selftests::scenario::{Scenario, Side, agent};
+use selftests::scenario::{Scenario, Side};
 use selftests::systemd;
 
 use crate::guest::Guest;
@@ -76,7 +77,7 @@ pub(crate) fn machines(tests: &[Test], hops: &Hops, platform: Platform) -> Vec<V
     }
     machines.extend(boot_machines(tests, hops, platform));
     machines.extend(panics_machine(tests, hops, platform));
-    machines.extend(alone_machine(tests, hops, platform));
+    machines.extend(alone_machines(tests, hops, platform));
     machines.extend(kunit_machine(tests, hops, platform));
     machines
 }
@@ -134,14 +135,21 @@ fn boot_hop(
     }
 }
 
-/// A machine whose kernels luod leaves.
-fn alone_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
-    tests.iter().find(|test| test.kind == Kind::Alone)?;
+/// Machines whose kernels luod leaves.
+fn alone_machines(tests: &[Test], hops: &Hops, platform: Platform) -> Vec<Vm> {
+    let machine = |test: &Test| match test.kind {
+        Kind::Alone(alone) => Some(alone_machine(alone, hops, platform)),
+        _ => None,
+    };
+    tests.iter().filter_map(machine).collect()
+}
+
+fn alone_machine(alone: &Alone, hops: &Hops, platform: Platform) -> Vm {
     let count = hops.0.len();
     let plan = (1..).zip(&hops.0).map(|(number, kernel)| {
         let after = (number > 1).then_some(Side::After);
         let before = (number < count).then_some(Side::Before);
-        let step = |side| scenario_step(&agent::ALONE, side, platform);
+        let step = |side| scenario_step(&alone.scenario, side, platform);
         Hop {
             carries: false,
             steps: after.into_iter().chain(before).map(step).collect(),
@@ -149,7 +157,7 @@ fn alone_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> 
             ..bare(*kernel, platform)
         }
     });
-    Some(Vm { name: "luod".into(), role: Role::Alone, plan: plan.collect(), first: 1 })
+    Vm { name: alone.machine.into(), role: Role::Alone, plan: plan.collect(), first: 1 }
 }
 
 /// A part of a scenario.
@@ -203,7 +211,7 @@ fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
 /// How hop `number` is left, in turns: the agent leaves in both of its ways, systemd does, and the agent is killed
 /// meanwhile.
 fn leave(tests: &[Test], number: usize) -> Leave {
-    if tests.iter().all(|test| test.suite != Suite::Agent) {
+    if tests.iter().all(|test| !matches!(test.suite, Suite::Agent | Suite::Vm)) {
         Leave::Plain
     } else {
         match number % 4 {
@@ -353,11 +361,13 @@ mod tests {
         let named = |names: &[(&str, usize)]| {
             names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
         };
-        let few = named(&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2), ("luod", 2)]);
-        assert_eq!(there("c,c"), few);
+        let alone = [("luod", 2), ("vmm", 2)];
+        let few =
+            [&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2)], &alone[..]].concat();
+        assert_eq!(there("c,c"), named(&few));
         let boots = [("boot-1", 6), ("boot-2", 6), ("boot-3", 6), ("boot-4", 6), ("boot-5", 4)];
         let all =
-            [&[("chain", 2)], &boots[..], &[("panics", 2), ("luod", 2), ("kunit", 1)]].concat();
+            [&[("chain", 2)], &boots[..], &[("panics", 2)], &alone[..], &[("kunit", 1)]].concat();
         assert_eq!(there("c,rust"), named(&all));
     }
 

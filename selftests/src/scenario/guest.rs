@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Real guests, of our VMM, over updates by luod.
+
+use std::fs::{self, File, Permissions};
+use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::not_applicable;
+use super::{Scenario, Stage};
+use crate::agent::Luod;
+use crate::payload;
+use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PROGRAM};
+
+/// The block device with the files of guests.
+const DISK: &str = "/dev/vdb";
+
+pub(super) const SURVIVES: Scenario =
+    Scenario::across("a_guest_does_not_notice_that_its_host_is_updated", begin, go_on);
+
+/// All users may have guests.
+const POLICY: &str = "[[rule]]\nuser = 1000\nparticipate = true\n";
+
+/// A guest with two virtual CPUs, memory of all kinds and a disk.
+fn machine() -> Machine {
+    let options = "--vcpus 2 --ram 96 --ram 64,reserved --ram 32,huge --disk 16";
+    Machine {
+        name: "one".into(),
+        options: options.split(' ').map(str::to_owned).collect(),
+        // The second region begins behind the first.
+        witness: "witness.memory=48 witness.reserved=0x6000000:0x4000000 witness.disk=/dev/pmem0"
+            .into(),
+        user: 0,
+    }
+}
+
+fn begin(stage: &mut Stage<'_>) -> Result<()> {
+    if !Path::new("/dev/kvm").exists() {
+        return not_applicable("this kernel has no KVM");
+    }
+    if stage.hop > 1 {
+        return Ok(());
+    }
+    unpack()?;
+    Luod::start(POLICY)?;
+    let mut guest = machine().start(None)?;
+    let report = guest.wait(|report| report.rounds >= 1 && report.blocks >= 3)?;
+    eprintln!("before: {report:?}");
+    Ok(())
+}
+
+fn go_on(stage: &mut Stage<'_>) -> Result<()> {
+    if !Path::new("/dev/kvm").exists() {
+        return not_applicable("this kernel has no KVM");
+    }
+    unpack()?;
+    Luod::start(POLICY)?;
+    let mut guest = machine().start(None)?;
+    let updates = u64::try_from(stage.hop - 1)?;
+    let first = guest.wait(|_| true)?;
+    let report = guest
+        .wait(|report| report.rounds >= first.rounds + 2 && report.blocks >= first.blocks + 3)?;
+    eprintln!("after: {report:?}\n{}", machine().log());
+    ensure!(report.gaps >= updates, "the guest has seen {} gaps", report.gaps);
+    Ok(())
+}
+
+/// Unpacks the files of guests.
+fn unpack() -> Result<()> {
+    fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
+    for name in [KERNEL, INITRAMFS, PROGRAM] {
+        let disk = File::open(DISK).with_context(|| format!("open {DISK}"))?;
+        let disk = BufReader::with_capacity(1 << 18, disk);
+        let path = format!("{FOLDER}/{name}");
+        let mut to = File::create(&path).with_context(|| format!("create {path}"))?;
+        payload::extract(disk, name, &mut to).with_context(|| format!("unpack `{name}`"))?;
+        drop(to);
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).context("set permissions")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Guests of our VMM, and what they report.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::witness::Report;
+
+/// Name of the guest's kernel, in an archive or a folder.
+pub const KERNEL: &str = "guest-kernel";
+/// Name of its initramfs.
+pub const INITRAMFS: &str = "guest-initramfs";
+/// Name of the VMM.
+pub const PROGRAM: &str = "vmm-kvm";
+
+/// The command line of the guest, without what the witness is told.
+pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=k";
+
+/// The folder of the files, and of what guests and VMMs say.
+pub const FOLDER: &str = "/run/vmm";
+
+/// How long a guest may take to say something.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A guest, by name.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The label of its session.
+    pub name: String,
+    /// Options of the VMM.
+    pub options: Vec<String>,
+    /// What its witness is told.
+    pub witness: String,
+    /// The user that the VMM runs as.
+    pub user: u32,
+}
+
+/// A VMM that runs.
+#[derive(Debug)]
+pub struct Running {
+    console: Console,
+    child: Child,
+}
+
+/// The console of a guest, from a moment on.
+#[derive(Debug)]
+pub struct Console {
+    name: String,
+    /// Bytes that were there before.
+    seen: u64,
+}
+
+impl Console {
+    /// The console of the guest `name`, from now on.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let seen = fs::metadata(file(name, "console")).map_or(0, |it| it.len());
+        Self { name: name.to_owned(), seen }
+    }
+
+    /// The last report since then.
+    fn report(&self) -> Result<Option<Report>> {
+        let console = fs::read(file(&self.name, "console")).unwrap_or_default();
+        let from = usize::try_from(self.seen)?.min(console.len());
+        let text = String::from_utf8_lossy(console.get(from..).unwrap_or_default()).into_owned();
+        // The last line may not be complete.
+        let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        if let Some(line) = text.lines().find(|line| line.contains("COMPLAINT")) {
+            bail!("{}: {line}", self.name);
+        }
+        Ok(text.lines().rev().find_map(Report::parse))
+    }
+
+    /// Waits for a report that is `good`; the guest must have nothing to complain about. `look` says whether there
+    /// is any hope.
+    ///
+    /// # Errors
+    ///
+    /// If there is none within two minutes.
+    pub fn wait(
+        &self,
+        good: impl Fn(&Report) -> bool,
+        mut look: impl FnMut() -> Result<()>,
+    ) -> Result<Report> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report()?;
+            if let Some(report) = report.as_ref().filter(|report| good(report)) {
+                ensure!(report.complaints == 0, "{}: {}", self.name, report.first_complaint);
+                return Ok(report.clone());
+            }
+            look().with_context(|| format!("{} says {report:?}", self.name))?;
+            ensure!(
+                Instant::now() < end,
+                "{} says {report:?}\nits VMM: {}\nits console: {}",
+                self.name,
+                tail(&self.name, "log"),
+                tail(&self.name, "console")
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A file of the guest `name`: its `console`, or the `log` of its VMM.
+#[must_use]
+pub fn file(name: &str, of: &str) -> String {
+    format!("{FOLDER}/{name}.{of}")
+}
+
+/// The last lines of a file.
+#[must_use]
+pub fn tail(name: &str, of: &str) -> String {
+    let text = fs::read(file(name, of)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+impl Machine {
+    /// Starts the VMM. It crashes at a step, if there is a `crash`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn start(&self, crash: Option<&str>) -> Result<Running> {
+        let append = |of: &str| {
+            let path = file(&self.name, of);
+            File::options().create(true).append(true).open(&path).with_context(|| path)
+        };
+        let console = append("console")?;
+        let from = Console::of(&self.name);
+        let mut command = Command::new(format!("{FOLDER}/{PROGRAM}"));
+        command.arg(&self.name);
+        command.args(["--kernel", &format!("{FOLDER}/{KERNEL}")]);
+        command.args(["--initrd", &format!("{FOLDER}/{INITRAMFS}")]);
+        command.args(["--cmdline", &format!("{CMDLINE} {}", self.witness)]).args(&self.options);
+        command.stdout(console).stderr(append("log")?).uid(self.user).gid(self.user);
+        match crash {
+            Some(step) => command.env("VMM_CRASH", step),
+            None => command.env_remove("VMM_CRASH"),
+        };
+        let child = command.spawn().context("start the VMM")?;
+        Ok(Running { console: from, child })
+    }
+
+    /// What the VMM has said so far, in this hop.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(file(&self.name, "log")).unwrap_or_default()
+    }
+}
+
+impl Running {
+    /// Waits for a report that is `good`; the guest must have nothing to complain about.
+    ///
+    /// # Errors
+    ///
+    /// If there is none within two minutes, or the VMM ends.
+    pub fn wait(&mut self, good: impl Fn(&Report) -> bool) -> Result<Report> {
+        let (child, name) = (&mut self.child, &self.console.name);
+        self.console.wait(good, || match child.try_wait().context("look at the VMM")? {
+            None => Ok(()),
+            Some(status) => bail!("the VMM ended with {status}: {}", tail(name, "log")),
+        })
+    }
+
+    /// Waits until the VMM ends.
+    ///
+    /// # Errors
+    ///
+    /// If it does not within two minutes.
+    pub fn end(mut self) -> Result<ExitStatus> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().context("look at the VMM")? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < end, "the VMM of {} does not end", self.console.name);
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills the VMM.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended by itself.
+    pub fn kill(mut self) -> Result<()> {
+        let ended = self.child.try_wait().context("look at the VMM")?;
+        ensure!(ended.is_none(), "the VMM of {} has ended by itself: {ended:?}", self.console.name);
+        self.child.kill().context("kill the VMM")?;
+        self.child.wait().map(drop).context("wait for the VMM")
+    }
+}
