@@ -41,6 +41,13 @@ pub const AGENT_RULES: [Rule; 7] = [
     Rule { name: "every_method_can_be_called_by_varlinkctl", unit: "vmtest-varlink.service" },
 ];
 
+/// The rules of the suite `vm`, in the order in which they are checked.
+pub const VM_RULES: [Rule; 3] = [
+    Rule { name: "a_guest_of_qemu_does_not_notice", unit: "vmtest-qemu.service" },
+    Rule { name: "a_guest_of_our_vmm_does_not_notice", unit: "vmtest-vmm.service" },
+    Rule { name: "a_guest_of_cloud_hypervisor_does_not_notice", unit: "vmtest-ch.service" },
+];
+
 /// The file that tells a unit whether it runs `before` or `after` the kexec.
 pub const SIDE_FILE: &str = "/run/vmtest.side";
 

@@ -36,6 +36,8 @@ pub(crate) enum Campaign {
     Systemd,
     /// luod and its clients over three kexecs in a row and more, on both implementations
     Agent,
+    /// Virtual machines over updates, on all mixes of implementations, and many updates in a row
+    Vm,
     /// The pure crates and liblu under Miri
     Miri,
     /// Arbitrary input for all that reads the data of others
@@ -113,6 +115,9 @@ const TARGETS: &[(&str, &str)] = &[
     ("registry", "luod"),
 ];
 
+/// The test of a guest that is updated again and again.
+const LONG_LIFE: &str = "a_guest_does_not_notice_that_its_host_is_updated";
+
 /// The record of parts that have passed.
 const RECORD: &str = "campaigns.json";
 
@@ -124,6 +129,7 @@ impl Campaign {
             Self::Debug => "debug",
             Self::Systemd => "systemd",
             Self::Agent => "agent",
+            Self::Vm => "vm",
             Self::Miri => "miri",
             Self::Fuzz => "fuzz",
             Self::Series => "series",
@@ -198,6 +204,13 @@ impl Campaign {
                 let of =
                     |hops: &str| task(hops, &["vm-test", "--suite", "agent", "--hops", hops], 60);
                 hops.map(of).into()
+            }
+            Self::Vm => {
+                let hops = ["rust,rust", "c,c", "c,rust", "rust*5"];
+                let of = |hops: &str| task(hops, &["vm-test", "--suite", "vm", "--hops", hops], 90);
+                // A hundred updates of one guest.
+                let long = ["vm-test", "--hops", "rust*101", "--test", LONG_LIFE];
+                hops.into_iter().map(of).chain([task("100 updates", &long, 90)]).collect()
             }
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {

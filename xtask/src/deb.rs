@@ -15,14 +15,15 @@ use crate::dist;
 use crate::process::{Job, bound};
 use control::{Facts, Package};
 
-/// The programs of luod, built.
-const PROGRAMS: [&str; 2] = ["luod", "luctl"];
+/// The programs, and their crates.
+const PROGRAMS: [(&str, &str); 4] =
+    [("luod", "luod"), ("luod", "luctl"), ("lu-qemu", "lu-qemu"), ("luod-ch", "luod-ch")];
 
 /// Makes the packages in the folder `out`, and returns their paths.
 pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<PathBuf>> {
     let log = cache.path("logs", "deb.log");
     let libraries = dist::build(project, &log)?;
-    let programs = build_luod(project, &log)?;
+    let programs = build_programs(project, &log)?;
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     let scratch = cache.scratch("deb")?;
     let maintainer = control::maintainer(project);
@@ -34,6 +35,8 @@ pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<Path
             control::Part::Library => stage::library(place, &libraries)?,
             control::Part::Development => stage::development(place, &libraries)?,
             control::Part::Agent => stage::agent(place, &programs, &log)?,
+            control::Part::Qemu => stage::qemu(place, &programs, &log)?,
+            control::Part::CloudHypervisor => stage::cloud_hypervisor(place, &programs, &log)?,
         }
         stage::documents(place, package, &maintainer)?;
         made.push(pack(package, &root, out, &maintainer, &log)?);
@@ -42,14 +45,16 @@ pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<Path
     Ok(made)
 }
 
-/// Builds luod and luctl, and returns their folder.
-fn build_luod(project: &Path, log: &Path) -> Result<PathBuf> {
+/// Builds the programs, and returns their folder.
+fn build_programs(project: &Path, log: &Path) -> Result<PathBuf> {
     let target = project.join("target/dist");
     let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release", "--package", "luod"]);
-    command.args(PROGRAMS.iter().flat_map(|name| ["--bin", *name]));
+    command.args(["build", "--quiet", "--locked", "--release"]);
+    let what =
+        |(package, name): &(&'static str, &'static str)| ["--package", *package, "--bin", *name];
+    command.args(PROGRAMS.iter().flat_map(what));
     command.arg("--target-dir").arg(&target).current_dir(project);
-    Job::new(command, log).run().context("build luod")?;
+    Job::new(command, log).run().context("build the programs")?;
     Ok(target.join("release"))
 }
 

@@ -13,7 +13,7 @@ mod watch;
 
 pub(crate) use accel::{Accel, Answer, Choice, decide, known};
 pub(crate) use defect::Defect;
-pub(crate) use qemu::{Clock, INITRAMFS, KERNEL, Machine, PAYLOAD};
+pub(crate) use qemu::{Clock, INITRAMFS, KERNEL, Machine, PAYLOAD, SCRATCH};
 pub(crate) use run::{Limits, run};
 #[cfg(test)]
 pub(crate) use watch::Watch;

@@ -40,6 +40,8 @@ pub(super) enum Part {
     Library,
     Development,
     Agent,
+    Qemu,
+    CloudHypervisor,
 }
 
 /// A package.
@@ -84,6 +86,25 @@ pub(super) const PACKAGES: &[Package] = &[
         description: "luod holds the sessions of programs that survive an update of the kernel,\n\
                       and leads them through it. Its command luctl loads the next kernel, checks\n\
                       whether an update would go well, and updates.",
+    },
+    Package {
+        name: "lu-qemu",
+        part: Part::Qemu,
+        section: "admin",
+        depends: "luod",
+        summary: "virtual machines of QEMU survive updates of the host's kernel",
+        description: "lu-qemu runs an unmodified QEMU. When luod updates the kernel, the memory\n\
+                      of the guest stays where it is, and a new QEMU goes on with it.",
+    },
+    Package {
+        name: "luod-ch",
+        part: Part::CloudHypervisor,
+        section: "admin",
+        depends: "luod",
+        summary: "virtual machines of Cloud Hypervisor survive updates of the host's kernel",
+        description: "luod-ch runs an unmodified Cloud Hypervisor. When luod updates the kernel,\n\
+                      it takes the guest by a local migration, and gives it to a new Cloud\n\
+                      Hypervisor in the next kernel.",
     },
 ];
 
@@ -160,7 +181,7 @@ pub(super) fn write(
             let abi = name.trim_start_matches("liblu");
             put("shlibs", &format!("liblu {abi} {name} (>= {VERSION})\n"), 0o644)
         }
-        Part::Development => Ok(()),
+        Part::Development | Part::Qemu | Part::CloudHypervisor => Ok(()),
         Part::Agent => {
             put("postinst", POSTINST, 0o755)?;
             put("prerm", PRERM, 0o755)?;

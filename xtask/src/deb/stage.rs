@@ -104,10 +104,7 @@ pub(super) fn development(place: Place<'_>, built: &Path) -> Result<()> {
 pub(super) fn agent(place: Place<'_>, programs: &Path, log: &Path) -> Result<()> {
     let source = place.project.join("luod");
     for (name, path) in [("luod", "usr/sbin/luod"), ("luctl", "usr/bin/luctl")] {
-        place.copy(&programs.join(name), path, 0o755)?;
-        let mut command = bound("strip");
-        command.arg(place.root.join(path));
-        Job::new(command, log).run().with_context(|| format!("strip {name}"))?;
+        program(place, &programs.join(name), path, log)?;
     }
     for unit in ["luod.service", "luod-agent.socket", "luod-manager.socket"] {
         let path = format!("usr/lib/systemd/system/{unit}");
@@ -120,6 +117,32 @@ pub(super) fn agent(place: Place<'_>, programs: &Path, log: &Path) -> Result<()>
     }
     completions(place, programs, log)?;
     manual_pages(place, programs, log)
+}
+
+/// lu-qemu and its unit.
+pub(super) fn qemu(place: Place<'_>, programs: &Path, log: &Path) -> Result<()> {
+    program(place, &programs.join("lu-qemu"), "usr/bin/lu-qemu", log)?;
+    unit(place, "contrib/qemu/lu-qemu@.service")
+}
+
+/// luod-ch and its unit.
+pub(super) fn cloud_hypervisor(place: Place<'_>, programs: &Path, log: &Path) -> Result<()> {
+    program(place, &programs.join("luod-ch"), "usr/bin/luod-ch", log)?;
+    unit(place, "contrib/cloud-hypervisor/luod-ch@.service")
+}
+
+fn unit(place: Place<'_>, from: &str) -> Result<()> {
+    let from = place.project.join(from);
+    let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    place.copy(&from, &format!("usr/lib/systemd/system/{name}"), 0o644)
+}
+
+/// A program without what debuggers need.
+fn program(place: Place<'_>, from: &Path, to: &str, log: &Path) -> Result<()> {
+    place.copy(from, to, 0o755)?;
+    let mut command = bound("strip");
+    command.arg(place.root.join(to));
+    Job::new(command, log).run().with_context(|| format!("strip {to}"))
 }
 
 fn completions(place: Place<'_>, programs: &Path, log: &Path) -> Result<()> {

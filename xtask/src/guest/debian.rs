@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use crate::cache::Lock;
 use crate::guest::archive::Archive;
+use crate::guest::nested::Nested;
 use crate::guest::payload::{create, finish, read};
 use crate::guest::{Files, Guest, Kernels, Pace};
 use crate::kernel::{Flavour, Profile};
@@ -23,7 +24,21 @@ use crate::static_build;
 
 /// This guest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Debian;
+pub(crate) struct Debian {
+    /// Whether it has guests of its own.
+    is_host: bool,
+}
+
+impl Debian {
+    /// A machine with services.
+    pub(crate) const PLAIN: Self = Self { is_host: false };
+
+    /// A host of virtual machines.
+    pub(crate) const HOST: Self = Self { is_host: true };
+}
+
+/// What a guest of the host writes to its disk outlives the host's kernel.
+const SCRATCH: u64 = 64 << 20;
 
 impl Guest for Debian {
     fn name(&self) -> &'static str {
@@ -36,9 +51,15 @@ impl Guest for Debian {
 
     /// systemd writes into the kernel's log, where its lines are in order with those of the kernel. No
     /// other process writes to the serial ports, and systemd asks the terminal for nothing.
+    ///
+    /// The processor of an emulated machine does not scale its time stamp counter, and each kernel measures it anew.
     fn parameters(&self) -> &'static str {
         "systemd.log_target=kmsg systemd.log_level=info systemd.show_status=no \
-         systemd.getty_auto=no systemd.firstboot=no TERM=dumb"
+         systemd.getty_auto=no systemd.firstboot=no TERM=dumb kvm.tsc_tolerance_ppm=5000"
+    }
+
+    fn scratch(&self) -> u64 {
+        if self.is_host { SCRATCH } else { 0 }
     }
 
     fn carries(&self) -> bool {
@@ -47,6 +68,7 @@ impl Guest for Debian {
 
     fn memory(&self, profile: Profile) -> u32 {
         match profile {
+            Profile::Release if self.is_host => 3072,
             Profile::Release => 1536,
             Profile::Debug => 4096,
         }
@@ -54,6 +76,8 @@ impl Guest for Debian {
 
     fn pace(&self, profile: Profile) -> Pace {
         match profile {
+            // Its guests are emulated twice.
+            Profile::Release if self.is_host => Pace::of_seconds(300, 1200, 300),
             Profile::Release => Pace::of_seconds(120, 600, 120),
             Profile::Debug => Pace::of_seconds(600, 2400, 600),
         }
@@ -71,7 +95,11 @@ impl Guest for Debian {
         let [player, service, guest, initrd] =
             static_build::selftests(&setup.cache, &setup.project, programs)?;
         let stock = stock::prepare(setup, &settings.stock, lock)?;
-        let layer = layer::prepare(setup, &[player, service, guest, stock], lock)?;
+        let mut files = vec![player, service, guest, stock];
+        if self.is_host {
+            files.extend(Nested::prepare(setup, lock)?.copies(setup)?);
+        }
+        let layer = layer::prepare(setup, &files, lock)?;
         Ok(Box::new(Images { initrd, layer, system }))
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let guest = suite::guest(&tests);
     let platform = Platform { guest, profile };
     let mut packages = options.deb.clone();
-    if tests.iter().any(|test| test.suite == suite::Suite::Agent) {
+    if tests.iter().any(|test| matches!(test.suite, Suite::Agent | Suite::Vm)) {
         packages.extend(agent_packages()?);
     }
     let prepared = Prepared::make(guest, &packages, &kernels, &options.build.request())?;

@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) folder: PathBuf,
     /// Disks behind the payload, in the order of the guest.
     pub(crate) disks: Vec<PathBuf>,
+    /// Bytes of a disk behind those, which is empty at first; 0 for none.
+    pub(crate) scratch: u64,
 }
 
 /// The kind of the clock of a guest.
@@ -46,6 +48,7 @@ pub(crate) enum Clock {
 pub(crate) const KERNEL: &str = "kernel";
 pub(crate) const INITRAMFS: &str = "initramfs.cpio";
 pub(crate) const PAYLOAD: &str = "payload.img";
+pub(crate) const SCRATCH: &str = "scratch.img";
 
 impl Profile {
     /// Command line of the kernels of this profile.
@@ -116,10 +119,17 @@ impl Machine {
         command.args(["-chardev", &monitor, "-mon", "chardev=monitor,mode=control"]);
         command.arg("-kernel").arg(file(KERNEL)).arg("-initrd").arg(file(INITRAMFS));
         command.args(["-append", cmdline]);
+        if self.scratch > 0 {
+            let drive = format!("if=none,id=scratch,format=raw,file={}", escape(&file(SCRATCH)));
+            command.args(["-drive", &drive]);
+        }
         for (number, disk) in [file(PAYLOAD)].iter().chain(&self.disks).enumerate() {
             let (name, file) = (format!("disk{number}"), escape(disk));
             let drive = format!("if=none,id={name},format=raw,readonly=on,file={file}");
             command.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={name}")]);
+        }
+        if self.scratch > 0 {
+            command.args(["-device", "virtio-blk-pci,drive=scratch"]);
         }
         command
     }

@@ -17,6 +17,7 @@ mod quick_start;
 mod rules;
 mod targets;
 mod varlink;
+mod virtual_machines;
 mod vm;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ fn run() -> Result<()> {
     match arguments[..] {
         ["vm", name] => vm::run(name),
         ["counter"] => counter::run(),
+        ["echo"] => virtual_machines::echo(),
+        ["rule", rule @ ("qemu" | "vmm" | "ch")] => virtual_machines::check(rule),
         ["rule", "guests"] => rules::guests(),
         ["rule", "luctl"] => rules::luctl(),
         ["rule", "killed"] => killed::check(),

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Virtual machines of QEMU, of our VMM and of Cloud Hypervisor's protocol, which do not notice updates.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use selftests::luctl::{self, output};
+use selftests::position::{self, Position, hop_number};
+use selftests::scenario::Side;
+use selftests::systemd::{PROGRAMS, side};
+use selftests::vmm::{CMDLINE, Console, FOLDER, INITRAMFS, KERNEL, file, tail};
+use selftests::witness::Report;
+
+/// A guest, and the unit that runs it.
+struct Machine {
+    name: &'static str,
+    unit: &'static str,
+    /// The file that says how it is run, and its content.
+    setting: (&'static str, String),
+    /// Whether the guest's own clock shows the gap.
+    sees_gap: bool,
+    /// Whether it sends packets.
+    has_network: bool,
+}
+
+/// The disk that the host may write to: what is on it outlives its kernel.
+const DISK: &str = "/dev/vdd";
+
+fn qemu(accel: &str) -> String {
+    let (kernel, initramfs) = (format!("{PROGRAMS}/{KERNEL}"), format!("{PROGRAMS}/{INITRAMFS}"));
+    let disk = if accel == "kvm" {
+        format!(
+            "-drive if=none,id=disk,format=raw,cache=none,file={DISK} -device virtio-blk-pci,drive=disk"
+        )
+    } else {
+        String::new()
+    };
+    // Emulation within emulation is slow.
+    let witness = match accel {
+        "kvm" => "witness.disk=/dev/vda witness.memory=48",
+        _ => "witness.memory=4",
+    };
+    format!(
+        "QEMU=qemu-system-x86_64 -machine q35,accel={accel} -cpu max -m 128M -smp 1 -nodefaults -display none \
+         -kernel {kernel} -initrd {initramfs} {disk} -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
+         -device virtio-rng-pci -chardev file,id=console,path={FOLDER}/{accel}.console,append=on \
+         -serial chardev:console -append '{CMDLINE} ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off {witness} \
+         witness.echo=10.0.2.2:7'\n"
+    )
+}
+
+fn machine(rule: &str) -> Vec<Machine> {
+    match rule {
+        "qemu" => vec![
+            Machine {
+                name: "kvm",
+                unit: "lu-qemu@kvm.service",
+                setting: ("/etc/lu-qemu/kvm.conf", qemu("kvm")),
+                sees_gap: false,
+                has_network: true,
+            },
+            Machine {
+                name: "tcg",
+                unit: "lu-qemu@tcg.service",
+                setting: ("/etc/lu-qemu/tcg.conf", qemu("tcg")),
+                sees_gap: false,
+                has_network: true,
+            },
+        ],
+        "vmm" => vec![Machine {
+            name: "ours",
+            unit: "vmtest-vmm@ours.service",
+            setting: (
+                "/etc/vmtest/ours.conf",
+                format!(
+                    "OPTIONS=--vcpus 2 --ram 96 --ram 64,reserved --ram 32,huge --disk 16 --kernel {PROGRAMS}/{KERNEL} \
+                     --initrd {PROGRAMS}/{INITRAMFS}\nGUEST={CMDLINE} witness.memory=48 \
+                     witness.reserved=0x6000000:0x4000000 witness.disk=/dev/pmem0\n"
+                ),
+            ),
+            sees_gap: true,
+            has_network: false,
+        }],
+        _ => vec![Machine {
+            name: "ch",
+            unit: "luod-ch@ch.service",
+            setting: (
+                "/etc/luod-ch/ch.conf",
+                format!(
+                    "PATH={PROGRAMS}:/usr/bin\nVMM={PROGRAMS}/cloud-hypervisor --memory size=12M,shared=on --serial file={FOLDER}/ch.console\n"
+                ),
+            ),
+            sees_gap: false,
+            has_network: false,
+        }],
+    }
+}
+
+/// Where the last report of a guest is kept over the kexec: with luod.
+fn note(machine: &Machine) -> String {
+    format!("report-{}", machine.name)
+}
+
+pub(crate) fn check(rule: &str) -> Result<()> {
+    fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
+    let hop = hop_number()?;
+    let machines = machine(rule);
+    for machine in &machines {
+        let (path, text) = &machine.setting;
+        let folder = Path::new(path).parent().context("a setting without a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::write(path, text).with_context(|| format!("write {path}"))?;
+    }
+    output("systemctl", &["start", "vmtest-echo.service"])?;
+    match side()? {
+        Side::After => {
+            let consoles = start_all(&machines)?;
+            for (machine, console) in machines.iter().zip(&consoles) {
+                let before = output("luctl", &["get", &note(machine)])?;
+                let before = Report::parse(&before).context("the report of the previous kernel")?;
+                goes_on(machine, console, &before)?;
+            }
+        }
+        Side::Before | Side::Here => {
+            if hop == 1 {
+                let consoles = start_all(&machines)?;
+                for (machine, console) in machines.iter().zip(&consoles) {
+                    wait(machine, console, |it| it.rounds >= 1)?;
+                }
+                cancelled(&machines)?;
+            }
+            for machine in &machines {
+                let report = wait(machine, &Console::of(machine.name), |_| true)?;
+                let line = format!("{}\n", report.line());
+                luctl::input("luctl", &["put", &note(machine)], &line)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts the VMM.
+fn start(machine: &Machine) -> Result<Console> {
+    let console = Console::of(machine.name);
+    output("systemctl", &["start", machine.unit]).with_context(|| journal(machine))?;
+    Ok(console)
+}
+
+fn start_all(machines: &[Machine]) -> Result<Vec<Console>> {
+    machines.iter().map(start).collect()
+}
+
+/// What the unit says.
+fn journal(machine: &Machine) -> String {
+    let journal =
+        output("journalctl", &["--boot", "--no-pager", "--output=cat", "--unit", machine.unit]);
+    format!("{}\n{}", journal.unwrap_or_default(), tail(machine.name, "log"))
+}
+
+fn wait(machine: &Machine, console: &Console, good: impl Fn(&Report) -> bool) -> Result<Report> {
+    console.wait(good, || {
+        let active = output("systemctl", &["is-active", machine.unit]);
+        active.map(drop).with_context(|| journal(machine))
+    })
+}
+
+/// The guest has lost nothing, and works on.
+fn goes_on(machine: &Machine, console: &Console, before: &Report) -> Result<()> {
+    let first = wait(machine, console, |_| true)?;
+    ensure!(
+        first.number >= before.number
+            && first.pages >= before.pages
+            && first.blocks >= before.blocks,
+        "{}: it is not the guest of the previous kernel: {first:?} comes after {before:?}",
+        machine.name
+    );
+    let has_disk = before.blocks > 0;
+    let after = wait(machine, console, |it| {
+        it.rounds >= first.rounds + 2
+            && (!has_disk || it.blocks >= first.blocks + 3)
+            && (!machine.has_network || it.answers > first.answers)
+    })?;
+    let seen = after.gaps - before.gaps;
+    ensure!(!machine.sees_gap || seen > 0, "{}: its clock does not show the gap", machine.name);
+    println!("{}: {after:?}", machine.name);
+    Ok(())
+}
+
+/// An update that is called off while another client prepares: the guests stand still, and go on in the same process.
+fn cancelled(machines: &[Machine]) -> Result<()> {
+    let position = Position::find()?;
+    let next = position.next().context("the next hop")?;
+    luctl::load(next, position.number + 1)?;
+    let late = "vmtest-vm@late.service";
+    selftests::guests::make_results()?;
+    output("systemctl", &["start", late])?;
+    let pids = |machines: &[Machine]| -> Result<Vec<String>> {
+        let pid = |it: &Machine| {
+            output("systemctl", &["show", "--property=MainPID,ExecMainPID", it.unit])
+        };
+        machines.iter().map(pid).collect()
+    };
+    let before = pids(machines)?;
+    let mut update = luctl::begin(&["update"], "preparing")?;
+    // They are ready, and stand still: their consoles say nothing more.
+    let end = Instant::now() + Duration::from_mins(1);
+    let consoles =
+        || machines.iter().map(|it| fs::metadata(file(it.name, "console")).map(|it| it.len()));
+    loop {
+        let seen = consoles().collect::<Result<Vec<_>, _>>().context("look at the consoles")?;
+        sleep(Duration::from_millis(500));
+        if consoles().collect::<Result<Vec<_>, _>>().context("look at the consoles")? == seen {
+            break;
+        }
+        ensure!(Instant::now() < end, "the guests do not stand still");
+    }
+    output("luctl", &["cancel"])?;
+    let status = update.wait().context("wait for luctl")?;
+    ensure!(status.code() == Some(5), "luctl update ends with {status}");
+    output("systemctl", &["stop", late])?;
+    for machine in machines {
+        let first = wait(machine, &Console::of(machine.name), |_| true)?;
+        wait(machine, &Console::of(machine.name), |it| it.rounds > first.rounds)?;
+    }
+    ensure!(
+        pids(machines)? == before,
+        "a guest is in another process after an update that was called off"
+    );
+    output("luctl", &["unload"])?;
+    position::remove_unpacked();
+    Ok(())
+}
+
+/// Sends packets back: the outside of the guests.
+pub(crate) fn echo() -> Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:7").context("bind port 7")?;
+    let mut packet = [0; 1500];
+    loop {
+        let (length, from) = socket.recv_from(&mut packet).context("receive")?;
+        let packet = packet.get(..length).unwrap_or_default();
+        socket.send_to(packet, from).context("send")?;
+    }
+}
