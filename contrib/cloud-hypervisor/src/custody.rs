@@ -60,12 +60,27 @@ fn files(guest: &Guest) -> Result<Vec<(&OwnedFd, Vec<u32>)>> {
     Ok(files.into_iter().map(|(_, memory, slots)| (memory, slots)).collect())
 }
 
-/// Retrieves a guest.
+/// What the state begins with once the guest has run: its memory is newer than its state then.
+const SPENT: &[u8] = b"SPENT";
+
+/// Notes that the guest runs, or that it does not after all.
+///
+/// # Errors
+///
+/// If the state cannot be written.
+pub fn mark(session: &Claimed, guest: &Guest, is_spent: bool) -> Result<()> {
+    let file = File::from(session.retrieve(STATE).context("retrieve the state")?);
+    let begin = guest.state.get(..SPENT.len()).unwrap_or(&guest.state);
+    let begin = if is_spent { SPENT.get(..begin.len()).unwrap_or(SPENT) } else { begin };
+    file.write_all_at(begin, 0).context("mark the state")
+}
+
+/// Retrieves a guest. `None` if it has run in this kernel already: it cannot run a second time.
 ///
 /// # Errors
 ///
 /// If the session has no guest, or something of it cannot be retrieved. Nothing is lost by the attempt.
-pub fn retrieve(session: &Claimed) -> Result<Guest> {
+pub fn retrieve(session: &Claimed) -> Result<Option<Guest>> {
     let mut guest = Guest::default();
     let manifest = session.manifest().context("the list of files")?;
     for entry in manifest.entries() {
@@ -85,12 +100,15 @@ pub fn retrieve(session: &Claimed) -> Result<Guest> {
     guest.memory.sort_by_key(|(slot, _)| *slot);
     guest.config = content(session, CONFIG)?;
     guest.state = content(session, STATE)?;
+    if SPENT.starts_with(&guest.state) || guest.state.starts_with(SPENT) {
+        return Ok(None);
+    }
     guest.is_running = match session.state(STATE).context("the state")? {
         RUNNING => true,
         PAUSED => false,
         other => anyhow::bail!("the guest is neither running nor paused: {}", other.escape_ascii()),
     };
-    Ok(guest)
+    Ok(Some(guest))
 }
 
 fn content(session: &Claimed, label: &str) -> Result<Vec<u8>> {

@@ -53,6 +53,9 @@ pub enum Error {
     /// The other side has refused a command.
     #[error("Cloud Hypervisor refuses {0:?}; its log has the reason")]
     Refused(Command),
+    /// The connection was cut when Cloud Hypervisor had all of the guest: it may have run it.
+    #[error("Cloud Hypervisor has the guest, and does not say whether it runs it")]
+    Uncertain(#[source] Box<Error>),
     /// The guest came whole, and could not be kept. Cloud Hypervisor has it still.
     #[error("the guest cannot be kept")]
     Keep(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use liblu::{Claim, Claimed, Event, Participant, Provider, Ready};
+use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready};
 use luod_ch::{Guest, custody};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -39,16 +39,16 @@ pub(crate) fn run(options: Options) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let setup = Setup { words: vmm, remote, folder };
     let provider = Provider::find().context("nothing can survive here")?;
-    let claim = provider.claim(&name, soon()).context("ask for the guest")?;
-    let place = match claim {
+    let came = match provider.claim(&name, soon()).context("ask for the guest")? {
         Claim::Session(session) => take_over(session, &setup, &provider, &name)?,
-        Claim::ColdStart => {
-            // Before it is started: a guest that luod does not let survive is none.
-            provider
-                .participate(&[&name], soon())
-                .context("luod does not let the guest take part")?;
-            Place::Runs(setup.boot()?)
-        }
+        Claim::ColdStart => None,
+    };
+    let place = if let Some(vmm) = came {
+        Place::Runs(vmm)
+    } else {
+        // Before it is started: a guest that luod does not let survive is none.
+        provider.participate(&[&name], soon()).context("luod does not let the guest take part")?;
+        Place::Runs(setup.boot()?)
     };
     let mut life = Life { provider, name, setup, place, participant: None };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -57,30 +57,68 @@ pub(crate) fn run(options: Options) -> Result<()> {
 }
 
 /// Goes on with a guest that came. Until it runs, nothing is final: after an error, the next start asks again.
-fn take_over(session: Claimed, setup: &Setup, provider: &Provider, name: &str) -> Result<Place> {
+///
+/// `None` if it has run in this kernel already, and Cloud Hypervisor has ended since: it is lost, as after any crash.
+fn take_over(
+    session: Claimed,
+    setup: &Setup,
+    provider: &Provider,
+    name: &str,
+) -> Result<Option<Vmm>> {
     // Here, in the control group of the guest, which pays for its memory.
-    let guest = custody::retrieve(&session).context("the guest that came")?;
-    let vmm = restore(setup, &guest)
-        .context("the guest that came stays where it is, and the next start tries again")?;
+    let came = match session.manifest() {
+        Err(error) if error.kind() == ErrorKind::Incomplete => None,
+        _ => custody::retrieve(&session).context("the guest that came")?,
+    };
+    let vmm = if let Some(guest) = came {
+        let mark = |is_spent| custody::mark(&session, &guest, is_spent);
+        let restored = restore(setup, &guest, &mark);
+        Some(
+            restored
+                .context("the guest that came is not given up: the next start looks at it again")?,
+        )
+    } else {
+        eprintln!(
+            "luod-ch: the guest has run in this kernel, and has ended since: it is started anew"
+        );
+        None
+    };
     let finished =
         session.finish(soon()).map_err(liblu::Error::from).context("finish the session")?;
     if finished.custody.is_err() {
         provider.restored(name, soon()).context("tell luod")?;
     }
-    Ok(Place::Runs(vmm))
+    Ok(vmm)
 }
 
 /// Starts Cloud Hypervisor with this guest.
-fn restore(setup: &Setup, guest: &Guest) -> Result<Vmm> {
+fn restore<M>(setup: &Setup, guest: &Guest, mark: &M) -> Result<Vmm>
+where
+    M: Fn(bool) -> Result<()>,
+{
     let mut attempt = 1;
     loop {
-        match setup.restore(guest, Instant::now() + RESTORE) {
+        match setup.restore(guest, Instant::now() + RESTORE, mark) {
             Ok(vmm) => return Ok(vmm),
-            Err(error) if attempt < ATTEMPTS => eprintln!("luod-ch: attempt {attempt}: {error:#}"),
-            Err(error) => return Err(error),
+            // It may have run.
+            Err(error) if attempt == ATTEMPTS || is_uncertain(&error) => return Err(error),
+            Err(error) => eprintln!("luod-ch: attempt {attempt}: {error:#}"),
         }
         attempt += 1;
     }
+}
+
+fn is_uncertain(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(luod_ch::Error::Uncertain(_)))
+}
+
+/// The session of a guest that is kept: one of both.
+#[derive(Default)]
+struct Session {
+    /// The next kernel finds all of it.
+    ready: Option<Ready>,
+    /// The guest runs again, or will: the next kernel finds that it is not complete.
+    open: Option<Handover>,
 }
 
 /// Where the guest is.
@@ -88,7 +126,7 @@ enum Place {
     /// In Cloud Hypervisor.
     Runs(Vmm),
     /// In a session, on its way to the next kernel; and here, in case that there is no update.
-    Kept { guest: Box<Guest>, _session: Box<Ready> },
+    Kept { guest: Box<Guest>, session: Box<Session> },
 }
 
 struct Life {
@@ -190,7 +228,10 @@ impl Life {
         });
         match (guest, session) {
             (Ok(guest), Some(session)) => {
-                let kept = Place::Kept { guest: Box::new(guest), _session: Box::new(session) };
+                let kept = Place::Kept {
+                    guest: Box::new(guest),
+                    session: Box::new(Session { ready: Some(session), open: None }),
+                };
                 if let Place::Runs(vmm) = std::mem::replace(&mut self.place, kept) {
                     // It ends by itself; and it must not touch the disks of the guest any more.
                     let _ = vmm.kill();
@@ -207,9 +248,20 @@ impl Life {
 
     /// Lets the guest run again, in a new Cloud Hypervisor, if it is not in one.
     fn resume(&mut self) -> Result<()> {
-        let Place::Kept { guest, .. } = &self.place else { return Ok(()) };
-        let vmm = restore(&self.setup, guest).context("the guest cannot go on")?;
-        // From here on the session is closed, and the guest is in one place.
+        let Place::Kept { guest, session } = &mut self.place else { return Ok(()) };
+        // Whatever becomes of the session, nothing may start from it when the guest has run again.
+        if let Some(ready) = session.ready.take() {
+            match ready.abort() {
+                Ok(handover) => session.open = Some(handover),
+                Err(failed) => {
+                    let (ready, error) = failed.into_parts();
+                    session.ready = Some(ready);
+                    return Err(error).context("open the session again");
+                }
+            }
+        }
+        // This state is this process's alone from here on.
+        let vmm = restore(&self.setup, guest, &|_| Ok(())).context("the guest cannot go on")?;
         self.place = Place::Runs(vmm);
         if let Err(error) = self.provider.discard(&self.name, soon()) {
             eprintln!("luod-ch: cannot give up the session: {error}");

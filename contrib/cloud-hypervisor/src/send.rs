@@ -13,10 +13,18 @@ use crate::{Error, Guest};
 
 /// Sends a guest to a Cloud Hypervisor that waits for one. It runs, or is paused, as it was.
 ///
+/// `spend` is called right before Cloud Hypervisor is told to run it. From then on its memory changes, so it must not be
+/// sent a second time: note that where the next process finds it.
+///
 /// # Errors
 ///
-/// If the connection is cut, or Cloud Hypervisor refuses it. Nothing is lost then: the guest can be sent to another.
-pub fn send(mut stream: &UnixStream, guest: &Guest) -> Result<(), Error> {
+/// If the connection is cut, or Cloud Hypervisor refuses it. Nothing is lost then: the guest can be sent to another. But
+/// not after [`Error::Uncertain`].
+pub fn send<S, E>(mut stream: &UnixStream, guest: &Guest, spend: S) -> Result<(), Error>
+where
+    S: FnOnce() -> Result<(), E>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     command(stream, Command::Start, &[])?;
     for (slot, memory) in &guest.memory {
         stream.write_all(&Request::new(Command::MemoryFd, SLOT_LENGTH).write())?;
@@ -27,7 +35,11 @@ pub fn send(mut stream: &UnixStream, guest: &Guest) -> Result<(), Error> {
     command(stream, Command::Config, &guest.config)?;
     command(stream, Command::State, &guest.state)?;
     let end = if guest.is_running { Command::Complete } else { Command::CompletePaused };
-    command(stream, end, &[])
+    spend().map_err(|error| Error::Keep(error.into()))?;
+    command(stream, end, &[]).map_err(|error| match error {
+        refused @ Error::Refused(_) => refused,
+        other => Error::Uncertain(Box::new(other)),
+    })
 }
 
 fn command(mut stream: &UnixStream, command: Command, payload: &[u8]) -> Result<(), Error> {

@@ -43,10 +43,13 @@ impl Setup {
         Vmm::start(self, options)
     }
 
-    /// Starts it, and gives it a guest.
-    pub(crate) fn restore(&self, guest: &Guest, deadline: Instant) -> Result<Vmm> {
+    /// Starts it, and gives it a guest. `mark` notes whether the guest has run.
+    pub(crate) fn restore<M>(&self, guest: &Guest, deadline: Instant, mark: &M) -> Result<Vmm>
+    where
+        M: Fn(bool) -> Result<()>,
+    {
         let vmm = Vmm::start(self, &[])?;
-        match self.give(guest, deadline) {
+        match self.give(guest, deadline, mark) {
             Ok(()) => Ok(vmm),
             Err(error) => {
                 let _ = vmm.kill();
@@ -56,7 +59,10 @@ impl Setup {
     }
 
     /// Gives a guest to the one that runs.
-    fn give(&self, guest: &Guest, deadline: Instant) -> Result<()> {
+    fn give<M>(&self, guest: &Guest, deadline: Instant, mark: &M) -> Result<()>
+    where
+        M: Fn(bool) -> Result<()>,
+    {
         let socket = self.migration();
         remove(&socket)?;
         let url = format!("receiver_url=unix:{}", socket.display());
@@ -72,7 +78,12 @@ impl Setup {
         };
         let sent = connect().and_then(|stream| {
             stream.set_read_timeout(Some(Duration::from_mins(1))).context("set a timeout")?;
-            luod_ch::send(&stream, guest).context("send the guest")
+            let sent =
+                luod_ch::send(&stream, guest, || mark(true).map_err(|error| format!("{error:#}")));
+            if let Err(luod_ch::Error::Refused(_)) = &sent {
+                mark(false)?;
+            }
+            sent.context("send the guest")
         });
         if sent.is_err() {
             let _ = remote.kill();

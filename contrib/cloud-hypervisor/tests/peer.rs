@@ -134,7 +134,7 @@ fn a_guest_is_received_and_sent_byte_for_byte() {
         // What is sent is what was received, to the byte.
         let (ours, theirs) = UnixStream::pair().unwrap();
         let sent = thread::scope(|scope| {
-            let sender = scope.spawn(|| send(&ours, &guest));
+            let sender = scope.spawn(|| send(&ours, &guest, || Ok::<_, String>(())));
             let (mut bytes, mut fds) = (Vec::new(), 0);
             let expected: usize = 16 * 7 + 3 * 4 + CONFIG.len() + STATE.len();
             let lengths = [16, 20, 20, 20, 16 + CONFIG.len(), 16 + STATE.len(), 16];
@@ -312,7 +312,7 @@ fn a_memfd_with_several_slots_is_preserved_once_and_all_comes_back() {
         let Claim::Session(session) = provider.claim("vm", None).unwrap() else {
             panic!("nothing came")
         };
-        let came = custody::retrieve(&session).unwrap();
+        let came = custody::retrieve(&session).unwrap().unwrap();
         assert_eq!((&came.config, &came.state), (&guest.config, &guest.state));
         assert!(came.is_running);
         let slots: Vec<_> = came.memory.iter().map(|(slot, _)| *slot).collect();
@@ -320,7 +320,56 @@ fn a_memfd_with_several_slots_is_preserved_once_and_all_comes_back() {
         let inode = |number: usize| fstat(&came.memory[number].1).unwrap().st_ino;
         assert_eq!(inode(0), inode(2));
         assert_ne!(inode(0), inode(1));
+        // Once it has run, it cannot run a second time; unless it has not after all.
+        custody::mark(&session, &came, true).unwrap();
+        assert!(custody::retrieve(&session).unwrap().is_none());
+        custody::mark(&session, &came, false).unwrap();
+        assert_eq!(custody::retrieve(&session).unwrap().unwrap().state, guest.state);
         session.finish(None).unwrap();
+    }
+}
+
+#[test]
+fn a_guest_that_may_have_run_is_not_sent_again() {
+    let (received, _, _) = outcome(&whole(COMPLETE));
+    let guest = received.unwrap();
+    let ok = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let error = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let lengths = [16, 20, 20, 20, 16 + CONFIG.len(), 16 + STATE.len(), 16];
+    // The receiver answers so many commands, and then refuses or goes away.
+    for (answered, refuses) in (0..lengths.len()).flat_map(|count| [(count, true), (count, false)])
+    {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let marked = AtomicBool::new(false);
+        let sent = thread::scope(|scope| {
+            scope.spawn(move || {
+                for (number, length) in lengths.iter().enumerate().take(answered + 1) {
+                    let mut rest = *length;
+                    while rest > 0 {
+                        match passing::receive(&theirs, rest, 1, None) {
+                            Ok(Some(message)) => rest -= message.bytes.len(),
+                            _ => return,
+                        }
+                    }
+                    let answer = if number == answered { &error } else { &ok };
+                    if number < answered || refuses {
+                        (&theirs).write_all(answer).unwrap();
+                    }
+                }
+            });
+            let spend = || {
+                marked.store(true, Ordering::SeqCst);
+                Ok::<_, String>(())
+            };
+            send(&ours, &guest, spend)
+        });
+        let is_last = answered + 1 == lengths.len();
+        assert_eq!(marked.load(Ordering::SeqCst), is_last);
+        match sent.unwrap_err() {
+            Error::Uncertain(_) => assert!(is_last && !refuses),
+            Error::Refused(_) => assert!(refuses),
+            other => assert!(!refuses && !is_last, "{other:?}"),
+        }
     }
 }
 

@@ -157,7 +157,8 @@ impl Guest {
         // Devices that cannot be carried are an error now, not at the update.
         add(&["-only-migratable"]);
         if comes {
-            add(&["-incoming", "defer"]);
+            // It does not run before the state is marked as used.
+            add(&["-incoming", "defer", "-S"]);
         }
         words
     }
@@ -261,6 +262,6 @@ mod tests {
             )
         );
         assert!(complete.contains("size=268435456,mem-path=/proc/self/fd/50,share=on"));
-        assert!(complete.ends_with("-only-migratable -incoming defer"));
+        assert!(complete.ends_with("-only-migratable -incoming defer -S"));
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use liblu::{Claim, Claimed, Event, Handover, Participant, Provider, Ready};
+use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -67,15 +67,16 @@ pub(crate) fn run(name: &str, guest: &Guest, without_updates: bool) -> Result<()
     };
     let started = match provider.claim(name, soon()).context("ask for the guest")? {
         Claim::Session(session) => take_over(session, name, guest, &provider)?,
-        Claim::ColdStart => {
-            // Before it is started: a guest that luod does not let survive is none.
-            provider
-                .participate(&[name], soon())
-                .context("luod does not let the guest take part")?;
-            let files = Files::new(guest.memory)?;
-            let qemu = Qemu::start(guest, &files, false)?;
-            Started { qemu, files, guest: guest.clone(), is_new: true }
-        }
+        Claim::ColdStart => None,
+    };
+    let started = if let Some(started) = started {
+        started
+    } else {
+        // Before it is started: a guest that luod does not let survive is none.
+        provider.participate(&[name], soon()).context("luod does not let the guest take part")?;
+        let files = Files::new(guest.memory)?;
+        let qemu = Qemu::start(guest, &files, false)?;
+        Started { qemu, files, guest: guest.clone(), is_new: true }
     };
     let mut updates = Updates::begin(provider, name, started)?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -128,7 +129,23 @@ struct Started {
 }
 
 /// Goes on with a guest that came. Until it runs, nothing is final: after an error, the next start asks again.
-fn take_over(session: Claimed, name: &str, wanted: &Guest, provider: &Provider) -> Result<Started> {
+///
+/// `None` if it has run in this kernel already, and QEMU or lu-qemu has ended since: it is lost, as after any crash.
+fn take_over(
+    session: Claimed,
+    name: &str,
+    wanted: &Guest,
+    provider: &Provider,
+) -> Result<Option<Started>> {
+    if let Err(error) = session.manifest()
+        && error.kind() == ErrorKind::Incomplete
+    {
+        eprintln!(
+            "lu-qemu: the guest was not stopped before the kernel was left: it is lost, and is started anew"
+        );
+        finish(session, name, provider)?;
+        return Ok(None);
+    }
     let note = Note::read(session.state(MEMORY).context("read the note of the guest that came")?);
     let note = note.map_err(|error| anyhow::anyhow!("the note of the guest that came: {error}"))?;
     let guest = Guest::new(note.words.clone()).context("the guest that came")?;
@@ -154,6 +171,13 @@ fn take_over(session: Claimed, name: &str, wanted: &Guest, provider: &Provider) 
     // Here, in the control group of the guest, which pays for its memory.
     let retrieve = |label| session.retrieve(label).with_context(|| format!("retrieve the {label}"));
     let files = Files { memory: retrieve(MEMORY)?, state: retrieve(STATE)? };
+    if files.is_spent()? {
+        eprintln!(
+            "lu-qemu: the guest has run in this kernel, and has ended since: it is started anew"
+        );
+        finish(session, name, provider)?;
+        return Ok(None);
+    }
     let mut attempt = 1;
     let mut qemu = loop {
         match start_with_guest(&guest, &files) {
@@ -170,14 +194,24 @@ fn take_over(session: Claimed, name: &str, wanted: &Guest, provider: &Provider) 
         }
         attempt += 1;
     };
+    files.spend()?;
+    if note.is_running {
+        qemu.go_on()?;
+    }
     let status = qemu.monitor.status()?;
+    finish(session, name, provider)?;
+    eprintln!("lu-qemu: the guest is {status} again");
+    Ok(Some(Started { qemu, files, guest, is_new: false }))
+}
+
+/// The kernel may forget the session.
+fn finish(session: Claimed, name: &str, provider: &Provider) -> Result<()> {
     let finished =
         session.finish(soon()).map_err(liblu::Error::from).context("finish the session")?;
     if finished.custody.is_err() {
         provider.restored(name, soon()).context("tell luod")?;
     }
-    eprintln!("lu-qemu: the guest is {status} again");
-    Ok(Started { qemu, files, guest, is_new: false })
+    Ok(())
 }
 
 fn start_with_guest(guest: &Guest, files: &Files) -> Result<Qemu> {
@@ -383,13 +417,14 @@ impl Updates {
             self.open()?;
         }
         let tsc_khz = if self.guest.has_kvm { tsc::khz()? } else { 0 };
+        self.was_running = self.qemu.monitor.status()? == "running";
         let note = Note {
             version: note::VERSION,
             words: self.guest.words.clone(),
             qemu: self.qemu.monitor.version.clone(),
+            is_running: self.was_running,
             tsc_khz,
         };
-        self.was_running = self.qemu.monitor.status()? == "running";
         self.qemu.save(&self.files, deadline)?;
         let Session::Open(handover) = std::mem::replace(&mut self.session, Session::None) else {
             bail!("the session is not open");
@@ -406,6 +441,10 @@ impl Updates {
 
     /// Lets the guest run again in the same QEMU, and makes room for another state.
     fn resume(&mut self) -> Result<()> {
+        // Whatever becomes of the session, nothing may start from this state again.
+        if matches!(self.session, Session::Ready { .. }) {
+            self.files.spend()?;
+        }
         let resumed = if self.was_running { self.qemu.go_on() } else { Ok(()) };
         // The state was preserved, so its file cannot be written anew: the session begins again.
         self.session = Session::None;

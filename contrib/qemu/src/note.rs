@@ -16,6 +16,8 @@ pub(crate) struct Note {
     pub(crate) words: Vec<String>,
     /// The version of QEMU that wrote the state.
     pub(crate) qemu: String,
+    /// Whether the guest ran, and was not paused.
+    pub(crate) is_running: bool,
     /// The frequency of the time stamp counter in kHz, as the kernel of then measured it; 0 without KVM.
     pub(crate) tsc_khz: u32,
 }
@@ -46,7 +48,13 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let words = vec!["qemu".into(), "-m".into(), "1G".into()];
-        let note = Note { version: VERSION, words, qemu: "10.0.2".into(), tsc_khz: 2_000_000 };
+        let note = Note {
+            version: VERSION,
+            words,
+            qemu: "10.0.2".into(),
+            is_running: true,
+            tsc_khz: 2_000_000,
+        };
         assert_eq!(Note::read(&note.write()), Ok(note.clone()));
         let later = Note { version: VERSION + 1, ..note };
         assert!(Note::read(&later.write()).unwrap_err().contains("version 2"));

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Instant;
@@ -16,6 +17,9 @@ use serde_json::json;
 
 use crate::arguments::{Guest, MEMORY_FD, MONITOR_FD, STATE_FD, state_uri};
 use crate::qmp::Monitor;
+
+/// What a state begins with whose guest has run; QEMU's begin with `QEVM`.
+const SPENT: [u8; 4] = *b"SPNT";
 
 /// The files of a guest, which cross the kexec.
 pub(crate) struct Files {
@@ -32,10 +36,26 @@ impl Files {
         Ok(files)
     }
 
+    /// Whether the guest has run since it was saved.
+    pub(crate) fn is_spent(&self) -> Result<bool> {
+        let mut begin = [0; SPENT.len()];
+        // A state that is too short is QEMU's to refuse.
+        Ok(self.state_file()?.read_exact_at(&mut begin, 0).is_ok() && begin == SPENT)
+    }
+
+    /// The guest runs from here on, so its memory is newer than its state: a second start from that state would
+    /// corrupt the guest.
+    pub(crate) fn spend(&self) -> Result<()> {
+        self.state_file()?.write_all_at(&SPENT, 0).context("mark the state")
+    }
+
+    fn state_file(&self) -> Result<File> {
+        Ok(File::from(self.state.try_clone().context("duplicate a descriptor")?))
+    }
+
     /// How many bytes the state has.
     pub(crate) fn state_size(&self) -> Result<u64> {
-        let file = File::from(self.state.try_clone().context("duplicate a descriptor")?);
-        Ok(file.metadata().context("look at the state")?.len())
+        Ok(self.state_file()?.metadata().context("look at the state")?.len())
     }
 }
 
@@ -78,7 +98,7 @@ impl Qemu {
         }
     }
 
-    /// Gives the state that came to QEMU; then the guest runs, or is paused as it was.
+    /// Gives the state that came to QEMU; the guest stands still then.
     pub(crate) fn receive(&mut self, deadline: Instant) -> Result<()> {
         self.monitor.exclude_memory()?;
         // After an error QEMU stays, and says the reason.

@@ -30,6 +30,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use config::Arguments;
+use memory::GuestMemory;
+use state::State;
 use step::Step;
 use update::{Came, Updates};
 use vcpu::End;
@@ -59,8 +61,8 @@ fn run() -> Result<()> {
     let provider = Provider::find().context("look for live updates")?;
     let came = update::claim(&provider, name)?;
     let is_new = came.is_none();
-    let vm = if let Some(came) = came {
-        restore(came, &provider, &arguments)?
+    let vm = if let Some((came, memory, state)) = came {
+        restore(came, memory, &state, &provider, &arguments)?
     } else {
         let vm = Vm::boot(&arguments)?;
         vm.vcpus.run();
@@ -95,19 +97,25 @@ fn run() -> Result<()> {
 }
 
 /// Brings a guest back. Nothing is final until it runs.
-fn restore(came: Came, provider: &Provider, arguments: &Arguments) -> Result<Vm> {
-    let (session, memory, state) = came.split();
+fn restore(
+    came: Came,
+    memory: GuestMemory,
+    state: &State,
+    provider: &Provider,
+    arguments: &Arguments,
+) -> Result<Vm> {
     ensure!(
         state.config == arguments.config,
         "the guest that came is another machine, {:?}: start it with its own options",
         state.config
     );
-    let vm = Vm::restore(&state, memory)?;
+    let vm = Vm::restore(state, memory)?;
     Step::Restored.done();
+    came.spend()?;
     vm.vcpus.run();
     vm.vcpus.wait_until_run()?;
     Step::Running.done();
-    Came::finish(session, provider, &arguments.name)?;
+    came.finish(provider, &arguments.name)?;
     Ok(vm)
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use liblu::{Claim, Claimed, Event, Handover, Participant, Provider, Ready};
+use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use crate::config::Config;
@@ -29,52 +29,83 @@ fn soon() -> Option<Instant> {
     Instant::now().checked_add(Duration::from_secs(30))
 }
 
+/// The first byte of the state: whether the guest has run since it was saved. Its memory is newer than its state
+/// then, and a second start from that state would corrupt it.
+const FRESH: u8 = 0;
+const SPENT: u8 = 1;
+
 /// A guest that came from the previous kernel.
 pub(crate) struct Came {
     session: Claimed,
-    pub(crate) memory: GuestMemory,
-    pub(crate) state: State,
+    /// The state, as a file.
+    file: File,
 }
 
 /// Asks for the guest `name`. `None` is a cold start. After an error it is not known whether a guest came, so
 /// none may be started; nothing is lost, and the next start asks again.
-pub(crate) fn claim(provider: &Provider, name: &str) -> Result<Option<Came>> {
+pub(crate) fn claim(provider: &Provider, name: &str) -> Result<Option<(Came, GuestMemory, State)>> {
     let session = match provider.claim(name, soon()).context("claim the guest")? {
         Claim::ColdStart => return Ok(None),
         Claim::Session(session) => session,
     };
     Step::Claimed.done();
+    if let Err(error) = session.manifest()
+        && error.kind() == ErrorKind::Incomplete
+    {
+        return lost(session, provider, name, "was not stopped before the kernel was left");
+    }
     let version = session.state(STATE).context("the version of the state")?;
     ensure!(
         version == [VERSION],
         "the state has version {version:?}, and this program reads {VERSION}"
     );
-    let memory = liblu_vm_memory::retrieve(&session, MEMORY).context("retrieve the memory")?;
-    let state = File::from(session.retrieve(STATE).context("retrieve the state")?);
-    Step::Retrieved.done();
-    let size = usize::try_from(state.metadata().context("the size of the state")?.len())?;
+    let file = File::from(session.retrieve(STATE).context("retrieve the state")?);
+    let size = usize::try_from(file.metadata().context("the size of the state")?.len())?;
     let mut bytes = vec![0; size];
-    state.read_exact_at(&mut bytes, 0).context("read the state")?;
+    file.read_exact_at(&mut bytes, 0).context("read the state")?;
+    let (is_spent, bytes) = bytes.split_first().context("the state is empty")?;
+    let came = Came { session, file };
+    if *is_spent != FRESH {
+        return lost(
+            came.session,
+            provider,
+            name,
+            "has run in this kernel, and its VMM has ended since",
+        );
+    }
+    let memory = liblu_vm_memory::retrieve(&came.session, MEMORY).context("retrieve the memory")?;
+    Step::Retrieved.done();
     // What follows it is room.
-    let (state, _) = postcard::take_from_bytes(&bytes).context("understand the state")?;
-    Ok(Some(Came { session, memory, state }))
+    let (state, _) = postcard::take_from_bytes(bytes).context("understand the state")?;
+    Ok(Some((came, memory, state)))
+}
+
+/// A guest whose memory is newer than its state cannot go on, as after any crash of its VMM.
+fn lost<T>(session: Claimed, provider: &Provider, name: &str, why: &str) -> Result<Option<T>> {
+    eprintln!("vmm: the guest is lost: it {why}; it is started anew");
+    finish(session, provider, name).map(|()| None)
+}
+
+/// The kernel may forget the session.
+fn finish(session: Claimed, provider: &Provider, name: &str) -> Result<()> {
+    let finished = session.finish(soon()).map_err(liblu::Error::from).context("finish")?;
+    if finished.custody.is_err() {
+        // The agent may be starting again.
+        provider.restored(name, soon()).context("tell the agent")?;
+    }
+    Step::Finished.done();
+    Ok(())
 }
 
 impl Came {
-    /// The guest runs: the kernel may forget the session.
-    pub(crate) fn finish(session: Claimed, provider: &Provider, name: &str) -> Result<()> {
-        let finished = session.finish(soon()).map_err(liblu::Error::from).context("finish")?;
-        if finished.custody.is_err() {
-            // The agent may be starting again.
-            provider.restored(name, soon()).context("tell the agent")?;
-        }
-        Step::Finished.done();
-        Ok(())
+    /// The guest runs from here on: its state is of the past.
+    pub(crate) fn spend(&self) -> Result<()> {
+        self.file.write_all_at(&[SPENT], 0).context("mark the state")
     }
 
-    /// The parts.
-    pub(crate) fn split(self) -> (Claimed, GuestMemory, State) {
-        (self.session, self.memory, self.state)
+    /// The guest runs: the kernel may forget the session.
+    pub(crate) fn finish(self, provider: &Provider, name: &str) -> Result<()> {
+        finish(self.session, provider, name)
     }
 }
 
@@ -228,7 +259,7 @@ impl Updates {
     fn stop(&self, vm: &Vm) -> Result<()> {
         vm.vcpus.pause()?;
         Step::Paused.done();
-        let bytes = postcard::to_stdvec(&vm.save()?).context("write the state")?;
+        let bytes = postcard::to_extend(&vm.save()?, vec![FRESH]).context("write the state")?;
         let room = room(&vm.config);
         ensure!(
             bytes.len() as u64 <= room,
