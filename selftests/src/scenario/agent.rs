@@ -28,6 +28,7 @@ pub const ALONE: &[Alone] = &[
         scenario: Scenario::across("luod_needs_no_service_manager", begin, take_over),
     },
     Alone { machine: "vmm", scenario: guest::SURVIVES },
+    Alone { machine: "bad-days", scenario: guest::BAD_DAYS },
 ];
 
 /// Three owners, two of them without rights, whom the policy lets take part.

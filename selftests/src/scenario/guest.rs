@@ -2,6 +2,8 @@
 
 //! Real guests, of our VMM, over updates by luod.
 
+mod bad_days;
+
 use std::fs::{self, File, Permissions};
 use std::io::BufReader;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,6 +16,8 @@ use super::{Scenario, Stage};
 use crate::agent::Luod;
 use crate::payload;
 use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PROGRAM};
+
+pub(super) use bad_days::BAD_DAYS;
 
 /// The block device with the files of guests.
 const DISK: &str = "/dev/vdb";
@@ -38,14 +42,13 @@ fn machine() -> Machine {
 }
 
 fn begin(stage: &mut Stage<'_>) -> Result<()> {
-    if !Path::new("/dev/kvm").exists() {
+    if !has_kvm() {
         return not_applicable("this kernel has no KVM");
     }
     if stage.hop > 1 {
         return Ok(());
     }
-    unpack()?;
-    Luod::start(POLICY)?;
+    set_up()?;
     let mut guest = machine().start(None)?;
     let report = guest.wait(|report| report.rounds >= 1 && report.blocks >= 3)?;
     eprintln!("before: {report:?}");
@@ -53,11 +56,10 @@ fn begin(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn go_on(stage: &mut Stage<'_>) -> Result<()> {
-    if !Path::new("/dev/kvm").exists() {
+    if !has_kvm() {
         return not_applicable("this kernel has no KVM");
     }
-    unpack()?;
-    Luod::start(POLICY)?;
+    set_up()?;
     let mut guest = machine().start(None)?;
     let updates = u64::try_from(stage.hop - 1)?;
     let first = guest.wait(|_| true)?;
@@ -68,8 +70,14 @@ fn go_on(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the files of guests.
-fn unpack() -> Result<()> {
+fn has_kvm() -> bool {
+    Path::new("/dev/kvm").exists()
+}
+
+/// Starts luod, and unpacks the files of guests.
+fn set_up() -> Result<()> {
+    Luod::start(POLICY)?;
+
     fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
     for name in [KERNEL, INITRAMFS, PROGRAM] {
         let disk = File::open(DISK).with_context(|| format!("open {DISK}"))?;
