@@ -16,6 +16,7 @@ mod clients;
 mod deb;
 mod dist;
 mod failure;
+mod gap;
 mod generated;
 mod guest;
 mod interrupt;
@@ -62,6 +63,8 @@ enum Task {
         /// Only these checks
         names: Vec<String>,
     },
+    /// Guests of QEMU and of our VMM over an update of their host: what they saw, and what took the time
+    Demo(task::demo::Options),
     /// What commands cost, in instructions, as a ratio between implementations
     Bench(Box<task::bench::Options>),
     /// Everything that must pass: check, host tests, msrv, uapi-check, self-test, vm-test over all hops
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Task::VmTest(options) => task::vm_test::run(options),
         Task::Kernel(command) => task::kernel::run(command),
         Task::Check { names } => task::test::checks(names),
+        Task::Demo(options) => task::demo::run(options),
         Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),
         Task::Campaign(options) => task::campaign::run(options),

@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 pub(crate) mod campaign;
 pub(crate) mod clean;
+pub(crate) mod demo;
 pub(crate) mod dist;
 pub(crate) mod doctor;
 pub(crate) mod generate;

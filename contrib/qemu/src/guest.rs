@@ -146,6 +146,7 @@ fn take_over(
         finish(session, name, provider)?;
         return Ok(None);
     }
+    eprintln!("lu-qemu: {name} comes from the previous kernel");
     let note = Note::read(session.state(MEMORY).context("read the note of the guest that came")?);
     let note = note.map_err(|error| anyhow::anyhow!("the note of the guest that came: {error}"))?;
     let guest = Guest::new(note.words.clone()).context("the guest that came")?;
@@ -200,7 +201,7 @@ fn take_over(
     }
     let status = qemu.monitor.status()?;
     finish(session, name, provider)?;
-    eprintln!("lu-qemu: the guest is {status} again");
+    eprintln!("lu-qemu: {name} is {status} again");
     Ok(Some(Started { qemu, files, guest, is_new: false }))
 }
 
@@ -426,6 +427,11 @@ impl Updates {
             tsc_khz,
         };
         self.qemu.save(&self.files, deadline)?;
+        eprintln!(
+            "lu-qemu: {} stands still, its state has {} bytes",
+            self.name,
+            self.files.state_size()?
+        );
         let Session::Open(handover) = std::mem::replace(&mut self.session, Session::None) else {
             bail!("the session is not open");
         };

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use selftests::kernel_log::note;
 use selftests::luctl::{self, output};
 use selftests::position::{self, Position, hop_number};
 use selftests::scenario::Side;
@@ -102,7 +103,7 @@ fn machine(rule: &str) -> Vec<Machine> {
 }
 
 /// Where the last report of a guest is kept over the kexec: with luod.
-fn note(machine: &Machine) -> String {
+fn kept(machine: &Machine) -> String {
     format!("report-{}", machine.name)
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn check(rule: &str) -> Result<()> {
         Side::After => {
             let consoles = start_all(&machines)?;
             for (machine, console) in machines.iter().zip(&consoles) {
-                let before = output("luctl", &["get", &note(machine)])?;
+                let before = output("luctl", &["get", &kept(machine)])?;
                 let before = Report::parse(&before).context("the report of the previous kernel")?;
                 goes_on(machine, console, &before)?;
             }
@@ -137,7 +138,7 @@ pub(crate) fn check(rule: &str) -> Result<()> {
             for machine in &machines {
                 let report = wait(machine, &Console::of(machine.name), |_| true)?;
                 let line = format!("{}\n", report.line());
-                luctl::input("luctl", &["put", &note(machine)], &line)?;
+                luctl::input("luctl", &["put", &kept(machine)], &line)?;
             }
         }
     }
@@ -187,7 +188,7 @@ fn goes_on(machine: &Machine, console: &Console, before: &Report) -> Result<()> 
     })?;
     let seen = after.gaps - before.gaps;
     ensure!(!machine.sees_gap || seen > 0, "{}: its clock does not show the gap", machine.name);
-    println!("{}: {after:?}", machine.name);
+    note(&format!("guest {}: {}", machine.name, after.line()));
     Ok(())
 }
 

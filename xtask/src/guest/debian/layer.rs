@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 const PLAYER: &str = "vmtest.service";
 
 /// Small files of a system that is not installed, but booted as it is.
-const CONFIGURATION: [(&str, &str); 7] = [
+const CONFIGURATION: [(&str, &str); 8] = [
     // Without one, the first boot would ask its questions on the console, and each hop is the first.
     ("etc/machine-id", "5a0f7bd43c1e4c0f9f8a1d3e6b7c2d10\n"),
     ("etc/hostname", "vmtest\n"),
@@ -30,6 +30,8 @@ const CONFIGURATION: [(&str, &str); 7] = [
     ("var/.updated", ""),
     // The suite `agent` has a user that takes part in updates.
     ("etc/luod/luod.toml", "[[rule]]\nuser = \"games\"\nparticipate = true\n"),
+    // When guests stop and run is in the log of the machine, with the time of the machine.
+    ("etc/systemd/system/lu-qemu@.service.d/vmtest.conf", "[Service]\nStandardError=kmsg\n"),
     ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
 ];
 
