@@ -80,6 +80,8 @@
 //! - for the manifest: `memfd_create`, `pread64`, `pwrite64`;
 //! - for an agent or the service manager: `socket`, `connect`, `setsockopt`, `getsockopt`, `sendmsg`,
 //!   `recvmsg`, `recvfrom`, `ppoll`, `newfstatat` or `statx`, `getpid`, `getuid`, `geteuid`, `getegid`;
+//! - to retrieve by label: `openat`, `read`, `statx`, `lseek`, by which the room of the control group is looked at; where
+//!   they fail, it is not;
 //! - for the device: `openat`, `clock_nanosleep`;
 //! - for texts about what is missing: `openat`, `read`, `readlinkat`, and `write` to standard error.
 //!
@@ -109,6 +111,8 @@ mod probe;
 #[cfg(feature = "agent")]
 mod provider;
 mod release;
+#[cfg(feature = "agent")]
+mod room;
 mod running;
 #[cfg(feature = "agent")]
 mod service;

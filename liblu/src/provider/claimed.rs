@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::fd_store::FdStore;
+use crate::room;
 use crate::{Agent, Failed, IncomingSession, Manifest, OutgoingSession, Result};
 
 /// The process that holds a session besides its client.
@@ -112,10 +113,13 @@ impl Claimed {
 
     /// Retrieves the file with this label. Several threads may retrieve files at once.
     ///
+    /// The kernel charges the file to this process, and a file for which there is no room is lost for ever. So one
+    /// that the control group of this process (version 2) has no room for is refused before the kernel is asked.
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoFile`](crate::ErrorKind::NoFile), those of [`Claimed::manifest`] and of
-    /// [`IncomingSession::retrieve`].
+    /// [`ErrorKind::NoFile`](crate::ErrorKind::NoFile), [`ErrorKind::NoResources`](crate::ErrorKind::NoResources)
+    /// without room, those of [`Claimed::manifest`] and of [`IncomingSession::retrieve`].
     ///
     /// ```no_run
     /// # let liblu::Claim::Session(session) = liblu::Provider::find()?.claim("vm-17", None)? else { panic!() };
@@ -123,7 +127,9 @@ impl Claimed {
     /// # Ok::<(), liblu::Error>(())
     /// ```
     pub fn retrieve(&self, label: &str) -> Result<OwnedFd> {
-        self.session.retrieve(self.manifest()?.expect(label)?.token())
+        let entry = self.manifest()?.expect(label)?;
+        room::check(entry.size())?;
+        self.session.retrieve(entry.token())
     }
 
     /// The client's own bytes about the file with this label.

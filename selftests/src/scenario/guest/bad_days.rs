@@ -11,6 +11,7 @@ use liblu::{LiveUpdate, OutgoingSession};
 use super::{has_kvm, set_up};
 use crate::guests::{make_results, result};
 use crate::luctl::{self, failure, output, sessions};
+use crate::mounts::mount_new;
 use crate::position::{self, Position};
 use crate::scenario::stage::{not_applicable, test_file};
 use crate::scenario::{Scenario, Stage};
@@ -147,6 +148,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
             "after {step} there is {waiting:#?}"
         );
     }
+    without_room()?;
     let mut steady = machine("steady").start(None)?;
     let updates = u64::try_from(stage.hop - 1)?;
     let report = steady.wait(|report| report.gaps >= updates)?;
@@ -163,6 +165,26 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     }
     let left = sessions("incoming")?;
     ensure!(left.is_empty(), "these sessions are left: {left:#?}");
+    Ok(())
+}
+
+/// A control group with less memory than the guest has: liblu asks the kernel for nothing, which would be lost.
+fn without_room() -> Result<()> {
+    const GROUPS: &str = "/sys/fs/cgroup";
+    mount_new("cgroup2", GROUPS, "")?;
+    let write = |path: &str, text: &str| {
+        fs::write(format!("{GROUPS}/{path}"), text).with_context(|| format!("write {path}"))
+    };
+    write("cgroup.subtree_control", "+memory")?;
+    fs::create_dir(format!("{GROUPS}/small")).context("make a control group")?;
+    write("small/memory.max", "48M")?;
+    // PID 1 goes there for a moment, so that its child is born there.
+    write("small/cgroup.procs", "0")?;
+    let started = machine("steady").start(None);
+    write("cgroup.procs", "0")?;
+    ensure!(!started?.end()?.success(), "a guest of 64 MiB runs in 48 MiB");
+    let log = machine("steady").log();
+    ensure!(log.contains("nothing is lost"), "without room the VMM says {log}");
     Ok(())
 }
 
