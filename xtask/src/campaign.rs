@@ -208,9 +208,12 @@ impl Campaign {
             Self::Vm => {
                 let hops = ["rust,rust", "c,c", "c,rust", "rust*5"];
                 let of = |hops: &str| task(hops, &["vm-test", "--suite", "vm", "--hops", hops], 90);
+                let all = ["vm-test", "--suite", "vmm", "--hops", "rust,rust", "--hops", "c,c"];
+                let all = [&all[..], &["--hops", "c,rust", "--hops", "rust,c,rust"]].concat();
                 // A hundred updates of one guest.
                 let long = ["vm-test", "--hops", "rust*101", "--test", LONG_LIFE];
-                hops.into_iter().map(of).chain([task("100 updates", &long, 90)]).collect()
+                let ours = [task("our VMM", &all, 60), task("100 updates", &long, 90)];
+                hops.into_iter().map(of).chain(ours).collect()
             }
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {

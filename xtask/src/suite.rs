@@ -37,16 +37,23 @@ pub(crate) enum Suite {
     Agent,
     /// Virtual machines that survive updates, on a guest with Debian and our packages.
     Vm,
+    /// Those of our VMM alone, which need no distribution.
+    Vmm,
     /// All that need no distribution: upstream's and the scenarios.
     #[default]
     All,
 }
 
 impl Suite {
+    /// Whether its tests are not among [`Suite::All`].
+    fn is_apart(self) -> bool {
+        matches!(self, Self::Systemd | Self::Agent | Self::Vm | Self::Vmm)
+    }
+
     /// The kind of guest that its tests run on.
     fn guest(self) -> &'static dyn Guest {
         match self {
-            Self::Upstream | Self::Scenarios | Self::All => &Pid1,
+            Self::Upstream | Self::Scenarios | Self::Vmm | Self::All => &Pid1,
             Self::Systemd | Self::Agent => &Debian::PLAIN,
             Self::Vm => &Debian::HOST,
         }
@@ -108,6 +115,7 @@ impl fmt::Display for Suite {
             Self::Systemd => "systemd",
             Self::Agent => "agent",
             Self::Vm => "vm",
+            Self::Vmm => "vmm",
             Self::All => "all",
         })
     }
@@ -158,7 +166,8 @@ pub(crate) fn all() -> Vec<Test> {
     }));
     tests.extend(agent::ALONE.iter().map(|alone| {
         let about = "luod under our PID 1, over `luctl update --now`";
-        test(Suite::Scenarios, alone.scenario.name, Kind::Alone(alone), about)
+        let suite = if alone.has_guests { Suite::Vmm } else { Suite::Scenarios };
+        test(suite, alone.scenario.name, Kind::Alone(alone), about)
     }));
     tests.extend(systemd::RULES.iter().map(|rule| {
         test(Suite::Systemd, rule.name, Kind::Service(rule), "systemd 262, over systemctl kexec")
@@ -207,9 +216,7 @@ pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Fail
     }
     let is_wanted = |test: &Test| match suite {
         // A test that is named is meant, whatever its guest.
-        Suite::All => {
-            name.is_some() || !matches!(test.suite, Suite::Systemd | Suite::Agent | Suite::Vm)
-        }
+        Suite::All => name.is_some() || !test.suite.is_apart(),
         suite => test.suite == suite,
     };
     tests.retain(is_wanted);

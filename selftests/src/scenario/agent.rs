@@ -19,6 +19,8 @@ pub struct Alone {
     pub machine: &'static str,
     /// The scenario.
     pub scenario: Scenario,
+    /// Whether it has virtual machines.
+    pub has_guests: bool,
 }
 
 /// All of them.
@@ -26,9 +28,10 @@ pub const ALONE: &[Alone] = &[
     Alone {
         machine: "luod",
         scenario: Scenario::across("luod_needs_no_service_manager", begin, take_over),
+        has_guests: false,
     },
-    Alone { machine: "vmm", scenario: guest::SURVIVES },
-    Alone { machine: "bad-days", scenario: guest::BAD_DAYS },
+    Alone { machine: "vmm", scenario: guest::SURVIVES, has_guests: true },
+    Alone { machine: "bad-days", scenario: guest::BAD_DAYS, has_guests: true },
 ];
 
 /// Three owners, two of them without rights, whom the policy lets take part.
