@@ -183,8 +183,16 @@ mod tests {
         let times: Vec<_> = gap.phases.iter().map(|phase| phase.took.as_millis()).collect();
         assert_eq!(times, [750, 250, 2000, 3000, 1500, 125]);
         assert_eq!(gap.whole().as_millis(), 7625);
-        insta::assert_snapshot!(table(&gaps));
-        insta::assert_snapshot!("picture", picture(&gaps, "the title"));
+        let table = table(&gaps);
+        let row = table.lines().last().unwrap_or_default().split_whitespace();
+        let row: Vec<_> = row.collect();
+        assert_eq!(
+            row,
+            ["our", "VMM,", "2", "CPUs", "750", "250", "2000", "3000", "1500", "125", "7625"]
+        );
+        let picture = picture(&gaps, "one < two");
+        assert!(picture.contains("<title>kernel boots: 2000 ms</title>"), "{picture}");
+        assert!(picture.contains("one &lt; two") && picture.contains("7.6 s"), "{picture}");
     }
 
     #[test]
@@ -198,6 +206,6 @@ mod tests {
     fn reports_are_the_last_of_each_guest() {
         let reports = reports(LOG);
         let [(name, report)] = &reports[..] else { panic!("{reports:?}") };
-        insta::assert_snapshot!("words", words(name, report));
+        insta::assert_snapshot!(words(name, report), @"ours: 9 pages verified, 2 blocks of its disk, 0 packets answered, 0 wrong bytes, clocks or blocks; its clock shows 1 gap(s), the longest 7600 ms");
     }
 }

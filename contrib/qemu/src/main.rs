@@ -11,6 +11,7 @@
 //! - `qemu`: the process, its state out and in;
 //! - `note`: what goes to the next kernel besides memory and state (pure);
 //! - `tsc`: the time stamp counter, as this kernel measures it;
+//! - `take_over`: a guest that comes from the previous kernel;
 //! - `guest`: the life of a guest over updates.
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ mod guest;
 mod note;
 mod qemu;
 mod qmp;
+mod take_over;
 mod tsc;
 
 use std::process::ExitCode;

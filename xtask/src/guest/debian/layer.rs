@@ -31,7 +31,10 @@ const CONFIGURATION: [(&str, &str); 8] = [
     // The suite `agent` has a user that takes part in updates.
     ("etc/luod/luod.toml", "[[rule]]\nuser = \"games\"\nparticipate = true\n"),
     // When guests stop and run is in the log of the machine, with the time of the machine.
-    ("etc/systemd/system/lu-qemu@.service.d/vmtest.conf", "[Service]\nStandardError=kmsg\n"),
+    (
+        "etc/systemd/system/lu-qemu@.service.d/vmtest.conf",
+        "[Service]\nStandardError=kmsg\nSyslogLevel=notice\n",
+    ),
     ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
 ];
 
