@@ -145,6 +145,8 @@ struct Updates {
     participant: Option<Participant>,
     /// Whether the guest ran when it was stopped for an update.
     was_running: bool,
+    /// Attempts to join that have failed, one after the other.
+    failed: u32,
 }
 
 /// Why the guest is served no more.
@@ -167,6 +169,7 @@ impl Updates {
             session: Session::None,
             participant: None,
             was_running: true,
+            failed: 0,
         };
         match updates.join() {
             Err(error) if is_new => {
@@ -192,6 +195,20 @@ impl Updates {
             self.participant = Some(part);
         }
         Ok(())
+    }
+
+    /// Tries to join again. luod may be starting, or still closing the last session, so only the second attempt that
+    /// fails is worth a message.
+    fn rejoin(&mut self) {
+        match self.join() {
+            Ok(()) => self.failed = 0,
+            Err(error) => {
+                self.failed = self.failed.saturating_add(1);
+                if self.failed == 2 {
+                    eprintln!("lu-qemu: the guest takes no part in updates yet: {error:#}");
+                }
+            }
+        }
     }
 
     fn is_joined(&self) -> bool {
@@ -241,8 +258,7 @@ impl Updates {
                 return Ok(End::Told);
             }
             if !self.is_joined() {
-                // luod may be starting.
-                let _ = self.join();
+                self.rejoin();
             }
         }
     }
@@ -353,7 +369,7 @@ impl Updates {
         // The state was preserved, so its file cannot be written anew: the session begins again.
         self.session = Session::None;
         self.provider.discard(&self.name, soon()).context("give up the session")?;
-        resumed?;
-        self.open()
+        // The memory is free for the next session as soon as luod has closed this one: see `serve`.
+        resumed
     }
 }
