@@ -28,9 +28,12 @@ pub(super) const SURVIVES: Scenario =
 /// All users may have guests.
 const POLICY: &str = "[[rule]]\nuser = 1000\nparticipate = true\n";
 
-/// A guest with two virtual CPUs, memory of all kinds and a disk.
+/// A guest with memory of all kinds and a disk.
+///
+/// It has one virtual CPU: under TCG, QEMU now and then saves a second one with an instruction pointer of the host's
+/// kernel, behind its VMRUN, as if the virtual CPU had exited twice. The suite `vm` has a guest with two.
 fn machine() -> Machine {
-    let options = "--vcpus 2 --ram 96 --ram 64,reserved --ram 32,huge --disk 16";
+    let options = "--vcpus 1 --ram 96 --ram 64,reserved --ram 32,huge --disk 16";
     Machine {
         name: "one".into(),
         options: options.split(' ').map(str::to_owned).collect(),
