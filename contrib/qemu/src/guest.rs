@@ -20,6 +20,9 @@ use crate::tsc;
 pub(crate) const MEMORY: &str = "memory";
 pub(crate) const STATE: &str = "state";
 
+/// How often a new guest tries to take part before it is given up.
+const ATTEMPTS: u32 = 10;
+
 /// How often luod is tried again when it has gone.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -171,18 +174,22 @@ impl Updates {
             was_running: true,
             failed: 0,
         };
-        match updates.join() {
-            Err(error) if is_new => {
-                updates.qemu.kill()?;
-                Err(error.context("the guest cannot take part in updates"))
-            }
-            // A guest that came is worth more than its part in the next update.
-            Err(error) => {
+        let mut attempts = 0;
+        while let Err(error) = updates.join() {
+            attempts += 1;
+            if !is_new {
+                // A guest that came is worth more than its part in the next update.
                 eprintln!("lu-qemu: the guest takes no part in updates yet: {error:#}");
-                Ok(updates)
+                break;
             }
-            Ok(()) => Ok(updates),
+            // Memory that the guest uses at this moment may be where the kernel cannot preserve it, nor move it.
+            if attempts == ATTEMPTS {
+                updates.qemu.kill()?;
+                return Err(error.context("the guest cannot take part in updates"));
+            }
+            std::thread::sleep(RETRY);
         }
+        Ok(updates)
     }
 
     /// Does what is missing for the next update. luod may have gone, and come again: it has kept the session.

@@ -40,6 +40,9 @@ use vm::Vm;
 /// How often the agent is tried again when it has gone.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How often a new guest tries to take part before it is given up.
+const ATTEMPTS: u32 = 10;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,11 +72,17 @@ fn run() -> Result<()> {
         vm
     };
     let mut updates = Updates::new(provider, name, &vm)?;
-    match updates.join(&vm) {
-        Err(error) if is_new => return Err(error.context("the guest cannot take part in updates")),
-        // A guest that came is worth more than its part in the next update.
-        Err(error) => eprintln!("vmm: the guest takes no part in updates yet: {error:#}"),
-        Ok(()) => {}
+    let mut attempts = 0;
+    while let Err(error) = updates.join(&vm) {
+        attempts += 1;
+        if !is_new {
+            // A guest that came is worth more than its part in the next update.
+            eprintln!("vmm: the guest takes no part in updates yet: {error:#}");
+            break;
+        }
+        // Memory that the guest uses at this moment may be where the kernel cannot preserve it, nor move it.
+        ensure!(attempts < ATTEMPTS, "the guest cannot take part in updates: {error:#}");
+        std::thread::sleep(RETRY);
     }
     // Without a service manager nobody waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
