@@ -43,9 +43,6 @@ const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust
 /// luod from its package, on a real systemd: by `luctl update`, with `--now`, and by `systemctl kexec`.
 const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust,rust"];
 
-/// Guests of our VMM: updates that go well, and all others. Those of QEMU take minutes: they are in a campaign.
-const VMM: &[&str] = &["vm-test", "--suite", "vmm", "--hops", "rust,rust"];
-
 /// A chain that is long enough to forget what it does not need.
 const SOAK: &[&str] = &[
     "vm-test",
@@ -62,7 +59,7 @@ const MUTANT: &[&str] = &["mutant", "close-unpreserves-forward"];
 fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
-    let all: [&[&str]; 8] = [DEBUG, AGENT, VMM, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
+    let all: [&[&str]; 7] = [DEBUG, AGENT, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
