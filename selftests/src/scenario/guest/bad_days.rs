@@ -40,6 +40,15 @@ fn machine(name: &str) -> Machine {
     }
 }
 
+/// Starts a new guest, and waits until it works and its memory is preserved.
+fn start(name: &str, crash: Option<&str>) -> Result<Running> {
+    let preserved = || machine(name).log().matches("vmm: preserved").count();
+    let before = preserved();
+    let mut guest = machine(name).start(crash)?;
+    guest.wait(|report| report.rounds >= 1 && preserved() > before)?;
+    Ok(guest)
+}
+
 /// The guest works.
 fn works(guest: &mut Running) -> Result<()> {
     let first = guest.wait(|_| true)?;
@@ -55,15 +64,13 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     }
     set_up()?;
     make_results()?;
-    let mut steady = machine("steady").start(None)?;
-    steady.wait(|report| report.rounds >= 1)?;
+    let mut steady = start("steady", None)?;
 
     let position = Position::find()?;
     let next = position.next().context("the next hop")?;
     luctl::load(next, position.number + 1)?;
     for step in BEFORE {
-        let mut victim = machine("victim").start(Some(step))?;
-        victim.wait(|report| report.rounds >= 1)?;
+        let victim = start("victim", Some(step))?;
         let (said, code) = failure("luctl", &["update"])?;
         let reason = "the client has ended before it was ready";
         ensure!(code == 5 && said.contains(reason), "a VMM crashes when {step}: {code}: {said}");
@@ -79,7 +86,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
 
     // These come along: one that crashes as soon as it is ready, one that has hardly begun to boot, and one that ends
     // by itself.
-    machine("late").start(Some("ready"))?.wait(|report| report.rounds >= 1)?;
+    start("late", Some("ready"))?;
     let mut ends = machine("ends");
     ends.witness.push_str(" witness.end=0");
     ensure!(ends.start(None)?.end()?.success(), "the VMM of a guest that resets itself fails");
