@@ -39,7 +39,7 @@ impl Position {
     pub fn find() -> Result<Self> {
         let control = Control::open()?;
         let mut json = Vec::new();
-        payload::extract(disk()?, PLAN_FILE, &mut json).context("read the plan")?;
+        payload::extract(disk(PAYLOAD_DEVICE)?, PLAN_FILE, &mut json).context("read the plan")?;
         let plan = serde_json::from_slice(&json).context("understand the plan")?;
         let number = hop_number()?;
         Ok(Self { control, plan, number })
@@ -150,14 +150,23 @@ pub fn remove_unpacked() {
 
 /// Copies the payload's `name` to `path` and opens that for reading only.
 fn unpack(name: &str, path: &str) -> Result<File> {
+    unpack_from(PAYLOAD_DEVICE, name, path)
+}
+
+/// Copies `name` of the archive on a device to `path` and opens that for reading only.
+///
+/// # Errors
+///
+/// If it is not there, or cannot be copied.
+pub fn unpack_from(device: &str, name: &str, path: &str) -> Result<File> {
     let mut to = File::create(path).with_context(|| format!("create {path}"))?;
-    payload::extract(disk()?, name, &mut to).with_context(|| format!("unpack `{name}`"))?;
+    payload::extract(disk(device)?, name, &mut to).with_context(|| format!("unpack `{name}`"))?;
     drop(to);
     File::open(path).with_context(|| format!("open {path}"))
 }
 
-fn disk() -> Result<BufReader<File>> {
-    let disk = File::open(PAYLOAD_DEVICE).with_context(|| format!("open {PAYLOAD_DEVICE}"))?;
+fn disk(device: &str) -> Result<BufReader<File>> {
+    let disk = File::open(device).with_context(|| format!("open {device}"))?;
     Ok(BufReader::with_capacity(1 << 18, disk))
 }
 

@@ -3,7 +3,6 @@
 //! Guests of our VMM, and what they report.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,6 +21,13 @@ pub const PROGRAM: &str = "vmm-kvm";
 /// The command line of the guest, without what the witness is told.
 pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=k";
 
+/// Options of the VMM for memory of all kinds and a disk.
+pub const PARTS: &str = "--ram 96 --ram 64,reserved --ram 32,huge --disk 16";
+
+/// What a witness is told about these: the second region begins behind the first.
+pub const WATCH_PARTS: &str =
+    "witness.memory=48 witness.reserved=0x6000000:0x4000000 witness.disk=/dev/pmem0";
+
 /// The folder of the files, and of what guests and VMMs say.
 pub const FOLDER: &str = "/run/vmm";
 
@@ -37,8 +43,6 @@ pub struct Machine {
     pub options: Vec<String>,
     /// What its witness is told.
     pub witness: String,
-    /// The user that the VMM runs as.
-    pub user: u32,
 }
 
 /// A VMM that runs.
@@ -141,7 +145,7 @@ impl Machine {
         command.args(["--kernel", &format!("{FOLDER}/{KERNEL}")]);
         command.args(["--initrd", &format!("{FOLDER}/{INITRAMFS}")]);
         command.args(["--cmdline", &format!("{CMDLINE} {}", self.witness)]).args(&self.options);
-        command.stdout(console).stderr(append("log")?).uid(self.user).gid(self.user);
+        command.stdout(console).stderr(append("log")?);
         match crash {
             Some(step) => command.env("VMM_CRASH", step),
             None => command.env_remove("VMM_CRASH"),

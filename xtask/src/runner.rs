@@ -144,8 +144,11 @@ impl<'a> Runner<'a> {
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let first = vm.plan.hop(1).context("a plan without hops")?;
         self.write_files(vm, &first.kernel, &folder)?;
-        let scratch = std::fs::File::create(folder.join(vm::SCRATCH)).context("make a disk")?;
-        scratch.set_len(self.prepared.guest.scratch()).context("make a disk")?;
+        let scratch = self.prepared.guest.scratch();
+        if scratch > 0 {
+            let disk = std::fs::File::create(folder.join(vm::SCRATCH)).context("make a disk")?;
+            disk.set_len(scratch).context("make a disk")?;
+        }
         let machine = Machine {
             accel: self.accel,
             profile: self.profile,
@@ -154,7 +157,7 @@ impl<'a> Runner<'a> {
             clock: self.clock,
             folder: folder.clone(),
             disks: self.prepared.files.disks(),
-            scratch: self.prepared.guest.scratch(),
+            scratch,
         };
         let cmdline = format!("{} {}=1", first.cmdline, selftests::plan::HOP_PARAMETER);
         let root = &self.prepared.setup.root;

@@ -46,11 +46,8 @@ pub(crate) fn check(name: &str, guest: &Guest) -> Result<()> {
 /// Runs the guest until it ends, or until the kernel is left.
 pub(crate) fn run(name: &str, guest: &Guest, without_updates: bool) -> Result<()> {
     let signals = signals()?;
-    if guest.has_kvm {
-        match tsc::check() {
-            Err(error) if !without_updates => return Err(error),
-            _ => {}
-        }
+    if guest.has_kvm && !without_updates {
+        tsc::check()?;
     }
     let provider = match Provider::find() {
         Ok(provider) => provider,
@@ -347,12 +344,8 @@ impl Updates {
             is_running: self.was_running,
             tsc_khz,
         };
-        self.qemu.save(&self.files, deadline)?;
-        eprintln!(
-            "lu-qemu: {} stands still, its state has {} bytes",
-            self.name,
-            self.files.state_size()?
-        );
+        let size = self.qemu.save(&self.files, deadline)?;
+        eprintln!("lu-qemu: {} stands still, its state has {size} bytes", self.name);
         let Session::Open(handover) = std::mem::replace(&mut self.session, Session::None) else {
             bail!("the session is not open");
         };

@@ -54,7 +54,7 @@ impl Files {
     }
 
     /// How many bytes the state has.
-    pub(crate) fn state_size(&self) -> Result<u64> {
+    fn state_size(&self) -> Result<u64> {
         Ok(self.state_file()?.metadata().context("look at the state")?.len())
     }
 }
@@ -107,8 +107,8 @@ impl Qemu {
         self.monitor.wait_for_migration(deadline).context("QEMU cannot take over the guest")
     }
 
-    /// Stops the guest, and writes the state of its devices.
-    pub(crate) fn save(&mut self, files: &Files, deadline: Instant) -> Result<()> {
+    /// Stops the guest, and writes the state of its devices. Returns its size in bytes.
+    pub(crate) fn save(&mut self, files: &Files, deadline: Instant) -> Result<u64> {
         ftruncate(&files.state, 0).context("empty the state")?;
         self.monitor.exclude_memory()?;
         self.monitor.command("migrate", &json!({ "uri": state_uri() }))?;
@@ -120,7 +120,7 @@ impl Qemu {
         // Memory in it would be a copy, and too late: the mistake is in the command line.
         let size = files.state_size()?;
         ensure!(size <= MOST_STATE, "the state has {size} bytes: memory is in it");
-        Ok(())
+        Ok(size)
     }
 
     /// Lets a guest run again that was stopped for its state.

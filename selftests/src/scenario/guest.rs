@@ -4,8 +4,7 @@
 
 mod bad_days;
 
-use std::fs::{self, File, Permissions};
-use std::io::BufReader;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -14,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 use super::stage::not_applicable;
 use super::{Scenario, Stage};
 use crate::agent::Luod;
-use crate::payload;
-use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PROGRAM};
+use crate::position::unpack_from;
+use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PARTS, PROGRAM, WATCH_PARTS};
 
 pub(super) use bad_days::BAD_DAYS;
 
@@ -33,14 +32,11 @@ const POLICY: &str = "[[rule]]\nuser = 1000\nparticipate = true\n";
 /// It has one virtual CPU: under TCG, QEMU now and then saves a second one with an instruction pointer of the host's
 /// kernel, behind its VMRUN, as if the virtual CPU had exited twice. The suite `vm` has a guest with two.
 fn machine() -> Machine {
-    let options = "--vcpus 1 --ram 96 --ram 64,reserved --ram 32,huge --disk 16";
+    let options = format!("--vcpus 1 {PARTS}");
     Machine {
         name: "one".into(),
         options: options.split(' ').map(str::to_owned).collect(),
-        // The second region begins behind the first.
-        witness: "witness.memory=48 witness.reserved=0x6000000:0x4000000 witness.disk=/dev/pmem0"
-            .into(),
-        user: 0,
+        witness: WATCH_PARTS.into(),
     }
 }
 
@@ -80,15 +76,10 @@ fn has_kvm() -> bool {
 /// Starts luod, and unpacks the files of guests.
 fn set_up() -> Result<()> {
     Luod::start(POLICY)?;
-
     fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
     for name in [KERNEL, INITRAMFS, PROGRAM] {
-        let disk = File::open(DISK).with_context(|| format!("open {DISK}"))?;
-        let disk = BufReader::with_capacity(1 << 18, disk);
         let path = format!("{FOLDER}/{name}");
-        let mut to = File::create(&path).with_context(|| format!("create {path}"))?;
-        payload::extract(disk, name, &mut to).with_context(|| format!("unpack `{name}`"))?;
-        drop(to);
+        drop(unpack_from(DISK, name, &path)?);
         fs::set_permissions(&path, Permissions::from_mode(0o755)).context("set permissions")?;
     }
     Ok(())

@@ -95,11 +95,13 @@ impl Guest for Debian {
         let [player, service, guest, initrd] =
             static_build::selftests(&setup.cache, &setup.project, programs)?;
         let stock = stock::prepare(setup, &settings.stock, lock)?;
-        let mut files = vec![player, service, guest, stock];
+        let mut files = [player, service, guest, stock].map(layer::named).to_vec();
         if self.is_host {
-            files.extend(Nested::prepare(setup, lock)?.copies(setup)?);
+            let nested = Nested::prepare(setup, lock)?;
+            let all = nested.files().into_iter().chain(nested.peers());
+            files.extend(all.map(|(name, path)| (name.to_owned(), path.to_owned())));
         }
-        let layer = layer::prepare(setup, &files, lock)?;
+        let layer = layer::prepare(setup, files, lock)?;
         Ok(Box::new(Images { initrd, layer, system }))
     }
 }

@@ -51,24 +51,9 @@ impl Nested {
         })
     }
 
-    /// Copies of the files with their names, in a folder of the cache.
-    pub(super) fn copies(&self, setup: &BuildSetup) -> Result<Vec<PathBuf>> {
-        let [kernel, initramfs, vmm] = self.files();
-        let peers = ["cloud-hypervisor", "ch-remote"].map(|name| (name, self.peer.as_path()));
-        let files = [kernel, initramfs, vmm, peers[0], peers[1]];
-        let mut key = Key::of("nested files", VERSION);
-        for (name, path) in files {
-            key = key.with(name).with(read(path)?);
-        }
-        let folder = setup.cache.path("nested", key.finish());
-        if !folder.exists() {
-            let scratch = setup.cache.scratch("nested")?;
-            for (name, path) in files {
-                std::fs::copy(path, scratch.join(name)).with_context(|| format!("copy {name}"))?;
-            }
-            setup.cache.publish(&scratch, &folder)?;
-        }
-        Ok(files.map(|(name, _)| folder.join(name)).into())
+    /// The program that speaks as Cloud Hypervisor does, with both names that it goes by.
+    pub(super) fn peers(&self) -> [(&'static str, &Path); 2] {
+        ["cloud-hypervisor", "ch-remote"].map(|name| (name, self.peer.as_path()))
     }
 
     /// The files with their names.

@@ -14,7 +14,7 @@ use selftests::luctl::{self, output};
 use selftests::position::{self, Position, hop_number};
 use selftests::scenario::Side;
 use selftests::systemd::{PROGRAMS, side};
-use selftests::vmm::{CMDLINE, Console, FOLDER, INITRAMFS, KERNEL, file, tail};
+use selftests::vmm::{CMDLINE, Console, FOLDER, INITRAMFS, KERNEL, PARTS, WATCH_PARTS, file, tail};
 use selftests::witness::Report;
 
 /// A guest, and the unit that runs it.
@@ -79,9 +79,8 @@ fn machine(rule: &str) -> Vec<Machine> {
             setting: (
                 "/etc/vmtest/ours.conf",
                 format!(
-                    "OPTIONS=--vcpus 2 --ram 96 --ram 64,reserved --ram 32,huge --disk 16 --kernel {PROGRAMS}/{KERNEL} \
-                     --initrd {PROGRAMS}/{INITRAMFS}\nGUEST={CMDLINE} witness.memory=48 \
-                     witness.reserved=0x6000000:0x4000000 witness.disk=/dev/pmem0\n"
+                    "OPTIONS=--vcpus 2 {PARTS} --kernel {PROGRAMS}/{KERNEL} \
+                     --initrd {PROGRAMS}/{INITRAMFS}\nGUEST={CMDLINE} {WATCH_PARTS}\n"
                 ),
             ),
             sees_gap: true,

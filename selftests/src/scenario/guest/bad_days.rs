@@ -36,7 +36,6 @@ fn machine(name: &str) -> Machine {
         name: name.into(),
         options: ["--ram", "64"].map(str::to_owned).into(),
         witness: "witness.memory=4".into(),
-        user: 0,
     }
 }
 

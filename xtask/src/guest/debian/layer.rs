@@ -38,16 +38,19 @@ const CONFIGURATION: [(&str, &str); 8] = [
     ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
 ];
 
+/// A file with the name that it has in the guest.
+pub(super) type Named = (String, PathBuf);
+
 /// The image, made if it is not there.
-pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Result<PathBuf> {
+pub(super) fn prepare(setup: &BuildSetup, mut programs: Vec<Named>, _: &Lock) -> Result<PathBuf> {
     let units = setup.project.folder.join("selftests/systemd");
     let units = units_in(&units)?;
     // A test follows its quick start.
     let page = setup.project.folder.join("docs/operators.md");
-    let programs: Vec<_> = programs.iter().cloned().chain([page]).collect();
+    programs.push(named(page));
     let mut key = Key::of("layer", VERSION).with(&setup.root.key);
-    for path in programs.iter().chain(&units) {
-        key = key.with(path.file_name().unwrap_or_default().as_encoded_bytes());
+    for (name, path) in programs.iter().chain(&units) {
+        key = key.with(name);
         key = key.with(fs::read(path).with_context(|| format!("read {}", path.display()))?);
     }
     for (path, text) in CONFIGURATION {
@@ -69,24 +72,28 @@ pub(super) fn prepare(setup: &BuildSetup, programs: &[PathBuf], _: &Lock) -> Res
     Ok(image)
 }
 
+/// A file with its own name.
+pub(super) fn named(path: PathBuf) -> Named {
+    (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path)
+}
+
 /// The unit files in a folder, sorted.
-fn units_in(folder: &Path) -> Result<Vec<PathBuf>> {
+fn units_in(folder: &Path) -> Result<Vec<Named>> {
     let listed = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
-    let mut units = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut units = listed.map(|entry| Ok(named(entry?.path()))).collect::<Result<Vec<_>>>()?;
     units.sort();
     Ok(units)
 }
 
-fn write(root: &Path, programs: &[PathBuf], units: &[PathBuf]) -> Result<()> {
+fn write(root: &Path, programs: &[Named], units: &[Named]) -> Result<()> {
     let bin = root.join(PROGRAMS.trim_start_matches('/'));
     let etc = root.join("etc/systemd/system");
     let wants = etc.join("multi-user.target.wants");
     for folder in [&bin, &wants] {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
-    for (to, from) in programs.iter().map(|it| (&bin, it)).chain(units.iter().map(|it| (&etc, it)))
-    {
-        let name = from.file_name().unwrap_or_default();
+    let programs = programs.iter().map(|it| (&bin, it));
+    for (to, (name, from)) in programs.chain(units.iter().map(|it| (&etc, it))) {
         fs::copy(from, to.join(name)).with_context(|| format!("copy {}", from.display()))?;
     }
     for (path, text) in CONFIGURATION {
