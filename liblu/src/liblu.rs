@@ -91,6 +91,8 @@
 #[cfg(feature = "agent")]
 mod agent;
 mod backoff;
+#[cfg(feature = "agent")]
+mod client;
 mod defect;
 mod device;
 mod error;
@@ -126,6 +128,8 @@ mod unavailable;
 #[cfg(feature = "agent")]
 pub use agent::{Agent, Event, Participant};
 pub use backoff::Backoff;
+#[cfg(feature = "agent")]
+pub use client::{Client, Resumed, Wake, Workload};
 pub use defect::Defect;
 pub use device::LiveUpdate;
 pub use error::{Error, ErrorKind, Result};

@@ -17,6 +17,8 @@ pub const KERNEL: &str = "guest-kernel";
 pub const INITRAMFS: &str = "guest-initramfs";
 /// Name of the VMM.
 pub const PROGRAM: &str = "vmm-kvm";
+/// Name of the VMM in C, and of its session.
+pub const IN_C: &str = "vmm-c";
 
 /// The command line of the guest, without what the witness is told.
 pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=k";

@@ -3,7 +3,7 @@
 //! The process of QEMU: started new or with a guest that came, and its state.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus};
@@ -132,7 +132,7 @@ impl Qemu {
     }
 
     /// The end of the process, for `poll(2)`.
-    pub(crate) fn ended(&self) -> impl AsFd + '_ {
+    pub(crate) fn ended(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }
 

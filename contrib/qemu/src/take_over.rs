@@ -5,16 +5,19 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use liblu::{Claimed, ErrorKind, Provider};
+use liblu::{Claimed, Client, ErrorKind};
 
 use crate::arguments::Guest;
-use crate::guest::{MEMORY, STATE, Started, soon};
+use crate::guest::{MEMORY, STATE, Started};
 use crate::note::Note;
 use crate::qemu::{Files, Qemu};
 use crate::tsc;
 
 /// How long QEMU may take to read the state.
 const RECEIVE: Duration = Duration::from_mins(1);
+
+/// What is done last.
+const FINISH: &str = "finish the session";
 
 /// How often QEMU is started again for a guest that came.
 const ATTEMPTS: u32 = 3;
@@ -26,7 +29,7 @@ pub(crate) fn take_over(
     session: Claimed,
     name: &str,
     wanted: &Guest,
-    provider: &Provider,
+    client: &mut Client,
 ) -> Result<Option<Started>> {
     if let Err(error) = session.manifest()
         && error.kind() == ErrorKind::Incomplete
@@ -34,7 +37,7 @@ pub(crate) fn take_over(
         eprintln!(
             "lu-qemu: the guest was not stopped before the kernel was left: it is lost, and is started anew"
         );
-        finish(session, name, provider)?;
+        client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
         return Ok(None);
     }
     eprintln!("lu-qemu: {name} comes from the previous kernel");
@@ -67,7 +70,7 @@ pub(crate) fn take_over(
         eprintln!(
             "lu-qemu: the guest has run in this kernel, and has ended since: it is started anew"
         );
-        finish(session, name, provider)?;
+        client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
         return Ok(None);
     }
     let mut attempt = 1;
@@ -91,19 +94,9 @@ pub(crate) fn take_over(
         qemu.go_on()?;
     }
     let status = qemu.monitor.status()?;
-    finish(session, name, provider)?;
+    client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
     eprintln!("lu-qemu: {name} is {status} again");
-    Ok(Some(Started { qemu, files, guest, is_new: false }))
-}
-
-/// The kernel may forget the session.
-fn finish(session: Claimed, name: &str, provider: &Provider) -> Result<()> {
-    let finished =
-        session.finish(soon()).map_err(liblu::Error::from).context("finish the session")?;
-    if finished.custody.is_err() {
-        provider.restored(name, soon()).context("tell luod")?;
-    }
-    Ok(())
+    Ok(Some(Started { name: name.to_owned(), qemu, files, guest, was_running: note.is_running }))
 }
 
 fn start_with_guest(guest: &Guest, files: &Files) -> Result<Qemu> {

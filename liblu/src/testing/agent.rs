@@ -3,6 +3,7 @@
 //! An agent, inside of this process.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -144,7 +145,7 @@ impl FakeAgent {
             state.outgoing.clear();
             state.incoming.clear();
             state.claimed.clear();
-            state.participants.clear();
+            state.hang_up();
             state.preparing = None;
         }
         self.take_custody();
@@ -276,6 +277,14 @@ impl State {
         Some((self.generation, self.preparing?))
     }
 
+    /// Participants see that the agent has gone.
+    fn hang_up(&mut self) {
+        for socket in std::mem::take(&mut self.participants).into_values() {
+            // Its thread has it too.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Sends an event to all participants. Those that have hung up are gone.
     fn broadcast(&mut self, event: impl Fn() -> EventReply) {
         self.participants.retain(|_, socket| {
@@ -287,7 +296,10 @@ impl State {
 
 impl Drop for FakeAgent {
     fn drop(&mut self) {
-        self.shared.lock().is_ended = true;
+        let mut state = self.shared.lock();
+        state.is_ended = true;
+        state.hang_up();
+        drop(state);
         // The thread that waits for clients notices.
         let _ = UnixStream::connect(self.path());
         let _ = std::fs::remove_dir_all(&self.folder);

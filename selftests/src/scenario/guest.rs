@@ -3,6 +3,7 @@
 //! Real guests, of our VMM, over updates by luod.
 
 mod bad_days;
+mod in_c;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,6 +18,7 @@ use crate::position::unpack_from;
 use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PARTS, PROGRAM, WATCH_PARTS};
 
 pub(super) use bad_days::BAD_DAYS;
+pub(super) use in_c::IN_C_SURVIVES;
 
 /// The block device with the files of guests.
 const DISK: &str = "/dev/vdb";
@@ -76,11 +78,17 @@ fn has_kvm() -> bool {
 /// Starts luod, and unpacks the files of guests.
 fn set_up() -> Result<()> {
     Luod::start(POLICY)?;
-    fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
     for name in [KERNEL, INITRAMFS, PROGRAM] {
-        let path = format!("{FOLDER}/{name}");
-        drop(unpack_from(DISK, name, &path)?);
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).context("set permissions")?;
+        unpack(name)?;
     }
     Ok(())
+}
+
+/// Unpacks a file of guests, and returns its path.
+fn unpack(name: &str) -> Result<String> {
+    fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
+    let path = format!("{FOLDER}/{name}");
+    drop(unpack_from(DISK, name, &path)?);
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).context("set permissions")?;
+    Ok(path)
 }

@@ -2,15 +2,18 @@
 
 //! A guest of the guest: a small kernel, its initramfs with PID 1, and our VMM.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 
 use crate::cache::{Key, Lock, remove};
+use crate::failure::NextStep as _;
 use crate::guest::archive::Archive;
 use crate::guest::payload::{create, finish, read};
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
+use crate::process::Job;
 use crate::setup::BuildSetup;
 use crate::static_build;
 
@@ -25,6 +28,8 @@ pub(super) struct Nested {
     pub(super) initramfs: PathBuf,
     /// The VMM.
     pub(super) vmm: PathBuf,
+    /// The VMM in C.
+    pub(super) vmm_in_c: PathBuf,
     /// A program that speaks as Cloud Hypervisor does.
     pub(super) peer: PathBuf,
 }
@@ -47,6 +52,7 @@ impl Nested {
             kernel: image.path(),
             initramfs: initramfs(setup, &witness)?,
             vmm: vmm.join("vmm"),
+            vmm_in_c: vmm_in_c(setup, lock)?,
             peer,
         })
     }
@@ -57,13 +63,42 @@ impl Nested {
     }
 
     /// The files with their names.
-    pub(super) fn files(&self) -> [(&'static str, &Path); 3] {
+    pub(super) fn files(&self) -> [(&'static str, &Path); 4] {
         [
             (selftests::vmm::KERNEL, &self.kernel),
             (selftests::vmm::INITRAMFS, &self.initramfs),
             (selftests::vmm::PROGRAM, &self.vmm),
+            (selftests::vmm::IN_C, &self.vmm_in_c),
         ]
     }
+}
+
+/// Builds the VMM in C. The C library of the root is older than the header of live updates, which is the tree's.
+fn vmm_in_c(setup: &BuildSetup, lock: &Lock) -> Result<PathBuf> {
+    let source = read(&setup.project.folder.join("selftests/vmm/c/vmm.c"))?;
+    let key = Key::of("vmm in C", VERSION).with(&setup.root.key).with(&setup.source.key);
+    let path = setup.cache.path("nested", format!("{}.vmm", key.with(&source).finish()));
+    if path.exists() {
+        return Ok(path);
+    }
+    setup.fetch(lock)?;
+    let header = read(&setup.source.folder.join("include/uapi/linux/liveupdate.h"))?;
+    let scratch = setup.cache.scratch("nested")?;
+    let include = scratch.join("include/linux");
+    fs::create_dir_all(&include).with_context(|| format!("make {}", include.display()))?;
+    fs::write(include.join("liveupdate.h"), header).context("write the header")?;
+    fs::write(scratch.join("vmm.c"), source).context("write the source")?;
+    let mut command = setup.root.command("gcc", &scratch, &[]);
+    command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-s"]);
+    command.args(["-isystem", "include", "-o", "vmm", "vmm.c"]);
+    let log = setup.cache.path("logs", "vmm-in-c.log");
+    Job::new(command, &log).run().or_advise(|| {
+        let next = format!("mend the error above; the whole output is in {}", log.display());
+        ("the VMM in C does not build".to_owned(), next)
+    })?;
+    setup.cache.publish(&scratch.join("vmm"), &path)?;
+    remove(&scratch)?;
+    Ok(path)
 }
 
 /// An initramfs with nothing but PID 1.

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A workload that goes through updates of the fake kernel.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::*;
+use crate::Handover;
+use crate::testing::{Answer, FakeAgent, FakeKernel};
+
+/// A workload that notes what is asked of it.
+struct Notes {
+    memory: OwnedFd,
+    seen: Vec<String>,
+    /// What fails next.
+    fails: Option<&'static str>,
+    after: Resumed,
+}
+
+impl Notes {
+    fn new(after: Resumed) -> Self {
+        let memory = memfd_create("memory", MemfdFlags::CLOEXEC).unwrap();
+        Self { memory, seen: Vec::new(), fails: None, after }
+    }
+
+    fn note(&mut self, what: &'static str) -> Result<()> {
+        self.seen.push(what.to_owned());
+        if self.fails == Some(what) {
+            self.fails = None;
+            return Err(Error::new(ErrorKind::NoResources, format!("{what} fails")));
+        }
+        Ok(())
+    }
+}
+
+impl Workload for Notes {
+    type Error = Error;
+
+    fn preserve(&mut self, session: &Handover) -> Result<()> {
+        self.note("preserve")?;
+        session.preserve("memory", &self.memory).map(drop)
+    }
+
+    fn stop(&mut self, session: &Handover, _: Instant) -> Result<()> {
+        self.note("stop")?;
+        session.set_state("memory", b"registers")
+    }
+
+    fn resume(&mut self) -> Result<Resumed> {
+        self.note("resume")?;
+        Ok(self.after)
+    }
+
+    fn report(&mut self, message: &str) {
+        self.seen.push(message.to_owned());
+    }
+}
+
+/// A client that serves in a thread until it is told to end.
+struct Serving {
+    end: UnixStream,
+    thread: thread::JoinHandle<(Client, Notes)>,
+}
+
+impl Serving {
+    fn begin(fake: &FakeAgent, mut notes: Notes) -> Self {
+        let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+        let (end, theirs) = UnixStream::pair().unwrap();
+        let thread = thread::spawn(move || {
+            let wake = client.serve(&mut notes, &[theirs.as_fd()]).unwrap();
+            assert_eq!(wake, Wake::Other(0));
+            (client, notes)
+        });
+        fake.await_participants(1);
+        Self { end, thread }
+    }
+
+    fn end(mut self) -> (Client, Notes) {
+        self.end.write_all(b"e").unwrap();
+        self.thread.join().unwrap()
+    }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_workload_goes_over_an_update() {
+    let kernel = FakeKernel::new();
+    let fake = FakeAgent::new(&kernel).unwrap();
+    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+    fake.prepare(LONG);
+    assert_eq!(fake.answers(1), [Answer::Ready]);
+    let (client, notes) = serving.end();
+    assert!(client.is_ready());
+    assert_eq!(notes.seen, ["preserve", "stop"]);
+    fake.kexec();
+    drop(client);
+
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    let Claim::Session(session) = client.claim().unwrap() else { panic!("nothing came") };
+    assert_eq!(session.state("memory").unwrap(), b"registers");
+    session.retrieve("memory").unwrap();
+    client.finish(session).unwrap();
+    assert!(matches!(client.claim().unwrap(), Claim::ColdStart));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_workload_goes_on_when_the_update_is_off() {
+    for (after, preserved) in [(Resumed::WithSession, 1), (Resumed::Anew, 2)] {
+        let kernel = FakeKernel::new();
+        let fake = FakeAgent::new(&kernel).unwrap();
+        let serving = Serving::begin(&fake, Notes::new(after));
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Ready]);
+        fake.abort("another VM is not ready");
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Ready]);
+        let (client, notes) = serving.end();
+        assert!(client.is_ready());
+        let count = |what: &str| notes.seen.iter().filter(|it| *it == what).count();
+        assert_eq!((count("preserve"), count("stop"), count("resume")), (preserved, 2, 1));
+        assert!(notes.seen.iter().any(|it| it.contains("another VM is not ready")));
+        client.discard().unwrap();
+        assert!(kernel.sessions().is_empty());
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_workload_that_cannot_stop_refuses_and_goes_on() {
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let mut notes = Notes::new(Resumed::WithSession);
+    notes.fails = Some("stop");
+    let serving = Serving::begin(&fake, notes);
+    fake.prepare(LONG);
+    assert_eq!(fake.answers(1), [Answer::Refused("stop fails".into())]);
+    let (client, notes) = serving.end();
+    assert!(!client.is_ready());
+    assert_eq!(notes.seen, ["preserve", "stop", "not ready: stop fails", "resume"]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn what_fails_is_tried_again() {
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    let mut notes = Notes::new(Resumed::WithSession);
+    notes.fails = Some("preserve");
+    let error = client.join(&mut notes, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoResources);
+    client.join(&mut notes, None).unwrap();
+    let mut notes = Notes::new(Resumed::WithSession);
+    notes.fails = Some("preserve");
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-18");
+    client.join(&mut notes, soon()).unwrap();
+
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let mut notes = Notes::new(Resumed::WithSession);
+    notes.fails = Some("resume");
+    let serving = Serving::begin(&fake, notes);
+    fake.prepare(LONG);
+    assert_eq!(fake.answers(1), [Answer::Ready]);
+    fake.abort("off");
+    thread::sleep(RETRY * 2);
+    let (client, notes) = serving.end();
+    assert!(!client.is_ready() && client.work == Work::Goes);
+    assert_eq!(notes.seen.iter().filter(|it| *it == "resume").count(), 2);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn an_agent_that_goes_ends_an_update_unless_it_was_committed() {
+    for is_committed in [false, true] {
+        let kernel = FakeKernel::new();
+        let fake = FakeAgent::new(&kernel).unwrap();
+        let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Ready]);
+        if is_committed {
+            fake.commit();
+        }
+        drop(fake);
+        thread::sleep(RETRY * 2);
+        let (client, notes) = serving.end();
+        assert_eq!(client.is_ready(), is_committed);
+        assert_eq!(notes.seen.contains(&"resume".to_owned()), !is_committed);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn nothing_begins_before_the_agent_knows_that_the_last_one_is_over() {
+    let kernel = FakeKernel::new();
+    let fake = FakeAgent::new(&kernel).unwrap();
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    let mut notes = Notes::new(Resumed::WithSession);
+    client.is_untold = true;
+    client.join(&mut notes, None).unwrap();
+    assert!(!client.is_untold && client.is_complete());
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A VMM in C, which has nothing but the headers of the kernel.
+
+use std::fs::{self, File};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{has_kvm, set_up, unpack};
+use crate::agent::Luod;
+use crate::scenario::stage::not_applicable;
+use crate::scenario::{Scenario, Stage};
+use crate::vmm::{IN_C, file, tail};
+
+pub(in crate::scenario) const IN_C_SURVIVES: Scenario =
+    Scenario::across("a_vmm_in_c_needs_nothing_but_the_headers_of_the_kernel", before, after);
+
+/// How long it may take to say something.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// All that it has said in this hop.
+fn said() -> String {
+    fs::read_to_string(file(IN_C, "console")).unwrap_or_default()
+}
+
+/// Waits until it has said `what` so many times.
+fn wait_for(what: &str, times: usize) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while said().lines().filter(|line| line.starts_with(what)).count() < times {
+        ensure!(Instant::now() < end, "it does not say `{what}`: {}{}", said(), tail(IN_C, "log"));
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn start() -> Result<()> {
+    let append = |of: &str| {
+        let path = file(IN_C, of);
+        File::options().create(true).append(true).open(&path).with_context(|| path)
+    };
+    let mut command = Command::new(unpack(IN_C)?);
+    command.stdout(append("console")?).stderr(append("log")?);
+    let child = command.spawn().context("start the VMM")?;
+    fs::write(file(IN_C, "pid"), child.id().to_string()).context("note the process")?;
+    wait_for("runs", 1)
+}
+
+fn send(signal: Signal) -> Result<()> {
+    let pid = fs::read_to_string(file(IN_C, "pid")).context("the process")?;
+    let pid = Pid::from_raw(pid.parse().context("its number")?).context("its number")?;
+    kill_process(pid, signal).context("tell the VMM")
+}
+
+/// It is stopped, goes on since there is no update after all, and is stopped again.
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    if !has_kvm() {
+        return not_applicable("this kernel has no KVM");
+    }
+    if stage.hop == 1 {
+        start()?;
+        set_up()?;
+    }
+    for (signal, answer, times) in [
+        (Signal::TERM, "stands still at ", 1),
+        (Signal::USR1, "runs again", 1),
+        (Signal::TERM, "stands still at ", 2),
+    ] {
+        // The guest gets on.
+        sleep(Duration::from_millis(100));
+        send(signal)?;
+        wait_for(answer, times)?;
+    }
+    Ok(())
+}
+
+fn after(_: &mut Stage<'_>) -> Result<()> {
+    if !has_kvm() {
+        return not_applicable("this kernel has no KVM");
+    }
+    // Before luod, which would take the session into its custody.
+    start()?;
+    ensure!(said().contains("goes on at "), "the guest is started anew: {}", said());
+    Luod::start("").map(drop)
+}
