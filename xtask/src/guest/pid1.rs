@@ -21,7 +21,18 @@ use crate::upstream::Programs;
 
 /// This guest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pid1;
+pub(crate) struct Pid1 {
+    /// Whether it has a disk with what guests of its own need.
+    has_guests: bool,
+}
+
+impl Pid1 {
+    /// Without guests of its own.
+    pub(crate) const PLAIN: Self = Self { has_guests: false };
+
+    /// A host.
+    pub(crate) const HOST: Self = Self { has_guests: true };
+}
 
 impl Guest for Pid1 {
     fn name(&self) -> &'static str {
@@ -84,12 +95,16 @@ impl Guest for Pid1 {
         let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
         let agent = agent.into_iter().chain([("guest", guest)]);
         let programs = upstream.all().chain(clients.all()).chain(agent).collect();
-        let disk = nested_disk(setup, &Nested::prepare(setup, lock)?)?;
-        Ok(Box::new(Initramfs { init, programs, disk }))
+        let disks = if self.has_guests {
+            vec![nested_disk(setup, &Nested::prepare(setup, lock)?)?]
+        } else {
+            Vec::new()
+        };
+        Ok(Box::new(Initramfs { init, programs, disks }))
     }
 }
 
-/// An archive with the files of a guest's guest: few machines unpack it.
+/// An archive with the files of a guest's guest.
 fn nested_disk(setup: &BuildSetup, nested: &Nested) -> Result<PathBuf> {
     let files = nested.files().map(|(name, path)| read(path).map(|content| (name, content)));
     let files = files.into_iter().collect::<Result<Vec<_>>>()?;
@@ -115,7 +130,7 @@ fn nested_disk(setup: &BuildSetup, nested: &Nested) -> Result<PathBuf> {
 struct Initramfs {
     init: PathBuf,
     programs: Vec<(&'static str, PathBuf)>,
-    disk: PathBuf,
+    disks: Vec<PathBuf>,
 }
 
 impl Files for Initramfs {
@@ -143,6 +158,6 @@ impl Files for Initramfs {
     }
 
     fn disks(&self) -> Vec<PathBuf> {
-        vec![self.disk.clone()]
+        self.disks.clone()
     }
 }

@@ -6,7 +6,7 @@ use crate::kernel::Profile;
 use crate::suite::{Platform, Suite, machines, select};
 use crate::vm::{Port, Watch};
 
-const PLATFORM: Platform = Platform { guest: &Pid1, profile: Profile::Release };
+const PLATFORM: Platform = Platform { guest: &Pid1::PLAIN, profile: Profile::Release };
 
 /// A machine for one test of which so much was heard; then QEMU ended, if `end` says how.
 fn heard(name: &str, lines: &[&str], end: Option<&str>) -> (Vec<Test>, Ran) {

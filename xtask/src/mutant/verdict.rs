@@ -86,7 +86,7 @@ mod tests {
         let test = suite::select(Suite::All, Some(NAME)).unwrap().remove(0);
         let hops = "rust,rust".parse().unwrap();
         let tests = [test.clone()];
-        let platform = Platform { guest: &Pid1, profile: Profile::Release };
+        let platform = Platform { guest: &Pid1::PLAIN, profile: Profile::Release };
         let vm = suite::machines(&tests, &hops, platform).remove(0);
         assert_eq!(vm.role, Role::Chain);
         let init = r#"K # event {"event":"init","hop":1,"release":"7.3.4-rust"}"#;

@@ -319,7 +319,7 @@ mod tests {
     use crate::guest::Pid1;
     use crate::suite::{Suite, all, select};
 
-    const RELEASE: Platform = Platform { guest: &Pid1, profile: Profile::Release };
+    const RELEASE: Platform = Platform { guest: &Pid1::PLAIN, profile: Profile::Release };
     const DEBUG: Platform = Platform { profile: Profile::Debug, ..RELEASE };
 
     fn names(plan: &Plan, hop: usize) -> Vec<&str> {

@@ -59,7 +59,7 @@ mod tests {
         let hops: Hops = hops.parse().unwrap();
         let mut tests = all();
         tests.retain(|test| test.applies(&hops));
-        machines(&tests, &hops, Platform { guest: &Pid1, profile: Profile::Release })
+        machines(&tests, &hops, Platform { guest: &Pid1::PLAIN, profile: Profile::Release })
     }
 
     #[test]

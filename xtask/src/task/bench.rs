@@ -220,10 +220,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let prepared = Prepared::make(&Pid1, &[], &all, &options.build.request())?;
+    let prepared = Prepared::make(&Pid1::PLAIN, &[], &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine = MachineOptions::of_memory(MEMORY.max(Pid1.memory(profile)));
+    let machine = MachineOptions::of_memory(MEMORY.max(Pid1::PLAIN.memory(profile)));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let loads = options.subject.loads();
