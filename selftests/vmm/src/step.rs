@@ -37,27 +37,15 @@ pub(crate) enum Step {
 const CRASH: &str = "VMM_CRASH";
 
 impl Step {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Retrieved => "retrieved",
-            Self::Restored => "restored",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Preserved => "preserved",
-            Self::Preparing => "preparing",
-            Self::Paused => "paused",
-            Self::Saved => "saved",
-            Self::Ready => "ready",
-            Self::Resumed => "resumed",
-        }
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 
     /// Says that the step is done: `vmm: STEP at SECONDS`, where `CLOCK_MONOTONIC` is the clock.
     pub(crate) fn done(self) {
         let now = clock_gettime(ClockId::Monotonic);
         eprintln!("vmm: {} at {}.{:09}", self.name(), now.tv_sec, now.tv_nsec);
-        if std::env::var_os(CRASH).is_some_and(|at| at == self.name()) {
+        if std::env::var_os(CRASH).is_some_and(|at| at == self.name().as_str()) {
             std::process::abort();
         }
     }

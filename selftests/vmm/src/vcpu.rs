@@ -202,7 +202,11 @@ impl Vcpu {
             Ok(VcpuExit::MmioRead(_, data)) => data.fill(0xff),
             Ok(VcpuExit::MmioWrite(..)) => {}
             Ok(VcpuExit::Shutdown | VcpuExit::SystemEvent(..)) => return Some(End::Reset),
-            Ok(other) => return Some(End::Failed(format!("{other:?}"))),
+            Ok(other) => {
+                let why = format!("{other:?}");
+                let place = fd.get_regs().map_or(0, |registers| registers.rip);
+                return Some(End::Failed(format!("{why} at {place:#x}")));
+            }
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
             Err(error) => return Some(End::Failed(format!("KVM_RUN: {error}"))),
         }
