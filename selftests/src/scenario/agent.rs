@@ -32,6 +32,7 @@ pub const ALONE: &[Alone] = &[
     },
     Alone { machine: "vmm", scenario: guest::SURVIVES, has_guests: true },
     Alone { machine: "vmm-in-c", scenario: guest::IN_C_SURVIVES, has_guests: true },
+    Alone { machine: "ten", scenario: guest::TEN, has_guests: true },
     Alone { machine: "bad-days", scenario: guest::BAD_DAYS, has_guests: true },
 ];
 

@@ -4,6 +4,7 @@
 
 mod bad_days;
 mod in_c;
+mod ten;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,6 +20,7 @@ use crate::vmm::{FOLDER, INITRAMFS, KERNEL, Machine, PARTS, PROGRAM, WATCH_PARTS
 
 pub(super) use bad_days::BAD_DAYS;
 pub(super) use in_c::IN_C_SURVIVES;
+pub(super) use ten::TEN;
 
 /// The block device with the files of guests.
 const DISK: &str = "/dev/vdb";

@@ -69,6 +69,8 @@ impl Guest for Pid1 {
 
     fn pace(&self, profile: Profile) -> Pace {
         match profile {
+            // Emulation within emulation is slow.
+            Profile::Release if self.has_guests => Pace::of_seconds(180, 900, 60),
             Profile::Release => Pace::of_seconds(90, 300, 25),
             Profile::Debug => Pace::of_seconds(300, 1200, 100),
         }

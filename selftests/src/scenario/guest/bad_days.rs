@@ -155,6 +155,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
         );
     }
     without_room()?;
+    without_kvm()?;
     let mut steady = machine("steady").start(None)?;
     let updates = u64::try_from(stage.hop - 1)?;
     let report = steady.wait(|report| report.gaps >= updates)?;
@@ -191,6 +192,24 @@ fn without_room() -> Result<()> {
     ensure!(!started?.end()?.success(), "a guest of 64 MiB runs in 48 MiB");
     let log = machine("steady").log();
     ensure!(log.contains("nothing is lost"), "without room the VMM says {log}");
+    Ok(())
+}
+
+/// A kernel without KVM, or one whose module is not loaded yet: the guest waits.
+fn without_kvm() -> Result<()> {
+    const KVM: &str = "/dev/kvm";
+    const AWAY: &str = "/dev/kvm-away";
+    fs::rename(KVM, AWAY).context("take KVM away")?;
+    let started = machine("steady").start(None).and_then(Running::end);
+    fs::rename(AWAY, KVM).context("bring KVM back")?;
+    ensure!(!started?.success(), "a guest runs without KVM");
+    let log = machine("steady").log();
+    ensure!(log.contains("does this kernel have KVM?"), "without KVM the VMM says {log}");
+    let waiting = sessions("incoming")?;
+    ensure!(waiting.iter().any(|it| it.contains(" steady ")), "without KVM there is {waiting:#?}");
+    // The next kernel would not find it.
+    let (said, code) = failure("luctl", &["check"])?;
+    ensure!(said.contains("steady"), "a guest waits, and luctl check says {code}: {said}");
     Ok(())
 }
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Ten guests, of which one refuses an update.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use liblu::{Agent, Event};
+
+use super::{has_kvm, set_up};
+use crate::luctl::{self, failure, sessions};
+use crate::position::{self, Position};
+use crate::scenario::stage::not_applicable;
+use crate::scenario::{Scenario, Stage};
+use crate::vmm::{Machine, Running};
+
+pub(in crate::scenario) const TEN: Scenario =
+    Scenario::across("one_guest_of_ten_refuses_and_all_of_them_run_on", before, after);
+
+/// The guests; the tenth is a client that does nothing but refuse.
+const GUESTS: usize = 9;
+
+const REASON: &str = "a device of this guest cannot be saved";
+
+fn machine(number: usize) -> Machine {
+    Machine {
+        name: format!("guest-{number}"),
+        options: ["--ram", "48"].map(str::to_owned).into(),
+        witness: "witness.memory=2".into(),
+    }
+}
+
+/// Starts all guests, one after the other, and waits until they work.
+fn start() -> Result<Vec<Running>> {
+    (0..GUESTS)
+        .map(|number| {
+            let mut guest = machine(number).start(None)?;
+            let report = guest.wait(|report| report.rounds >= 1)?;
+            eprintln!("guest {number}: {report:?}");
+            Ok(guest)
+        })
+        .collect()
+}
+
+fn work(guests: &mut [Running]) -> Result<()> {
+    for guest in guests {
+        let first = guest.wait(|_| true)?;
+        guest.wait(|report| report.rounds > first.rounds)?;
+    }
+    Ok(())
+}
+
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    if !has_kvm() {
+        return not_applicable("this kernel has no KVM");
+    }
+    if stage.hop > 1 {
+        return Ok(());
+    }
+    set_up()?;
+    let mut guests = start()?;
+    let position = Position::find()?;
+    luctl::load(position.next().context("the next hop")?, position.number + 1)?;
+    let refusing = refuse()?;
+    let (said, code) = failure("luctl", &["update"])?;
+    ensure!(code == 5 && said.contains(REASON), "one of ten refuses: {code}: {said}");
+    refusing.join().map_err(|_| anyhow::anyhow!("the client that refuses has panicked"))??;
+    work(&mut guests).context("after an update that one of ten has refused")?;
+    for number in 0..GUESTS {
+        ensure!(!machine(number).log().contains("claimed"), "a guest came back in its own kernel");
+    }
+    luctl::output("luctl", &["unload"])?;
+    position::remove_unpacked();
+    Ok(())
+}
+
+/// A client that refuses the next update, in a thread.
+fn refuse() -> Result<thread::JoinHandle<Result<()>>> {
+    let soon = || Instant::now().checked_add(Duration::from_mins(1));
+    let mut participant =
+        Agent::new().participate(&["guest-9"], soon()).context("take part as the tenth")?;
+    let refuse = move || -> Result<()> {
+        let end = Instant::now() + Duration::from_mins(2);
+        while Instant::now() < end {
+            if let Some(Event::Prepare { generation, .. }) = participant.next()? {
+                return Ok(participant.refuse(generation, REASON, soon())?);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        anyhow::bail!("no update begins")
+    };
+    Ok(thread::spawn(refuse))
+}
+
+fn after(_: &mut Stage<'_>) -> Result<()> {
+    if !has_kvm() {
+        return not_applicable("this kernel has no KVM");
+    }
+    set_up()?;
+    work(&mut start()?)?;
+    for number in 0..GUESTS {
+        let log = machine(number).log();
+        ensure!(log.contains("vmm: restored"), "guest {number} was started anew: {log}");
+    }
+    let left = sessions("incoming")?;
+    ensure!(left.is_empty(), "these sessions are left: {left:#?}");
+    Ok(())
+}
