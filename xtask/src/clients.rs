@@ -63,7 +63,7 @@ fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static s
     let log = cache.path("logs", "clients.log");
     let destination =
         Destination { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
-    let library = dist::build(&project.folder, &log)?;
+    let library = dist::build(cache, &project.folder, &log)?;
     let header = project.folder.join(c_header::PATH);
     let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
     let all = IN_C.iter().map(|(name, source)| {

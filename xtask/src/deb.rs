@@ -22,8 +22,8 @@ const PROGRAMS: [(&str, &str); 4] =
 /// Makes the packages in the folder `out`, and returns their paths.
 pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<PathBuf>> {
     let log = cache.path("logs", "deb.log");
-    let libraries = dist::build(project, &log)?;
-    let programs = build_programs(project, &log)?;
+    let libraries = dist::build(cache, project, &log)?;
+    let programs = dist::compile(cache, project, &programs(), &log)?;
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     let scratch = cache.scratch("deb")?;
     let maintainer = control::maintainer(project);
@@ -45,17 +45,9 @@ pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<Path
     Ok(made)
 }
 
-/// Builds the programs, and returns their folder.
-fn build_programs(project: &Path, log: &Path) -> Result<PathBuf> {
-    let target = project.join("target/dist");
-    let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release"]);
-    let what =
-        |(package, name): &(&'static str, &'static str)| ["--package", *package, "--bin", *name];
-    command.args(PROGRAMS.iter().flat_map(what));
-    command.arg("--target-dir").arg(&target).current_dir(project);
-    Job::new(command, log).run().context("build the programs")?;
-    Ok(target.join("release"))
+/// The programs, in cargo's words.
+fn programs() -> Vec<&'static str> {
+    PROGRAMS.iter().flat_map(|(package, name)| ["--package", package, "--bin", name]).collect()
 }
 
 /// Packs what is staged.

@@ -11,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::c_header;
+use crate::cache::Cache;
+use crate::crates;
 use crate::process::{Job, bound};
 
 /// The crate, in the project.
@@ -62,15 +64,23 @@ impl Destination {
 }
 
 /// Builds the libraries, and returns the folder where they are.
-pub(crate) fn build(project: &Path, log: &Path) -> Result<PathBuf> {
-    let target = project.join("target/dist");
-    let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release", "--package", "liblu-capi"]);
-    command.arg("--target-dir").arg(&target).current_dir(project);
-    Job::new(command, log).run().context("build liblu")?;
-    let built = target.join("release");
+pub(crate) fn build(cache: &Cache, project: &Path, log: &Path) -> Result<PathBuf> {
+    let built = compile(cache, project, &["--package", "liblu-capi"], log)?;
     link_shared(project, &built, log)?;
     Ok(built)
+}
+
+/// Compiles what `what` selects, in cargo's words, for systems with a C library. Returns the folder with the results.
+pub(crate) fn compile(cache: &Cache, project: &Path, what: &[&str], log: &Path) -> Result<PathBuf> {
+    let target = project.join("target/dist");
+    let mut command = bound("cargo");
+    command.args(["build", "--quiet", "--locked", "--release"]).args(what);
+    command.arg("--target-dir").arg(&target).current_dir(project);
+    let job = Job::new(command, log);
+    crates::with_seed(cache, project, &target, "dist", || {
+        job.run().with_context(|| format!("build {}", what.join(" ")))
+    })?;
+    Ok(target.join("release"))
 }
 
 /// Links the shared library from the static one: rustc knows no versions of symbols.

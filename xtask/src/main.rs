@@ -13,6 +13,7 @@ mod cache;
 mod campaign;
 mod check;
 mod clients;
+mod crates;
 mod deb;
 mod dist;
 mod failure;

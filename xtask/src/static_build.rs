@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::arch::ARCH;
 use crate::cache::Cache;
+use crate::crates;
 use crate::failure::NextStep;
 use crate::process::{Job, bound};
 use crate::project::Project;
@@ -21,10 +22,13 @@ pub(crate) fn build(cache: &Cache, project: &Project, what: &[&str]) -> Result<P
     command.args(["--target", ARCH.target, "--target-dir"]).arg(&target);
     command.current_dir(&project.folder);
     command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    Job::new(command, cache.path("logs", "guest.log")).run().or_advise(|| {
-        let next =
-            "mend the error above; if the linker finds no static C library, install libc6-dev";
-        ("the guest's programs do not build", next)
+    let job = Job::new(command, cache.path("logs", "guest.log"));
+    crates::with_seed(cache, &project.folder, &target, "static", || {
+        job.run().or_advise(|| {
+            let next =
+                "mend the error above; if the linker finds no static C library, install libc6-dev";
+            ("the guest's programs do not build", next)
+        })
     })?;
     Ok(target.join(ARCH.target).join("release"))
 }

@@ -361,7 +361,7 @@ mod tests {
         let named = |names: &[(&str, usize)]| {
             names.iter().map(|(name, hops)| ((*name).to_owned(), *hops)).collect::<Vec<_>>()
         };
-        let alone = [("luod", 2), ("vmm", 2), ("bad-days", 2)];
+        let alone = [("luod", 2), ("vmm", 2), ("vmm-in-c", 2), ("ten", 2), ("bad-days", 2)];
         let few =
             [&[("chain", 2), ("boot-1", 6), ("boot-2", 4), ("panics", 2)], &alone[..]].concat();
         assert_eq!(there("c,c"), named(&few));

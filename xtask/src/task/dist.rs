@@ -47,8 +47,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let destdir = destdir.unwrap_or_default();
     let project = Project::open()?.folder;
-    let log = Cache::of_user()?.path("logs", "dist.log");
-    let built = dist::build(&project, &log)?;
+    let cache = Cache::of_user()?;
+    let log = cache.path("logs", "dist.log");
+    let built = dist::build(&cache, &project, &log)?;
     print(&dist::install(&project, &built, &Destination { destdir, prefix, libdir })?)
 }
 

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Crates of others, compiled once for all checkouts.
+//!
+//! Each checkout has build folders of its own, because cargo knows its own sources by their times: two checkouts in one
+//! folder would take each other's for fresh. Crates of a registry never change. So a build folder that is not there yet
+//! begins as a copy of an earlier one, without what is made from this project's sources.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use walkdir::WalkDir;
+
+use crate::cache::{Cache, Key, remove};
+use crate::process::{Job, bound};
+use crate::progress::Progress;
+
+/// Raise it when the way of making seeds changes.
+const VERSION: u32 = 1;
+
+/// Seeds of one kind that are kept: those of the last lock files.
+const KEPT: usize = 2;
+
+/// The part of `cargo metadata` that is of use.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Runs `build`, which builds in `target`; seeds of one `kind` have the same flags. Programs of the project are built anew
+/// in a new checkout, and crates of others are not.
+pub(crate) fn with_seed<T>(
+    cache: &Cache,
+    project: &Path,
+    target: &Path,
+    kind: &str,
+    build: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let lock = fs::read(project.join("Cargo.lock")).context("read Cargo.lock")?;
+    let compiler = Job::new(version(project), cache.path("logs", "crates.log")).output()?;
+    let key = Key::of("crates", VERSION).with(lock).with(compiler).finish();
+    let seed = cache.path("crates", format!("{kind}-{key}"));
+    if !target.exists() && seed.exists() {
+        plant(cache, &seed, target)?;
+    }
+    let done = build()?;
+    let own = own(cache, project)?;
+    if !made(target, &own).is_subset(&made(&seed, &own)) {
+        gather(cache, target, &seed, &own)?;
+        forget(cache, kind)?;
+    }
+    Ok(done)
+}
+
+/// What of others a build folder has, by cargo's fingerprints.
+fn made(target: &Path, own: &BTreeSet<String>) -> BTreeSet<PathBuf> {
+    let mut made = BTreeSet::new();
+    for entry in WalkDir::new(target).max_depth(4).into_iter().filter_map(Result::ok) {
+        let path = entry.path();
+        let is_fingerprint = path.parent().is_some_and(|it| it.ends_with(".fingerprint"));
+        if is_fingerprint
+            && !is_own(&entry.file_name().to_string_lossy(), own)
+            && let Ok(inside) = path.strip_prefix(target)
+        {
+            made.insert(inside.to_owned());
+        }
+    }
+    made
+}
+
+fn version(project: &Path) -> Command {
+    let mut command = bound("rustc");
+    command.arg("-vV").current_dir(project);
+    command
+}
+
+fn copy(cache: &Cache, from: &Path, to: &Path) -> Result<()> {
+    // Cargo compares times.
+    let mut command = Command::new("cp");
+    command.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([from, to]);
+    Job::new(command, cache.path("logs", "crates.log")).run()
+}
+
+fn plant(cache: &Cache, seed: &Path, target: &Path) -> Result<()> {
+    let parent = target.parent().context("a build folder without a parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+    // A copy that was cut short must not look like a whole one.
+    let unfinished = target.with_extension(format!("{}.new", std::process::id()));
+    copy(cache, seed, &unfinished)?;
+    match fs::rename(&unfinished, target) {
+        // Another build of this checkout was faster.
+        Err(_) if target.exists() => remove(&unfinished),
+        done => done.with_context(|| format!("make {}", target.display())),
+    }
+}
+
+fn gather(cache: &Cache, target: &Path, seed: &Path, own: &BTreeSet<String>) -> Result<()> {
+    let step = Progress::begin(cache, "keep the crates of others for the next checkout");
+    let scratch = cache.scratch("crates")?;
+    copy(cache, target, &scratch)?;
+    for entry in WalkDir::new(&scratch).contents_first(true) {
+        let entry = entry.context("look through a build folder")?;
+        let name = entry.file_name().to_string_lossy();
+        if is_own(&name, own) {
+            let path = entry.path();
+            let removed = if entry.file_type().is_dir() {
+                fs::remove_dir_all(path)
+            } else {
+                fs::remove_file(path)
+            };
+            removed.with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    cache.publish(&scratch, seed)?;
+    step.done();
+    Ok(())
+}
+
+/// The names of all that this project's packages make.
+fn own(cache: &Cache, project: &Path) -> Result<BTreeSet<String>> {
+    let mut command = bound("cargo");
+    command.args(["metadata", "--no-deps", "--format-version", "1", "--locked", "--quiet"]);
+    command.current_dir(project);
+    let text = Job::new(command, cache.path("logs", "crates.log")).output()?;
+    let metadata: Metadata = serde_json::from_str(text.trim()).context("read cargo's metadata")?;
+    let mut names = BTreeSet::new();
+    for package in metadata.packages {
+        let targets = package.targets.into_iter().map(|target| target.name);
+        // Crates of others have build scripts of this name too; those of this project are in folders with its name.
+        names.extend(targets.filter(|name| name != "build-script-build"));
+        names.insert(package.name);
+    }
+    Ok(names)
+}
+
+/// Whether a file or a folder of a build is made from this project: `luod`, `luod-0123456789abcdef`,
+/// `libliblu-0123456789abcdef.rlib`, `build_script_build-...` of one is in a folder of its own.
+fn is_own(name: &str, own: &BTreeSet<String>) -> bool {
+    let stem = name.split('.').next().unwrap_or_default();
+    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let stem = match stem.rsplit_once('-') {
+        Some((stem, hash)) if is_hash(hash) => stem,
+        _ => stem,
+    };
+    let is = |stem: &str| own.contains(stem) || own.contains(&stem.replace('_', "-"));
+    name == "incremental" || is(stem) || stem.strip_prefix("lib").is_some_and(is)
+}
+
+/// Removes seeds of lock files that are of the past.
+fn forget(cache: &Cache, kind: &str) -> Result<()> {
+    let folder = cache.path("crates", "");
+    let prefix = format!("{kind}-");
+    let mut seeds = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+        let entry = entry.context("list seeds")?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let made = entry.metadata().and_then(|it| it.created()).ok();
+            seeds.push((made, entry.path()));
+        }
+    }
+    seeds.sort();
+    let old = seeds.len().saturating_sub(KEPT);
+    seeds.into_iter().take(old).try_for_each(|(_, path)| cache.discard(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_from_this_project_is_no_seed() {
+        let own: BTreeSet<_> =
+            ["luod", "liblu", "liveupdate_uapi", "lu-qemu"].map(str::to_owned).into();
+        for name in [
+            "luod",
+            "luod.d",
+            "luod-0123456789abcdef",
+            "libliblu-0123456789abcdef.rlib",
+            "liblu-0123456789abcdef",
+            "liveupdate_uapi-0123456789abcdef.d",
+            "lu_qemu-0123456789abcdef",
+            "incremental",
+        ] {
+            assert!(is_own(name, &own), "{name}");
+        }
+        for name in ["serde-0123456789abcdef", "libserde-0123456789abcdef.rmeta", "deps", "build"] {
+            assert!(!is_own(name, &own), "{name}");
+        }
+    }
+}
