@@ -42,10 +42,13 @@ pub const AGENT_RULES: [Rule; 7] = [
 ];
 
 /// The rules of the suite `vm`, in the order in which they are checked.
-pub const VM_RULES: [Rule; 3] = [
+pub const VM_RULES: [Rule; 6] = [
     Rule { name: "a_guest_of_qemu_does_not_notice", unit: "vmtest-qemu.service" },
     Rule { name: "a_guest_of_our_vmm_does_not_notice", unit: "vmtest-vmm.service" },
     Rule { name: "a_guest_of_cloud_hypervisor_does_not_notice", unit: "vmtest-ch.service" },
+    Rule { name: "a_guest_with_1_gib_does_not_notice", unit: "vmtest-large.service" },
+    Rule { name: "a_guest_stays_paused_or_reboots_on", unit: "vmtest-odd.service" },
+    Rule { name: "the_quick_start_for_qemu_works_word_by_word", unit: "vmtest-qemu-page.service" },
 ];
 
 /// The file that tells a unit whether it runs `before` or `after` the kexec.

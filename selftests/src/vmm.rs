@@ -173,7 +173,11 @@ impl Running {
         let (child, name) = (&mut self.child, &self.console.name);
         self.console.wait(good, || match child.try_wait().context("look at the VMM")? {
             None => Ok(()),
-            Some(status) => bail!("the VMM ended with {status}: {}", tail(name, "log")),
+            Some(status) => bail!(
+                "the VMM ended with {status}: {}\nits guest: {}",
+                tail(name, "log"),
+                tail(name, "console")
+            ),
         })
     }
 

@@ -23,12 +23,18 @@ struct Vmm {
 }
 
 /// Those of the suite `vm` whose guests are real.
-const VMMS: [Vmm; 3] = [
+const VMMS: [Vmm; 4] = [
     Vmm {
         guest: "QEMU, KVM",
         stopped: "lu-qemu: kvm stands still",
         claimed: "lu-qemu: kvm comes",
         running: "lu-qemu: kvm is running",
+    },
+    Vmm {
+        guest: "QEMU, KVM, 1 GiB",
+        stopped: "lu-qemu: large stands still",
+        claimed: "lu-qemu: large comes",
+        running: "lu-qemu: large is running",
     },
     Vmm {
         guest: "QEMU, TCG",
@@ -80,17 +86,36 @@ fn line(text: &str) -> Option<(Duration, &str)> {
     Some((Duration::try_from_secs_f64(seconds).ok()?, rest))
 }
 
-/// The gaps of all guests in the last update of a log. Guests that it does not show are left out.
-pub(crate) fn gaps(log: &str) -> Vec<Gap> {
+/// The gaps of all guests in each update of a log, the first update first. Guests that it does not show are left out.
+pub(crate) fn gaps(log: &str) -> Vec<Vec<Gap>> {
     let lines: Vec<_> = log.lines().filter_map(line).collect();
-    VMMS.iter().filter_map(|vmm| gap(vmm, &lines)).collect()
+    let left = HOST.first().map_or("", |(_, words)| words);
+    let is_left = |(_, text): &(Duration, &str)| text.contains(left);
+    let mut places: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| is_left(line))
+        .map(|(place, _)| place)
+        .collect();
+    places.push(lines.len());
+    let mut begin = 0;
+    let mut all = Vec::new();
+    for pair in places.windows(2) {
+        let &[left, end] = pair else { continue };
+        let (Some(before), Some(update)) = (lines.get(begin..left), lines.get(left..end)) else {
+            continue;
+        };
+        all.push(VMMS.iter().filter_map(|vmm| gap(vmm, before, update)).collect());
+        begin = left;
+    }
+    all
 }
 
-fn gap(vmm: &Vmm, lines: &[(Duration, &str)]) -> Option<Gap> {
+/// The gap of a guest; `before` are the lines of the old kernel until it is left, and `update` those from there on.
+fn gap(vmm: &Vmm, before: &[(Duration, &str)], update: &[(Duration, &str)]) -> Option<Gap> {
     // The last time: an earlier update may have been called off.
-    let begin = lines.iter().rposition(|(_, text)| text.contains(vmm.stopped))?;
-    let (mut time, _) = *lines.get(begin)?;
-    let mut rest = lines.get(begin..)?;
+    let (mut time, _) = *before.iter().rev().find(|(_, text)| text.contains(vmm.stopped))?;
+    let mut rest = update;
     let mut phases = Vec::new();
     let own = [("luod, unit starts", vmm.claimed), ("guest comes back", vmm.running)];
     for (name, end) in HOST.into_iter().chain(own) {
@@ -119,6 +144,23 @@ pub(crate) fn table(gaps: &[Gap]) -> String {
         table.add_row([gap.guest.to_owned()].into_iter().chain(times).chain([all]));
     }
     format!("{table}\n")
+}
+
+/// Gaps of several updates, as a table in Markdown: phases in milliseconds.
+pub(crate) fn figures(rows: &[(String, Gap)]) -> String {
+    let names = rows.first().map(|(_, gap)| gap.phases.iter().map(|phase| phase.name));
+    let names: Vec<_> = names.into_iter().flatten().collect();
+    let mut text = format!("| guest | update | {} | all |\n", names.join(" | "));
+    text.push_str(&format!("| --- | --- |{}\n", " ---: |".repeat(names.len() + 1)));
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by_key(|(_, gap)| gap.guest);
+    for (update, gap) in rows {
+        let times: Vec<_> =
+            gap.phases.iter().map(|phase| phase.took.as_millis().to_string()).collect();
+        let all = gap.whole().as_millis();
+        let _ = writeln!(text, "| {} | {update} | {} | {all} |", gap.guest, times.join(" | "));
+    }
+    text
 }
 
 /// What the guests say after the update: the last report of each.
@@ -178,27 +220,28 @@ mod tests {
 
     #[test]
     fn a_gap_is_that_of_the_last_update() {
-        let gaps = gaps(LOG);
+        let updates = gaps(LOG);
+        let [gaps] = &updates[..] else { panic!("{updates:?}") };
         let [gap] = &gaps[..] else { panic!("{gaps:?}") };
         let times: Vec<_> = gap.phases.iter().map(|phase| phase.took.as_millis()).collect();
         assert_eq!(times, [750, 250, 2000, 3000, 1500, 125]);
         assert_eq!(gap.whole().as_millis(), 7625);
-        let table = table(&gaps);
+        let table = table(gaps);
         let row = table.lines().last().unwrap_or_default().split_whitespace();
         let row: Vec<_> = row.collect();
         assert_eq!(
             row,
             ["our", "VMM,", "2", "CPUs", "750", "250", "2000", "3000", "1500", "125", "7625"]
         );
-        let picture = picture(&gaps, "one < two");
+        let picture = picture(gaps, "one < two");
         assert!(picture.contains("<title>kernel boots: 2000 ms</title>"), "{picture}");
         assert!(picture.contains("one &lt; two") && picture.contains("7.6 s"), "{picture}");
     }
 
     #[test]
     fn a_log_without_an_update_has_no_gap() {
-        assert_eq!(gaps(""), []);
-        assert_eq!(gaps(&LOG[..LOG.find("Starting").unwrap()]), []);
+        assert!(gaps("").is_empty());
+        assert!(gaps(&LOG[..LOG.find("Starting").unwrap()]).is_empty());
         assert!(table(&[]).contains("no guest"));
     }
 

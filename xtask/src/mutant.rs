@@ -90,7 +90,7 @@ impl Mutant {
         let (mut rule, mut tests, mut hops) = (Vec::new(), Vec::new(), None);
         for line in patch.lines().take_while(|line| !begins_hunks(line)) {
             if let Some(test) = line.strip_prefix("Test: ") {
-                tests.extend(suite::select(Suite::All, Some(test))?);
+                tests.extend(suite::select(Suite::All, &[test])?);
             } else if let Some(list) = line.strip_prefix("Hops: ") {
                 hops = Some(list.parse().map_err(anyhow::Error::msg)?);
             } else if !line.starts_with('#') {

@@ -20,7 +20,7 @@ use crate::kernel::{Hops, Implementation};
 use crate::upstream;
 
 pub(crate) use machines::{
-    Platform, Role, Vm, kernel_name, machines, part_name, probe, stage_name,
+    Platform, Role, Vm, kernel_name, leave, machines, part_name, probe, stage_name,
 };
 pub(crate) use queue::Queue;
 
@@ -207,22 +207,23 @@ impl Test {
 }
 
 /// The tests of a suite, or the one called `name`.
-pub(crate) fn select(suite: Suite, name: Option<&str>) -> Result<Vec<Test>, Failure> {
+pub(crate) fn select<N: AsRef<str>>(suite: Suite, names: &[N]) -> Result<Vec<Test>, Failure> {
     let mut tests = all();
-    if let Some(name) = name {
-        tests.retain(|test| test.name == name);
-        if tests.is_empty() {
-            let known: Vec<String> = all().into_iter().map(|test| test.name).collect();
+    for name in names {
+        let name = name.as_ref();
+        if !tests.iter().any(|test| test.name == name) {
+            let known: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
             let what = format!("there is no test `{name}`");
             return Err(Failure::new(what, format!("choose one of: {}", known.join(", "))));
         }
     }
+    let is_named = |test: &Test| names.iter().any(|name| test.name == name.as_ref());
     let is_wanted = |test: &Test| match suite {
         // A test that is named is meant, whatever its guest.
-        Suite::All => name.is_some() || !test.suite.is_apart(),
+        Suite::All => !names.is_empty() || !test.suite.is_apart(),
         suite => test.suite == suite,
     };
-    tests.retain(is_wanted);
+    tests.retain(|test| (names.is_empty() || is_named(test)) && is_wanted(test));
     if tests.is_empty() {
         let next = "see what there is with `cargo xtask vm-test --list`";
         return Err(Failure::new(format!("no such test in suite `{suite}`"), next));
@@ -269,9 +270,9 @@ mod tests {
 
     #[test]
     fn an_unknown_test_names_those_there_are() {
-        let error = select(Suite::All, Some("luo")).unwrap_err();
+        let error = select(Suite::All, &["luo"]).unwrap_err();
         assert!(error.to_string().contains("no test `luo`"));
-        assert!(select(Suite::Scenarios, Some("flb")).is_err());
-        assert_eq!(select(Suite::Upstream, None).unwrap().len(), 7);
+        assert!(select(Suite::Scenarios, &["flb"]).is_err());
+        assert_eq!(select::<&str>(Suite::Upstream, &[]).unwrap().len(), 7);
     }
 }

@@ -201,7 +201,8 @@ impl Vcpu {
             // There is nothing behind other addresses.
             Ok(VcpuExit::MmioRead(_, data)) => data.fill(0xff),
             Ok(VcpuExit::MmioWrite(..)) => {}
-            Ok(VcpuExit::Shutdown | VcpuExit::SystemEvent(..)) => return Some(End::Reset),
+            Ok(VcpuExit::SystemEvent(..)) => return Some(End::Reset),
+            // A triple fault among them: with its place it can be told whose fault it was.
             Ok(other) => {
                 let why = format!("{other:?}");
                 let place = fd.get_regs().map_or(0, |registers| registers.rip);

@@ -66,9 +66,14 @@ impl Guest for Debian {
         false
     }
 
+    fn has_guests(&self) -> bool {
+        self.is_host
+    }
+
     fn memory(&self, profile: Profile) -> u32 {
         match profile {
-            Profile::Release if self.is_host => 3072,
+            // Guests with 1 GiB, 256 MiB and four small ones, and what KHO sets aside.
+            Profile::Release if self.is_host => 5120,
             Profile::Release => 1536,
             Profile::Debug => 4096,
         }

@@ -83,7 +83,7 @@ mod tests {
 
     /// The answer if the first hop says this after PID 1 has begun; `C` is its log, `K` its port.
     fn seen(said: &[&str]) -> Seen {
-        let test = suite::select(Suite::All, Some(NAME)).unwrap().remove(0);
+        let test = suite::select(Suite::All, &[NAME]).unwrap().remove(0);
         let hops = "rust,rust".parse().unwrap();
         let tests = [test.clone()];
         let platform = Platform { guest: &Pid1::PLAIN, profile: Profile::Release };

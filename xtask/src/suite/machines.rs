@@ -202,24 +202,28 @@ pub(crate) fn probe(kernel: Implementation, platform: Platform) -> Vm {
 fn plan(tests: &[Test], hops: &[Implementation], platform: Platform) -> Plan {
     let hops = hops.iter().enumerate().map(|(index, kernel)| Hop {
         steps: steps(tests, index + 1, hops.len(), platform),
-        leave: leave(tests, index + 1),
+        leave: leave_of(tests, index + 1),
         ..bare(*kernel, platform)
     });
     hops.collect()
 }
 
-/// How hop `number` is left, in turns: the agent leaves in both of its ways, systemd does, and the agent is killed
-/// meanwhile.
-fn leave(tests: &[Test], number: usize) -> Leave {
+fn leave_of(tests: &[Test], number: usize) -> Leave {
     if tests.iter().all(|test| !matches!(test.suite, Suite::Agent | Suite::Vm)) {
         Leave::Plain
     } else {
-        match number % 4 {
-            1 => Leave::Update,
-            2 => Leave::UpdateNow,
-            3 => Leave::Behind,
-            _ => Leave::Killed,
-        }
+        leave(number)
+    }
+}
+
+/// How hop `number` is left where there is luod, in turns: the agent leaves in both of its ways, systemd does, and the
+/// agent is killed meanwhile.
+pub(crate) fn leave(number: usize) -> Leave {
+    match number % 4 {
+        1 => Leave::Update,
+        2 => Leave::UpdateNow,
+        3 => Leave::Behind,
+        _ => Leave::Killed,
     }
 }
 
@@ -328,7 +332,7 @@ mod tests {
 
     #[test]
     fn stages_stand_on_both_sides_of_each_kexec() {
-        let tests = select(Suite::All, Some("luo_kexec_simple")).unwrap();
+        let tests = select(Suite::All, &["luo_kexec_simple"]).unwrap();
         let machines = machines(&tests, &"c,c,c".parse().unwrap(), RELEASE);
         assert_eq!(machines.len(), 1);
         let plan = &machines[0].plan;
@@ -339,7 +343,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_update_has_its_kho_test() {
-        let tests = select(Suite::Upstream, None).unwrap();
+        let tests = select::<&str>(Suite::Upstream, &[]).unwrap();
         let starts = |hops: &str| {
             let machines = machines(&tests, &hops.parse().unwrap(), RELEASE);
             machines.iter().map(|vm| (vm.first, vm.plan.count())).collect::<Vec<_>>()

@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let named = |name: &String| mutant::named(&project.folder, name);
     let mut mutants = options.names.iter().map(named).collect::<Result<Vec<_>>>()?;
     if !options.test.is_empty() {
-        let tests = options.test.iter().map(|test| suite::select(Suite::All, Some(test)));
+        let tests = options.test.iter().map(|test| suite::select(Suite::All, &[test]));
         let tests = tests.collect::<Result<Vec<_>, _>>()?.concat();
         for mutant in &mut mutants {
             mutant.tests.clone_from(&tests);

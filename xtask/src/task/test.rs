@@ -20,7 +20,7 @@ use crate::project::Project;
 use crate::setup::BuildSetup;
 use crate::task::typed::typed;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{msrv, mutant, self_test, uapi_check, vm_test};
+use crate::task::{demo, msrv, mutant, self_test, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 use beside::Beside;
 
@@ -55,11 +55,18 @@ const SOAK: &[&str] = &[
 /// A kernel that breaks a rule.
 const MUTANT: &[&str] = &["mutant", "close-unpreserves-forward"];
 
+/// Virtual machines: a guest of each VMM, an update that is called off, and one that is not.
+fn vm() -> Vec<&'static str> {
+    let tests = demo::TESTS.iter().flat_map(|test| ["--test", *test]);
+    ["vm-test", "--suite", "vm", "--hops", "rust,rust"].into_iter().chain(tests).collect()
+}
+
 /// The tasks that run beside the others.
 fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
-    let all: [&[&str]; 7] = [DEBUG, AGENT, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
+    let vm = vm();
+    let all: [&[&str]; 8] = [DEBUG, &vm, AGENT, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
@@ -210,6 +217,7 @@ mod tests {
         for words in [SYSTEMD, AGENT, SOAK, DEBUG] {
             typed::<vm_test::Options>(words).unwrap();
         }
+        typed::<vm_test::Options>(&vm()).unwrap();
         for words in [BENCH, BENCH_AGENT] {
             typed::<bench::Options>(words).unwrap();
         }

@@ -37,9 +37,9 @@ pub(crate) struct Options {
     /// Which tests
     #[arg(long, value_enum, default_value_t)]
     suite: Suite,
-    /// Only this test
+    /// Only this test; may be given several times
     #[arg(long, value_name = "NAME")]
-    test: Option<String>,
+    test: Vec<String>,
     /// A Debian package that the guests of suite `systemd` have installed; may be given several times
     #[arg(long, value_name = "FILE")]
     deb: Vec<PathBuf>,
@@ -134,7 +134,7 @@ impl MachineOptions {
 
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut tests = suite::select(options.suite, options.test.as_deref())?;
+    let mut tests = suite::select(options.suite, &options.test)?;
     options.boots.choose(&mut tests);
     if options.list {
         let width = tests.iter().map(|test| test.name.len()).max().unwrap_or(0);

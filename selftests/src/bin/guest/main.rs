@@ -13,6 +13,7 @@ mod frugal;
 mod killed;
 mod mishap;
 mod mishaps;
+mod page;
 mod quick_start;
 mod rules;
 mod targets;
@@ -41,7 +42,9 @@ fn run() -> Result<()> {
         ["vm", name] => vm::run(name),
         ["counter"] => counter::run(),
         ["echo"] => virtual_machines::echo(),
-        ["rule", rule @ ("qemu" | "vmm" | "ch")] => virtual_machines::check(rule),
+        ["rule", rule @ ("qemu" | "large" | "vmm" | "ch")] => virtual_machines::check(rule),
+        ["rule", "odd"] => virtual_machines::odd::check(),
+        ["rule", "qemu-page"] => virtual_machines::page::check(),
         ["rule", "guests"] => rules::guests(),
         ["rule", "luctl"] => rules::luctl(),
         ["rule", "killed"] => killed::check(),

@@ -2,6 +2,9 @@
 
 //! Virtual machines of QEMU, of our VMM and of Cloud Hypervisor's protocol, which do not notice updates.
 
+pub(crate) mod odd;
+pub(crate) mod page;
+
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -20,21 +23,43 @@ use selftests::witness::Report;
 /// A guest, and the unit that runs it.
 struct Machine {
     name: &'static str,
-    unit: &'static str,
+    unit: String,
     /// The file that says how it is run, and its content.
-    setting: (&'static str, String),
+    setting: (String, String),
     /// Whether the guest's own clock shows the gap.
     sees_gap: bool,
     /// Whether it sends packets.
     has_network: bool,
 }
 
+impl Machine {
+    /// A guest of lu-qemu, with this setting.
+    fn of_qemu(name: &'static str, text: String) -> Self {
+        Self {
+            name,
+            unit: format!("lu-qemu@{name}.service"),
+            setting: (format!("/etc/lu-qemu/{name}.conf"), text),
+            sees_gap: false,
+            has_network: false,
+        }
+    }
+}
+
+/// Writes the setting of a guest.
+fn set(machine: &Machine) -> Result<()> {
+    let (path, text) = &machine.setting;
+    let folder = Path::new(path).parent().context("a setting without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    fs::write(path, text).with_context(|| format!("write {path}"))
+}
+
 /// The disk that the host may write to: what is on it outlives its kernel.
 const DISK: &str = "/dev/vdd";
 
-fn qemu(accel: &str) -> String {
+/// How QEMU runs the guest `name`, which has so much memory, in MiB.
+fn qemu(name: &str, accel: &str, memory: u32) -> String {
     let (kernel, initramfs) = (format!("{PROGRAMS}/{KERNEL}"), format!("{PROGRAMS}/{INITRAMFS}"));
-    let disk = if accel == "kvm" {
+    let disk = if name == "kvm" {
         format!(
             "-drive if=none,id=disk,format=raw,cache=none,file={DISK} -device virtio-blk-pci,drive=disk"
         )
@@ -43,13 +68,14 @@ fn qemu(accel: &str) -> String {
     };
     // Emulation within emulation is slow.
     let witness = match accel {
-        "kvm" => "witness.disk=/dev/vda witness.memory=48",
+        _ if name == "kvm" => "witness.disk=/dev/vda witness.memory=48",
+        "kvm" => "witness.memory=48",
         _ => "witness.memory=4",
     };
     format!(
-        "QEMU=qemu-system-x86_64 -machine q35,accel={accel} -cpu max -m 128M -smp 1 -nodefaults -display none \
+        "QEMU=qemu-system-x86_64 -machine q35,accel={accel} -cpu max -m {memory}M -smp 1 -nodefaults -display none \
          -kernel {kernel} -initrd {initramfs} {disk} -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
-         -device virtio-rng-pci -chardev file,id=console,path={FOLDER}/{accel}.console,append=on \
+         -device virtio-rng-pci -chardev file,id=console,path={FOLDER}/{name}.console,append=on \
          -serial chardev:console -append '{CMDLINE} ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off {witness} \
          witness.echo=10.0.2.2:7'\n"
     )
@@ -58,26 +84,18 @@ fn qemu(accel: &str) -> String {
 fn machine(rule: &str) -> Vec<Machine> {
     match rule {
         "qemu" => vec![
-            Machine {
-                name: "kvm",
-                unit: "lu-qemu@kvm.service",
-                setting: ("/etc/lu-qemu/kvm.conf", qemu("kvm")),
-                sees_gap: false,
-                has_network: true,
-            },
-            Machine {
-                name: "tcg",
-                unit: "lu-qemu@tcg.service",
-                setting: ("/etc/lu-qemu/tcg.conf", qemu("tcg")),
-                sees_gap: false,
-                has_network: true,
-            },
+            Machine { has_network: true, ..Machine::of_qemu("kvm", qemu("kvm", "kvm", 128)) },
+            Machine { has_network: true, ..Machine::of_qemu("tcg", qemu("tcg", "tcg", 128)) },
         ],
+        "large" => vec![Machine {
+            has_network: true,
+            ..Machine::of_qemu("large", qemu("large", "kvm", 1024))
+        }],
         "vmm" => vec![Machine {
             name: "ours",
-            unit: "vmtest-vmm@ours.service",
+            unit: "vmtest-vmm@ours.service".into(),
             setting: (
-                "/etc/vmtest/ours.conf",
+                "/etc/vmtest/ours.conf".into(),
                 format!(
                     "OPTIONS=--vcpus 2 {PARTS} --kernel {PROGRAMS}/{KERNEL} \
                      --initrd {PROGRAMS}/{INITRAMFS}\nGUEST={CMDLINE} {WATCH_PARTS}\n"
@@ -88,9 +106,9 @@ fn machine(rule: &str) -> Vec<Machine> {
         }],
         _ => vec![Machine {
             name: "ch",
-            unit: "luod-ch@ch.service",
+            unit: "luod-ch@ch.service".into(),
             setting: (
-                "/etc/luod-ch/ch.conf",
+                "/etc/luod-ch/ch.conf".into(),
                 format!(
                     "PATH={PROGRAMS}:/usr/bin\nVMM={PROGRAMS}/cloud-hypervisor --memory size=12M,shared=on --serial file={FOLDER}/ch.console\n"
                 ),
@@ -110,12 +128,7 @@ pub(crate) fn check(rule: &str) -> Result<()> {
     fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
     let hop = hop_number()?;
     let machines = machine(rule);
-    for machine in &machines {
-        let (path, text) = &machine.setting;
-        let folder = Path::new(path).parent().context("a setting without a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        fs::write(path, text).with_context(|| format!("write {path}"))?;
-    }
+    machines.iter().try_for_each(set)?;
     output("systemctl", &["start", "vmtest-echo.service"])?;
     match side()? {
         Side::After => {
@@ -147,7 +160,7 @@ pub(crate) fn check(rule: &str) -> Result<()> {
 /// Starts the VMM.
 fn start(machine: &Machine) -> Result<Console> {
     let console = Console::of(machine.name);
-    output("systemctl", &["start", machine.unit]).with_context(|| journal(machine))?;
+    output("systemctl", &["start", &machine.unit]).with_context(|| journal(machine))?;
     Ok(console)
 }
 
@@ -158,13 +171,13 @@ fn start_all(machines: &[Machine]) -> Result<Vec<Console>> {
 /// What the unit says.
 fn journal(machine: &Machine) -> String {
     let journal =
-        output("journalctl", &["--boot", "--no-pager", "--output=cat", "--unit", machine.unit]);
+        output("journalctl", &["--boot", "--no-pager", "--output=cat", "--unit", &machine.unit]);
     format!("{}\n{}", journal.unwrap_or_default(), tail(machine.name, "log"))
 }
 
 fn wait(machine: &Machine, console: &Console, good: impl Fn(&Report) -> bool) -> Result<Report> {
     console.wait(good, || {
-        let active = output("systemctl", &["is-active", machine.unit]);
+        let active = output("systemctl", &["is-active", &machine.unit]);
         active.map(drop).with_context(|| journal(machine))
     })
 }
@@ -201,7 +214,7 @@ fn cancelled(machines: &[Machine]) -> Result<()> {
     output("systemctl", &["start", late])?;
     let pids = |machines: &[Machine]| -> Result<Vec<String>> {
         let pid = |it: &Machine| {
-            output("systemctl", &["show", "--property=MainPID,ExecMainPID", it.unit])
+            output("systemctl", &["show", "--property=MainPID,ExecMainPID", &it.unit])
         };
         machines.iter().map(pid).collect()
     };

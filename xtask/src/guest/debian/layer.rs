@@ -19,8 +19,11 @@ const VERSION: u32 = 1;
 /// The unit that plays the plan.
 const PLAYER: &str = "vmtest.service";
 
+/// Messages of a unit go to the log of the kernel, and not to the journal.
+const TO_LOG: &str = "[Service]\nStandardError=kmsg\nSyslogLevel=notice\n";
+
 /// Small files of a system that is not installed, but booted as it is.
-const CONFIGURATION: [(&str, &str); 8] = [
+const CONFIGURATION: [(&str, &str); 10] = [
     // Without one, the first boot would ask its questions on the console, and each hop is the first.
     ("etc/machine-id", "5a0f7bd43c1e4c0f9f8a1d3e6b7c2d10\n"),
     ("etc/hostname", "vmtest\n"),
@@ -31,10 +34,9 @@ const CONFIGURATION: [(&str, &str); 8] = [
     // The suite `agent` has a user that takes part in updates.
     ("etc/luod/luod.toml", "[[rule]]\nuser = \"games\"\nparticipate = true\n"),
     // When guests stop and run is in the log of the machine, with the time of the machine.
-    (
-        "etc/systemd/system/lu-qemu@.service.d/vmtest.conf",
-        "[Service]\nStandardError=kmsg\nSyslogLevel=notice\n",
-    ),
+    ("etc/systemd/system/lu-qemu@kvm.service.d/vmtest.conf", TO_LOG),
+    ("etc/systemd/system/lu-qemu@tcg.service.d/vmtest.conf", TO_LOG),
+    ("etc/systemd/system/lu-qemu@large.service.d/vmtest.conf", TO_LOG),
     ("etc/systemd/journald.conf.d/vmtest.conf", "[Journal]\nStorage=volatile\n"),
 ];
 
@@ -45,9 +47,9 @@ pub(super) type Named = (String, PathBuf);
 pub(super) fn prepare(setup: &BuildSetup, mut programs: Vec<Named>, _: &Lock) -> Result<PathBuf> {
     let units = setup.project.folder.join("selftests/systemd");
     let units = units_in(&units)?;
-    // A test follows its quick start.
-    let page = setup.project.folder.join("docs/operators.md");
-    programs.push(named(page));
+    // Tests follow their quick starts.
+    let pages = ["docs/operators.md", "docs/qemu.md"];
+    programs.extend(pages.map(|page| named(setup.project.folder.join(page))));
     let mut key = Key::of("layer", VERSION).with(&setup.root.key);
     for (name, path) in programs.iter().chain(&units) {
         key = key.with(name);
