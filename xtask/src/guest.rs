@@ -45,11 +45,6 @@ pub(crate) trait Guest: fmt::Debug + Sync {
         0
     }
 
-    /// Whether it has virtual machines of its own.
-    fn has_guests(&self) -> bool {
-        false
-    }
-
     /// Memory that a machine gets if the user does not say, in MiB.
     fn memory(&self, profile: Profile) -> u32;
 

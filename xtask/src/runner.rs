@@ -151,7 +151,6 @@ impl<'a> Runner<'a> {
         }
         let machine = Machine {
             accel: self.accel,
-            has_guests: self.prepared.guest.has_guests(),
             profile: self.profile,
             memory: self.memory(),
             cpus: self.machine.cpus,

@@ -66,10 +66,6 @@ impl Guest for Debian {
         false
     }
 
-    fn has_guests(&self) -> bool {
-        self.is_host
-    }
-
     fn memory(&self, profile: Profile) -> u32 {
         match profile {
             // Guests with 1 GiB, 256 MiB and four small ones, and what KHO sets aside.

@@ -56,10 +56,6 @@ impl Guest for Pid1 {
         true
     }
 
-    fn has_guests(&self) -> bool {
-        self.has_guests
-    }
-
     fn memory(&self, profile: Profile) -> u32 {
         match profile {
             // The handover of a chain's middle kernel needs 700 MiB: two memfds of 64 MiB of

@@ -18,8 +18,6 @@ use crate::vm::Accel;
 pub(crate) struct Machine {
     /// How it is executed.
     pub(crate) accel: Accel,
-    /// Whether it runs virtual machines itself.
-    pub(crate) has_guests: bool,
     /// Which kind of kernel it runs.
     pub(crate) profile: Profile,
     /// Memory, in MiB.
@@ -94,19 +92,6 @@ impl Profile {
 }
 
 impl Machine {
-    /// The accelerator with its options.
-    fn accelerator(&self) -> &'static str {
-        match self.accel {
-            // A processor that restores its floating point state clears IGNNE in the flags of the first processor
-            // (`cpu_clear_ignne()`, QEMU 10.0), from its own thread and without a lock. The flags say too whether
-            // nested paging is on and interrupts are masked: a change of the first processor at that moment is lost,
-            // it exits a second time from a guest that it has left, and that guest goes on at an address of the
-            // host's kernel. With one thread for all processors there is no such moment.
-            Accel::Tcg if self.has_guests => "tcg,thread=single",
-            accel => accel.name(),
-        }
-    }
-
     /// The command that runs it: the kernel's log on standard output, KTAP on `control`, QMP on
     /// `monitor`.
     ///
@@ -120,7 +105,7 @@ impl Machine {
     ) -> Command {
         let mut command = root.command(ARCH.qemu, &self.folder, &[]);
         let file = |name: &str| self.folder.join(name);
-        command.args(["-accel", self.accelerator(), "-cpu", self.profile.cpu(self.accel)]);
+        command.args(["-accel", self.accel.name(), "-cpu", self.profile.cpu(self.accel)]);
         command.args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory)]);
         if self.clock == Clock::Instructions {
             command.args(["-icount", "shift=0,sleep=off"]);

@@ -5,7 +5,7 @@
 //!
 //! Parameters of its kernel: `witness.memory=MIB` (else 60% of what is free), `witness.reserved=ADDRESS:LENGTH`
 //! (a region of memory that the kernel leaves alone), `witness.disk=PATH`, `witness.echo=ADDRESS:PORT`,
-//! `witness.end=SECONDS` (it reboots then).
+//! `witness.end=SECONDS` (it reboots then), `witness.calm` (it works less, for hosts with many guests).
 
 #![forbid(unsafe_code)]
 
@@ -31,13 +31,25 @@ const PACE: Duration = Duration::from_millis(100);
 /// The clocks are read so often.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The same for a calm witness.
+const CALM: Duration = Duration::from_millis(200);
+
 /// The report that all threads fill.
 #[derive(Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Report>>);
+pub(crate) struct Seen {
+    report: Arc<Mutex<Report>>,
+    /// Whether to work less.
+    is_calm: bool,
+}
 
 impl Seen {
     pub(crate) fn update<T>(&self, with: impl FnOnce(&mut Report) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long to wait between two pieces of work: `usual`, unless it is calm.
+    pub(crate) fn rest(&self, usual: Duration) -> Duration {
+        if self.is_calm { CALM } else { usual }
     }
 
     /// Something that must not be.
@@ -53,14 +65,14 @@ impl Seen {
 }
 
 fn main() {
-    let seen = Seen::default();
-    if let Err(error) = run(&seen) {
+    let mut seen = Seen::default();
+    if let Err(error) = run(&mut seen) {
         println!("witness: COMPLAINT: it cannot go on: {error:#}");
     }
     let _ = reboot(RebootCommand::Restart);
 }
 
-fn run(seen: &Seen) -> Result<()> {
+fn run(seen: &mut Seen) -> Result<()> {
     for (kind, on) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
         mount_new(kind, on, "")?;
     }
@@ -71,6 +83,7 @@ fn run(seen: &Seen) -> Result<()> {
         };
         cmdline.split_whitespace().find_map(value)
     };
+    seen.is_calm = cmdline.split_whitespace().any(|word| word == "witness.calm");
     memory::start(seen, parameter("memory").as_deref())?;
     if let Some(place) = parameter("reserved") {
         memory::start_reserved(seen, &place)?;
@@ -91,7 +104,7 @@ fn run(seen: &Seen) -> Result<()> {
         println!("{line}");
         let mut next = Clocks::now() + PACE;
         while Clocks::now() < next {
-            thread::sleep(TICK);
+            thread::sleep(seen.rest(TICK));
             if clocks.tick(seen) {
                 // What was missed is missed.
                 next = Clocks::now();

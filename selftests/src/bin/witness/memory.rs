@@ -73,7 +73,7 @@ fn watch(seen: &Seen, first: u64, pages: usize, counts: bool) {
                 count += 1;
             }
             seen.update(|report| report.pages += count);
-            thread::sleep(REST);
+            thread::sleep(seen.rest(REST));
         }
         if counts {
             seen.update(|report| report.rounds = round);

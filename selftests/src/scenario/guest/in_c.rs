@@ -14,7 +14,7 @@ use super::{has_kvm, set_up, unpack};
 use crate::agent::Luod;
 use crate::scenario::stage::not_applicable;
 use crate::scenario::{Scenario, Stage};
-use crate::vmm::{IN_C, file, tail};
+use crate::vmm::{IN_C, file, spawn, tail};
 
 pub(in crate::scenario) const IN_C_SURVIVES: Scenario =
     Scenario::across("a_vmm_in_c_needs_nothing_but_the_headers_of_the_kernel", before, after);
@@ -44,7 +44,7 @@ fn start() -> Result<()> {
     };
     let mut command = Command::new(unpack(IN_C)?);
     command.stdout(append("console")?).stderr(append("log")?);
-    let child = command.spawn().context("start the VMM")?;
+    let child = spawn(&mut command).context("start the VMM")?;
     fs::write(file(IN_C, "pid"), child.id().to_string()).context("note the process")?;
     wait_for("runs", 1)
 }
