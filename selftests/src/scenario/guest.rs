@@ -32,11 +32,8 @@ pub(super) const SURVIVES: Scenario =
 const POLICY: &str = "[[rule]]\nuser = 1000\nparticipate = true\n";
 
 /// A guest with memory of all kinds and a disk.
-///
-/// It has one virtual CPU: under TCG, QEMU now and then saves a second one with an instruction pointer of the host's
-/// kernel, behind its VMRUN, as if the virtual CPU had exited twice. The suite `vm` has a guest with two.
 fn machine() -> Machine {
-    let options = format!("--vcpus 1 {PARTS}");
+    let options = format!("--vcpus 2 {PARTS}");
     Machine {
         name: "one".into(),
         options: options.split(' ').map(str::to_owned).collect(),

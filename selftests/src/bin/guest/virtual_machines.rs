@@ -246,6 +246,21 @@ fn cancelled(machines: &[Machine]) -> Result<()> {
     );
     output("luctl", &["unload"])?;
     position::remove_unpacked();
+    machines.iter().filter(|it| it.unit.starts_with("lu-qemu@")).try_for_each(no_memory_in_state)
+}
+
+/// The state that QEMU wrote has the devices alone: no byte of the guest's memory was copied.
+fn no_memory_in_state(machine: &Machine) -> Result<()> {
+    let log = output("journalctl", &["--boot", "--no-pager", "--output=cat", "--dmesg"])?;
+    let begin = format!("{} stands still, its state has ", machine.name);
+    let size = log
+        .lines()
+        .rev()
+        .find_map(|line| line.split_once(&begin)?.1.split_once(' ')?.0.parse::<u64>().ok());
+    let size =
+        size.with_context(|| format!("the log does not say how large {} is", machine.name))?;
+    ensure!(size < 1 << 20, "{}: the state has {size} bytes", machine.name);
+    note(&format!("state of {}: {size} bytes", machine.name));
     Ok(())
 }
 
