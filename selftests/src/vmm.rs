@@ -74,7 +74,9 @@ impl Console {
     /// The last report since then.
     fn report(&self) -> Result<Option<Report>> {
         let console = fs::read(file(&self.name, "console")).unwrap_or_default();
-        let from = usize::try_from(self.seen)?.min(console.len());
+        // A VMM may begin its file anew.
+        let from = usize::try_from(self.seen)?;
+        let from = if from > console.len() { 0 } else { from };
         let text = String::from_utf8_lossy(console.get(from..).unwrap_or_default()).into_owned();
         // The last line may not be complete.
         let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

@@ -99,7 +99,7 @@ impl Guest for Debian {
         let mut files = [player, service, guest, stock].map(layer::named).to_vec();
         if self.is_host {
             let nested = Nested::prepare(setup, lock)?;
-            let all = nested.files().into_iter().chain(nested.peers());
+            let all = nested.files().into_iter().chain(nested.cloud_hypervisor());
             files.extend(all.map(|(name, path)| (name.to_owned(), path.to_owned())));
         }
         let layer = layer::prepare(setup, files, lock)?;

@@ -20,6 +20,12 @@ use crate::static_build;
 /// Raise it when the way of making the initramfs changes.
 const VERSION: u32 = 1;
 
+/// Cloud Hypervisor and its remote control.
+const CLOUD_HYPERVISOR: [&str; 2] = ["cloud-hypervisor", "ch-remote"];
+
+/// A folder with the real ones, if there is one. They must run on the guest with Debian.
+const REAL: &str = "LIVEUPDATE_CLOUD_HYPERVISOR";
+
 /// The files that a host needs to run such a guest.
 #[derive(Clone, Debug)]
 pub(super) struct Nested {
@@ -30,8 +36,8 @@ pub(super) struct Nested {
     pub(super) vmm: PathBuf,
     /// The VMM in C.
     pub(super) vmm_in_c: PathBuf,
-    /// A program that speaks as Cloud Hypervisor does.
-    pub(super) peer: PathBuf,
+    /// Cloud Hypervisor and its remote control, or a program that speaks as both do.
+    cloud_hypervisor: [PathBuf; 2],
 }
 
 impl Nested {
@@ -53,13 +59,16 @@ impl Nested {
             initramfs: initramfs(setup, &witness)?,
             vmm: vmm.join("vmm"),
             vmm_in_c: vmm_in_c(setup, lock)?,
-            peer,
+            cloud_hypervisor: match std::env::var_os(REAL) {
+                Some(folder) => CLOUD_HYPERVISOR.map(|name| Path::new(&folder).join(name)),
+                None => [peer.clone(), peer],
+            },
         })
     }
 
-    /// The program that speaks as Cloud Hypervisor does, with both names that it goes by.
-    pub(super) fn peers(&self) -> [(&'static str, &Path); 2] {
-        ["cloud-hypervisor", "ch-remote"].map(|name| (name, self.peer.as_path()))
+    /// Cloud Hypervisor and its remote control.
+    pub(super) fn cloud_hypervisor(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        CLOUD_HYPERVISOR.into_iter().zip(self.cloud_hypervisor.iter().map(PathBuf::as_path))
     }
 
     /// The files with their names.

@@ -23,7 +23,7 @@ const PLAYER: &str = "vmtest.service";
 const TO_LOG: &str = "[Service]\nStandardError=kmsg\nSyslogLevel=notice\n";
 
 /// Small files of a system that is not installed, but booted as it is.
-const CONFIGURATION: [(&str, &str); 12] = [
+const CONFIGURATION: [(&str, &str); 13] = [
     // Without one, the first boot would ask its questions on the console, and each hop is the first.
     ("etc/machine-id", "5a0f7bd43c1e4c0f9f8a1d3e6b7c2d10\n"),
     ("etc/hostname", "vmtest\n"),
@@ -36,6 +36,7 @@ const CONFIGURATION: [(&str, &str); 12] = [
     // When guests stop and run is in the log of the machine, with the time of the machine.
     // Under TCG, the first processor of QEMU loses flags: see selftests/src/vmm.rs. Emulated guests do not mind.
     ("etc/systemd/system/lu-qemu@.service.d/processor.conf", "[Service]\nCPUAffinity=1\n"),
+    ("etc/systemd/system/luod-ch@.service.d/processor.conf", "[Service]\nCPUAffinity=1\n"),
     ("etc/systemd/system/lu-qemu@tcg.service.d/processor.conf", "[Service]\nCPUAffinity=0\n"),
     ("etc/systemd/system/lu-qemu@kvm.service.d/vmtest.conf", TO_LOG),
     ("etc/systemd/system/lu-qemu@tcg.service.d/vmtest.conf", TO_LOG),
