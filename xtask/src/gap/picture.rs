@@ -3,6 +3,7 @@
 //! The gaps as a picture: a bar for each guest, with a colour for each phase.
 
 use svg::Document;
+use svg::node::Comment;
 use svg::node::element::{Group, Rectangle, Text, Title};
 
 use super::Gap;
@@ -62,7 +63,10 @@ pub(crate) fn picture(gaps: &[Gap], title: &str) -> String {
         x += 17.0 + 7.5 * f64::from(u8::try_from(name.len()).unwrap_or(u8::MAX)) + 12.0;
     }
     let height = y + 32.0;
-    let document = Document::new().set("viewBox", (0.0, 0.0, WIDTH, height)).add(all);
+    let document = Document::new()
+        .add(Comment::new("SPDX-License-Identifier: MIT OR Apache-2.0"))
+        .set("viewBox", (0.0, 0.0, WIDTH, height))
+        .add(all);
     format!("{document}\n")
 }
 
