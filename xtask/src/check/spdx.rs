@@ -75,7 +75,7 @@ fn right_line(path: &str) -> String {
     let (open, close) = match extension(path) {
         "rs" | "c" => ("// ", ""),
         "h" => ("/* ", " */"),
-        "md" => ("<!-- ", " -->"),
+        "md" | "svg" => ("<!-- ", " -->"),
         // Manual pages.
         "3" | "5" | "7" | "8" => (".\\\" ", ""),
         _ => ("# ", ""),
