@@ -66,7 +66,7 @@ fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
     let vm = vm();
-    let all: [&[&str]; 8] = [DEBUG, &vm, AGENT, SYSTEMD, BENCH, BENCH_AGENT, &docs, &check];
+    let all: [&[&str]; 6] = [DEBUG, &vm, BENCH, BENCH_AGENT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
@@ -104,7 +104,9 @@ pub(crate) fn run() -> Result<()> {
     results
         .push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&over(hops))?))?);
     if project.has_rust() {
-        results.push(part(&SOAK.join(" "), || vm_test::run(&typed(SOAK)?))?);
+        for words in [SOAK, AGENT, SYSTEMD] {
+            results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
+        }
         results.extend(nightly_samples(&project)?);
     }
     if let Some(beside) = beside {
