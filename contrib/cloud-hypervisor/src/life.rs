@@ -45,6 +45,8 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Place::Runs(setup.boot()?)
     };
     let mut life = Life { setup, place };
+    // What fails is tried again.
+    let _ = client.join(&mut life, None);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     client.serve(&mut life, &[signals.as_fd()])?;
     match life.place {

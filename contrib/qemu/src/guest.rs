@@ -71,10 +71,15 @@ pub(crate) fn run(name: &str, guest: &Guest, without_updates: bool) -> Result<()
         let qemu = Qemu::start(guest, &files, false)?;
         Started { name: name.into(), qemu, files, guest: guest.clone(), was_running: true }
     };
-    // A guest that came is worth more than its part in the next update, which is tried again in any case.
-    if is_new && let Err(error) = client.join(&mut started, Instant::now().checked_add(JOIN)) {
-        started.qemu.kill()?;
-        return Err(error.context("the guest cannot take part in updates"));
+    let deadline = if is_new { Instant::now().checked_add(JOIN) } else { None };
+    match client.join(&mut started, deadline) {
+        Err(error) if is_new => {
+            started.qemu.kill()?;
+            return Err(error.context("the guest cannot take part in updates"));
+        }
+        // A guest that came is worth more than its part in the next update, which is tried again.
+        Err(error) => eprintln!("lu-qemu: no part in updates yet: {error:#}"),
+        Ok(()) => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = serve(&mut client, &mut started, &signals)?;

@@ -59,17 +59,21 @@ fn run() -> Result<()> {
     }
     let provider = Provider::find().context("look for live updates")?;
     let mut client = Client::new(provider, &arguments.name);
-    let mut guest = if let Some((came, memory, state)) = update::claim(&mut client)? {
-        // Its part in the next update can wait: it is worth more than that.
-        Guest::new(restore(came, memory, &state, &mut client, &arguments)?)?
-    } else {
-        let mut guest = Guest::new(Vm::boot(&arguments)?)?;
-        guest.vm.vcpus.run();
-        // Memory that the guest uses at this moment may be where the kernel cannot preserve it, nor move it.
-        let joined = client.join(&mut guest, Instant::now().checked_add(JOIN));
-        joined.context("the guest cannot take part in updates")?;
-        guest
+    let came = update::claim(&mut client)?;
+    // A guest that came is worth more than its part in the next update, which is tried again.
+    let may_wait = came.is_some();
+    let vm = match came {
+        Some((came, memory, state)) => restore(came, memory, &state, &mut client, &arguments)?,
+        None => Vm::boot(&arguments)?,
     };
+    let mut guest = Guest::new(vm)?;
+    guest.vm.vcpus.run();
+    // Memory that a guest uses at this moment may be where the kernel cannot preserve it, nor move it.
+    let deadline = if may_wait { None } else { Instant::now().checked_add(JOIN) };
+    match client.join(&mut guest, deadline) {
+        Err(error) if may_wait => eprintln!("vmm: no part in updates yet: {error:#}"),
+        joined => joined.context("the guest cannot take part in updates")?,
+    }
     // Without a service manager nobody waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     client.serve(&mut guest, &[signal.as_fd()])?;
