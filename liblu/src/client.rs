@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::{Claim, Claimed, Error, ErrorKind, Event, Failed, Participant, Provider, Result};
+use crate::{Claim, Claimed, Error, ErrorKind, Event, Participant, Provider, Result};
 
 mod state;
 mod workload;
@@ -47,7 +47,7 @@ fn soon() -> Option<Instant> {
 ///         Claim::Session(session) => {
 ///             let guest = start(Some(&session))?;
 ///             // It works again; only then:
-///             client.finish(session).map_err(liblu::Error::from)?;
+///             client.finish(session)?;
 ///             guest
 ///         }
 ///         Claim::ColdStart => start(None)?,
@@ -123,7 +123,7 @@ impl Client {
     /// }
     /// # Ok::<(), liblu::Error>(())
     /// ```
-    pub fn finish(&mut self, came: Claimed) -> std::result::Result<(), Failed<Claimed>> {
+    pub fn finish(&mut self, came: Claimed) -> Result<()> {
         let finished = came.finish(soon())?;
         self.is_untold = finished.custody.is_err();
         Ok(())
@@ -211,15 +211,11 @@ impl Client {
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(errno) => return Err(Error::system("poll", errno)),
                 }
-                let mut set = polled.iter().map(|it| !it.revents().is_empty());
-                let mut other = None;
-                for number in 0..others.len() {
-                    if set.next() == Some(true) && other.is_none() {
-                        other = Some(number);
-                    }
-                }
-                let has_ended = ended.is_some() && set.next() == Some(true);
-                (has_ended, other, set.next() == Some(true))
+                let is_set: Vec<_> = polled.iter().map(|it| !it.revents().is_empty()).collect();
+                let (first, rest) = is_set.split_at(others.len());
+                let mut rest = rest.iter();
+                let has_ended = ended.is_some() && rest.next() == Some(&true);
+                (has_ended, first.iter().position(|it| *it), rest.next() == Some(&true))
             };
             if has_ended {
                 return Ok(Wake::Ended);

@@ -123,6 +123,16 @@ pub fn file(name: &str, of: &str) -> String {
     format!("{FOLDER}/{name}.{of}")
 }
 
+/// Opens a file of the guest `name`, to write at its end.
+///
+/// # Errors
+///
+/// If it cannot be opened.
+pub fn append(name: &str, of: &str) -> Result<File> {
+    let path = file(name, of);
+    File::options().create(true).append(true).open(&path).with_context(|| path)
+}
+
 /// The last lines of a file.
 #[must_use]
 pub fn tail(name: &str, of: &str) -> String {
@@ -162,18 +172,14 @@ impl Machine {
     ///
     /// If it cannot be started.
     pub fn start(&self, crash: Option<&str>) -> Result<Running> {
-        let append = |of: &str| {
-            let path = file(&self.name, of);
-            File::options().create(true).append(true).open(&path).with_context(|| path)
-        };
-        let console = append("console")?;
+        let console = append(&self.name, "console")?;
         let from = Console::of(&self.name);
         let mut command = Command::new(format!("{FOLDER}/{PROGRAM}"));
         command.arg(&self.name);
         command.args(["--kernel", &format!("{FOLDER}/{KERNEL}")]);
         command.args(["--initrd", &format!("{FOLDER}/{INITRAMFS}")]);
         command.args(["--cmdline", &format!("{CMDLINE} {}", self.witness)]).args(&self.options);
-        command.stdout(console).stderr(append("log")?);
+        command.stdout(console).stderr(append(&self.name, "log")?);
         match crash {
             Some(step) => command.env("VMM_CRASH", step),
             None => command.env_remove("VMM_CRASH"),
@@ -205,6 +211,16 @@ impl Running {
                 tail(name, "console")
             ),
         })
+    }
+
+    /// Waits until the guest has gone through its memory once more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Running::wait`].
+    pub fn works(&mut self) -> Result<()> {
+        let first = self.wait(|_| true)?;
+        self.wait(|report| report.rounds > first.rounds).map(drop)
     }
 
     /// Waits until the VMM ends.

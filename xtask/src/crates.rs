@@ -16,7 +16,7 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::cache::{Cache, Key, remove};
-use crate::process::{Job, bound};
+use crate::process::{Job, bound, copy_folder};
 use crate::progress::Progress;
 
 /// Raise it when the way of making seeds changes.
@@ -89,19 +89,12 @@ fn version(project: &Path) -> Command {
     command
 }
 
-fn copy(cache: &Cache, from: &Path, to: &Path) -> Result<()> {
-    // Cargo compares times.
-    let mut command = Command::new("cp");
-    command.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([from, to]);
-    Job::new(command, cache.path("logs", "crates.log")).run()
-}
-
 fn plant(cache: &Cache, seed: &Path, target: &Path) -> Result<()> {
     let parent = target.parent().context("a build folder without a parent")?;
     fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
     // A copy that was cut short must not look like a whole one.
     let unfinished = target.with_extension(format!("{}.new", std::process::id()));
-    copy(cache, seed, &unfinished)?;
+    copy_folder(seed, &unfinished, cache.path("logs", "crates.log"))?;
     match fs::rename(&unfinished, target) {
         // Another build of this checkout was faster.
         Err(_) if target.exists() => remove(&unfinished),
@@ -112,18 +105,12 @@ fn plant(cache: &Cache, seed: &Path, target: &Path) -> Result<()> {
 fn gather(cache: &Cache, target: &Path, seed: &Path, own: &BTreeSet<String>) -> Result<()> {
     let step = Progress::begin(cache, "keep the crates of others for the next checkout");
     let scratch = cache.scratch("crates")?;
-    copy(cache, target, &scratch)?;
+    copy_folder(target, &scratch, cache.path("logs", "crates.log"))?;
     for entry in WalkDir::new(&scratch).contents_first(true) {
         let entry = entry.context("look through a build folder")?;
         let name = entry.file_name().to_string_lossy();
         if is_own(&name, own) {
-            let path = entry.path();
-            let removed = if entry.file_type().is_dir() {
-                fs::remove_dir_all(path)
-            } else {
-                fs::remove_file(path)
-            };
-            removed.with_context(|| format!("remove {}", path.display()))?;
+            remove(entry.path())?;
         }
     }
     cache.publish(&scratch, seed)?;

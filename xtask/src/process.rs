@@ -45,6 +45,13 @@ pub(crate) fn bound(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Copies a folder with the times of its files, by which builds know what is old.
+pub(crate) fn copy_folder(from: &Path, to: &Path, log: PathBuf) -> Result<()> {
+    let mut command = Command::new("cp");
+    command.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([from, to]);
+    Job::new(command, log).run()
+}
+
 /// A running program with everything below it; dropping it ends all of it.
 pub(crate) struct Running {
     child: Child,

@@ -206,7 +206,7 @@ impl Test {
     }
 }
 
-/// The tests of a suite, or the one called `name`.
+/// The tests of a suite, or those of it with these names.
 pub(crate) fn select<N: AsRef<str>>(suite: Suite, names: &[N]) -> Result<Vec<Test>, Failure> {
     let mut tests = all();
     for name in names {

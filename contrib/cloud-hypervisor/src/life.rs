@@ -86,7 +86,7 @@ fn take_over(session: Claimed, setup: &Setup, client: &mut Client) -> Result<Opt
         );
         None
     };
-    client.finish(session).map_err(liblu::Error::from).context("finish the session")?;
+    client.finish(session).context("finish the session")?;
     Ok(vmm)
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn run(name: &str, guest: &Guest, without_updates: bool) -> Result<()
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = serve(&mut client, &mut started, &signals)?;
-    finish(client, started.qemu, &end)
+    finish(client, started.qemu, end)
 }
 
 /// A guest without updates.
@@ -123,39 +123,30 @@ pub(crate) struct Started {
     pub(crate) was_running: bool,
 }
 
-/// Why the guest is served no more.
-enum End {
-    /// QEMU has ended.
-    Guest,
-    /// This process is told to end.
-    Told,
-}
-
 /// Serves luod until the guest ends, or this process is told to.
-fn serve(client: &mut Client, started: &mut Started, signals: &UnixStream) -> Result<End> {
+fn serve(client: &mut Client, started: &mut Started, signals: &UnixStream) -> Result<Wake> {
     let events =
         started.qemu.monitor.as_fd().try_clone_to_owned().context("duplicate a descriptor")?;
     loop {
         match client.serve(started, &[signals.as_fd(), events.as_fd()])? {
-            Wake::Ended => return Ok(End::Guest),
-            Wake::Other(0) => return Ok(End::Told),
             // They say nothing that matters here, but must not pile up.
-            Wake::Other(_) => while let Ok(Some(_)) = started.qemu.monitor.event() {},
+            Wake::Other(1) => while let Ok(Some(_)) = started.qemu.monitor.event() {},
+            end => return Ok(end),
         }
     }
 }
 
 /// Ends with the guest, or without it if it is on its way to the next kernel.
-fn finish(client: Client, qemu: Qemu, end: &End) -> Result<()> {
-    if matches!(end, End::Told) && client.is_ready() {
+fn finish(client: Client, qemu: Qemu, end: Wake) -> Result<()> {
+    if end != Wake::Ended && client.is_ready() {
         // It stands still, and luod has the session too. QEMU must not touch its disks any more.
         return qemu.kill();
     }
     // Memory and state are of no use to anybody.
     let discarded = client.discard().context("give up the session");
     let status = match end {
-        End::Guest => qemu.wait(),
-        End::Told => qemu.terminate(),
+        Wake::Ended => qemu.wait(),
+        Wake::Other(_) => qemu.terminate(),
     }?;
     ensure!(status.success(), "QEMU ended with {status}");
     discarded

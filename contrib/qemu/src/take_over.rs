@@ -37,7 +37,7 @@ pub(crate) fn take_over(
         eprintln!(
             "lu-qemu: the guest was not stopped before the kernel was left: it is lost, and is started anew"
         );
-        client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
+        client.finish(session).context(FINISH)?;
         return Ok(None);
     }
     eprintln!("lu-qemu: {name} comes from the previous kernel");
@@ -70,7 +70,7 @@ pub(crate) fn take_over(
         eprintln!(
             "lu-qemu: the guest has run in this kernel, and has ended since: it is started anew"
         );
-        client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
+        client.finish(session).context(FINISH)?;
         return Ok(None);
     }
     let mut attempt = 1;
@@ -94,7 +94,7 @@ pub(crate) fn take_over(
         qemu.go_on()?;
     }
     let status = qemu.monitor.status()?;
-    client.finish(session).map_err(liblu::Error::from).context(FINISH)?;
+    client.finish(session).context(FINISH)?;
     eprintln!("lu-qemu: {name} is {status} again");
     Ok(Some(Started { name: name.to_owned(), qemu, files, guest, was_running: note.is_running }))
 }

@@ -42,9 +42,7 @@ fn machine() -> Machine {
 }
 
 fn begin(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     if stage.hop > 1 {
         return Ok(());
     }
@@ -56,9 +54,7 @@ fn begin(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn go_on(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     set_up()?;
     let mut guest = machine().start(None)?;
     let updates = u64::try_from(stage.hop - 1)?;
@@ -70,8 +66,8 @@ fn go_on(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-fn has_kvm() -> bool {
-    Path::new("/dev/kvm").exists()
+fn needs_kvm() -> Result<()> {
+    if Path::new("/dev/kvm").exists() { Ok(()) } else { not_applicable("this kernel has no KVM") }
 }
 
 /// Starts luod, and unpacks the files of guests.

@@ -62,12 +62,14 @@ fn run() -> Result<()> {
     let came = update::claim(&mut client)?;
     // A guest that came is worth more than its part in the next update, which is tried again.
     let may_wait = came.is_some();
-    let vm = match came {
-        Some((came, memory, state)) => restore(came, memory, &state, &mut client, &arguments)?,
-        None => Vm::boot(&arguments)?,
+    let vm = if let Some((came, memory, state)) = came {
+        restore(came, memory, &state, &mut client, &arguments)?
+    } else {
+        let vm = Vm::boot(&arguments)?;
+        vm.vcpus.run();
+        vm
     };
     let mut guest = Guest::new(vm)?;
-    guest.vm.vcpus.run();
     // Memory that a guest uses at this moment may be where the kernel cannot preserve it, nor move it.
     let deadline = if may_wait { None } else { Instant::now().checked_add(JOIN) };
     match client.join(&mut guest, deadline) {

@@ -73,7 +73,7 @@ pub(crate) fn claim(client: &mut Client) -> Result<Option<(Came, GuestMemory, St
 /// A guest whose memory is newer than its state cannot go on, as after any crash of its VMM.
 fn lost<T>(session: Claimed, client: &mut Client, why: &str) -> Result<Option<T>> {
     eprintln!("vmm: the guest is lost: it {why}; it is started anew");
-    client.finish(session).map_err(liblu::Error::from).context("finish")?;
+    client.finish(session).context("finish")?;
     Ok(None)
 }
 
@@ -85,7 +85,7 @@ impl Came {
 
     /// The guest runs: the kernel may forget the session.
     pub(crate) fn finish(self, client: &mut Client) -> Result<()> {
-        client.finish(self.session).map_err(liblu::Error::from).context("finish")?;
+        client.finish(self.session).context("finish")?;
         Step::Finished.done();
         Ok(())
     }

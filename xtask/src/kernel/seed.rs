@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -15,7 +14,7 @@ use walkdir::WalkDir;
 
 use crate::cache::Cache;
 use crate::kernel::{Flavour, Implementation, KernelKind, interrupted};
-use crate::process::Job;
+use crate::process::copy_folder;
 use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
@@ -47,9 +46,7 @@ pub(crate) fn plant(
     };
     let step = Progress::begin(cache, "copy the build folder of a kernel much like it");
     let scratch = cache.scratch("seed")?;
-    let mut copy = Command::new("cp");
-    copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&seed, &scratch]);
-    Job::new(copy, cache.path("logs", "seed.log")).run()?;
+    copy_folder(&seed, &scratch, cache.path("logs", "seed.log"))?;
     rename_in_commands(&scratch, &seed, folder)?;
     cache.publish(&scratch, folder)?;
     step.done();

@@ -49,8 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let named = |name: &String| mutant::named(&project.folder, name);
     let mut mutants = options.names.iter().map(named).collect::<Result<Vec<_>>>()?;
     if !options.test.is_empty() {
-        let tests = options.test.iter().map(|test| suite::select(Suite::All, &[test]));
-        let tests = tests.collect::<Result<Vec<_>, _>>()?.concat();
+        let tests = suite::select(Suite::All, &options.test)?;
         for mutant in &mut mutants {
             mutant.tests.clone_from(&tests);
         }

@@ -56,9 +56,19 @@ fn set(machine: &Machine) -> Result<()> {
 /// The disk that the host may write to: what is on it outlives its kernel.
 const DISK: &str = "/dev/vdd";
 
+/// The setting for a guest of QEMU with so much memory, in MiB; `append` are parameters of its kernel, and `devices` further
+/// options of QEMU.
+fn setting(name: &str, accel: &str, memory: u32, append: &str, devices: &str) -> String {
+    format!(
+        "QEMU=qemu-system-x86_64 -machine q35,accel={accel} -cpu max -m {memory}M -smp 1 -nodefaults -display none \
+         -kernel {PROGRAMS}/{KERNEL} -initrd {PROGRAMS}/{INITRAMFS} \
+         -chardev file,id=console,path={FOLDER}/{name}.console,append=on -serial chardev:console \
+         -append '{CMDLINE} {append}' {devices}\n"
+    )
+}
+
 /// How QEMU runs the guest `name`, which has so much memory, in MiB.
 fn qemu(name: &str, accel: &str, memory: u32) -> String {
-    let (kernel, initramfs) = (format!("{PROGRAMS}/{KERNEL}"), format!("{PROGRAMS}/{INITRAMFS}"));
     let disk = if name == "kvm" {
         format!(
             "-drive if=none,id=disk,format=raw,cache=none,file={DISK} -device virtio-blk-pci,drive=disk"
@@ -72,13 +82,12 @@ fn qemu(name: &str, accel: &str, memory: u32) -> String {
         "kvm" => "witness.memory=48",
         _ => "witness.memory=4",
     };
-    format!(
-        "QEMU=qemu-system-x86_64 -machine q35,accel={accel} -cpu max -m {memory}M -smp 1 -nodefaults -display none \
-         -kernel {kernel} -initrd {initramfs} {disk} -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
-         -device virtio-rng-pci -chardev file,id=console,path={FOLDER}/{name}.console,append=on \
-         -serial chardev:console -append '{CMDLINE} ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off {witness} \
-         witness.echo=10.0.2.2:7'\n"
-    )
+    let append =
+        format!("ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off {witness} witness.echo=10.0.2.2:7");
+    let devices = format!(
+        "{disk} -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci"
+    );
+    setting(name, accel, memory, &append, &devices)
 }
 
 /// The kernel of a guest of the real Cloud Hypervisor: it needs ACPI, so it is that of hosts.

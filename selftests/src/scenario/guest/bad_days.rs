@@ -8,12 +8,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use liblu::{LiveUpdate, OutgoingSession};
 
-use super::{has_kvm, set_up};
+use super::{needs_kvm, set_up};
 use crate::guests::{make_results, result};
 use crate::luctl::{self, failure, output, sessions};
 use crate::mounts::mount_new;
 use crate::position::{self, Position};
-use crate::scenario::stage::{not_applicable, test_file};
+use crate::scenario::stage::test_file;
 use crate::scenario::{Scenario, Stage};
 use crate::test_device;
 use crate::vmm::{Machine, Running, file};
@@ -48,16 +48,8 @@ fn start(name: &str, crash: Option<&str>) -> Result<Running> {
     Ok(guest)
 }
 
-/// The guest works.
-fn works(guest: &mut Running) -> Result<()> {
-    let first = guest.wait(|_| true)?;
-    guest.wait(|report| report.rounds > first.rounds).map(drop)
-}
-
 fn before(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     if stage.hop > 1 {
         return Ok(());
     }
@@ -74,7 +66,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
         let reason = "the client has ended before it was ready";
         ensure!(code == 5 && said.contains(reason), "a VMM crashes when {step}: {code}: {said}");
         ensure!(!victim.end()?.success(), "a VMM that crashes when {step} ends well");
-        works(&mut steady).with_context(|| format!("after a VMM has crashed when {step}"))?;
+        steady.works().with_context(|| format!("after a VMM has crashed when {step}"))?;
     }
     cancel(&mut steady)?;
     fail_to_freeze(&mut steady)?;
@@ -115,7 +107,7 @@ fn cancel(steady: &mut Running) -> Result<()> {
     let status = update.wait().context("wait for luctl")?;
     ensure!(status.code() == Some(5), "luctl update ends with {status}");
     late.kill().and_then(|()| late.wait()).context("end the client that is late")?;
-    works(steady).context("after an update that was called off")
+    steady.works().context("after an update that was called off")
 }
 
 /// A file of somebody else cannot be frozen: `reboot(2)` fails at the last moment.
@@ -133,16 +125,14 @@ fn fail_to_freeze(steady: &mut Running) -> Result<()> {
         "a file cannot be frozen: {code}: {said}"
     );
     drop(session);
-    works(steady).context("after a freeze that failed")?;
+    steady.works().context("after a freeze that failed")?;
     output("luctl", &["unload"])?;
     position::remove_unpacked();
     Ok(())
 }
 
 fn after(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     set_up()?;
     // Until the guest has run, a crash costs nothing.
     for step in AFTER {
@@ -159,7 +149,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     let mut steady = machine("steady").start(None)?;
     let updates = u64::try_from(stage.hop - 1)?;
     let report = steady.wait(|report| report.gaps >= updates)?;
-    works(&mut steady).with_context(|| format!("after the kexec: {report:?}"))?;
+    steady.works().with_context(|| format!("after the kexec: {report:?}"))?;
 
     if stage.hop == 2 {
         // It was booting when the kernel was left.

@@ -2,7 +2,7 @@
 
 //! A VMM in C, which has nothing but the headers of the kernel.
 
-use std::fs::{self, File};
+use std::fs;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{has_kvm, set_up, unpack};
+use super::{needs_kvm, set_up, unpack};
 use crate::agent::Luod;
-use crate::scenario::stage::not_applicable;
 use crate::scenario::{Scenario, Stage};
-use crate::vmm::{IN_C, file, spawn, tail};
+use crate::vmm::{IN_C, append, file, spawn, tail};
 
 pub(in crate::scenario) const IN_C_SURVIVES: Scenario =
     Scenario::across("a_vmm_in_c_needs_nothing_but_the_headers_of_the_kernel", before, after);
@@ -38,12 +37,8 @@ fn wait_for(what: &str, times: usize) -> Result<()> {
 }
 
 fn start() -> Result<()> {
-    let append = |of: &str| {
-        let path = file(IN_C, of);
-        File::options().create(true).append(true).open(&path).with_context(|| path)
-    };
     let mut command = Command::new(unpack(IN_C)?);
-    command.stdout(append("console")?).stderr(append("log")?);
+    command.stdout(append(IN_C, "console")?).stderr(append(IN_C, "log")?);
     let child = spawn(&mut command).context("start the VMM")?;
     fs::write(file(IN_C, "pid"), child.id().to_string()).context("note the process")?;
     wait_for("runs", 1)
@@ -57,9 +52,7 @@ fn send(signal: Signal) -> Result<()> {
 
 /// It is stopped, goes on since there is no update after all, and is stopped again.
 fn before(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     if stage.hop == 1 {
         start()?;
         set_up()?;
@@ -78,9 +71,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn after(_: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     // Before luod, which would take the session into its custody.
     start()?;
     ensure!(said().contains("goes on at "), "the guest is started anew: {}", said());

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use liblu::{Agent, Event};
 
-use super::{has_kvm, set_up};
+use super::{needs_kvm, set_up};
 use crate::luctl::{self, failure, sessions};
 use crate::position::{self, Position};
-use crate::scenario::stage::not_applicable;
 use crate::scenario::{Scenario, Stage};
 use crate::vmm::{Machine, Running};
 
@@ -43,18 +42,8 @@ fn start() -> Result<Vec<Running>> {
         .collect()
 }
 
-fn work(guests: &mut [Running]) -> Result<()> {
-    for guest in guests {
-        let first = guest.wait(|_| true)?;
-        guest.wait(|report| report.rounds > first.rounds)?;
-    }
-    Ok(())
-}
-
 fn before(stage: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     if stage.hop > 1 {
         return Ok(());
     }
@@ -66,7 +55,10 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     let (said, code) = failure("luctl", &["update"])?;
     ensure!(code == 5 && said.contains(REASON), "one of ten refuses: {code}: {said}");
     refusing.join().map_err(|_| anyhow::anyhow!("the client that refuses has panicked"))??;
-    work(&mut guests).context("after an update that one of ten has refused")?;
+    guests
+        .iter_mut()
+        .try_for_each(Running::works)
+        .context("after an update that one of ten has refused")?;
     for number in 0..GUESTS {
         ensure!(!machine(number).log().contains("claimed"), "a guest came back in its own kernel");
     }
@@ -94,11 +86,9 @@ fn refuse() -> Result<thread::JoinHandle<Result<()>>> {
 }
 
 fn after(_: &mut Stage<'_>) -> Result<()> {
-    if !has_kvm() {
-        return not_applicable("this kernel has no KVM");
-    }
+    needs_kvm()?;
     set_up()?;
-    work(&mut start()?)?;
+    start()?.iter_mut().try_for_each(Running::works)?;
     for number in 0..GUESTS {
         let log = machine(number).log();
         ensure!(log.contains("vmm: restored"), "guest {number} was started anew: {log}");

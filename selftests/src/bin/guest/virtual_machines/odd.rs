@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use selftests::luctl::output;
 use selftests::scenario::Side;
-use selftests::systemd::{PROGRAMS, side};
-use selftests::vmm::{CMDLINE, FOLDER, INITRAMFS, KERNEL, file};
+use selftests::systemd::side;
+use selftests::vmm::{FOLDER, file};
 
-use super::{Machine, set, start, wait};
+use super::{Machine, set, setting, start, wait};
 
 /// The guest that its owner has paused.
 const PAUSED: &str = "paused";
@@ -28,14 +28,8 @@ const REBOOTS: &str = "witness: reboots as told";
 /// How long it may take for that.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-fn machine(name: &'static str, witness: &str, more: &str) -> Machine {
-    let (kernel, initramfs) = (format!("{PROGRAMS}/{KERNEL}"), format!("{PROGRAMS}/{INITRAMFS}"));
-    let text = format!(
-        "QEMU=qemu-system-x86_64 -machine q35,accel=kvm -cpu max -m 96M -smp 1 -nodefaults -display none \
-         -kernel {kernel} -initrd {initramfs} -chardev file,id=console,path={FOLDER}/{name}.console,append=on \
-         -serial chardev:console -append '{CMDLINE} {witness}' {more}\n"
-    );
-    Machine::of_qemu(name, text)
+fn machine(name: &'static str, witness: &str, devices: &str) -> Machine {
+    Machine::of_qemu(name, setting(name, "kvm", 96, witness, devices))
 }
 
 pub(crate) fn check() -> Result<()> {
