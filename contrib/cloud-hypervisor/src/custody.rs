@@ -63,16 +63,16 @@ fn files(guest: &Guest) -> Result<Vec<(&OwnedFd, Vec<u32>)>> {
 /// What the state begins with once the guest has run: its memory is newer than its state then.
 const SPENT: &[u8] = b"SPENT";
 
-/// Notes that the guest runs, or that it does not after all.
+/// Notes that the guest runs from here on.
 ///
 /// # Errors
 ///
 /// If the state cannot be written.
-pub fn mark(session: &Claimed, guest: &Guest, is_spent: bool) -> Result<()> {
+pub fn spend(session: &Claimed, guest: &Guest) -> Result<()> {
     let file = File::from(session.retrieve(STATE).context("retrieve the state")?);
-    let begin = guest.state.get(..SPENT.len()).unwrap_or(&guest.state);
-    let begin = if is_spent { SPENT.get(..begin.len()).unwrap_or(SPENT) } else { begin };
-    file.write_all_at(begin, 0).context("mark the state")
+    // The file keeps its size.
+    let mark = SPENT.get(..guest.state.len()).unwrap_or(SPENT);
+    file.write_all_at(mark, 0).context("mark the state")
 }
 
 /// Retrieves a guest. `None` if it has run in this kernel already: it cannot run a second time.

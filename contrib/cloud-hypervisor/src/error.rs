@@ -53,8 +53,9 @@ pub enum Error {
     /// The other side has refused a command.
     #[error("Cloud Hypervisor refuses {0:?}; its log has the reason")]
     Refused(Command),
-    /// The connection was cut when Cloud Hypervisor had all of the guest: it may have run it.
-    #[error("Cloud Hypervisor has the guest, and does not say whether it runs it")]
+    /// Cloud Hypervisor had all of the guest and was told to run it, and then the connection was cut or the command
+    /// failed: the guest may have run.
+    #[error("Cloud Hypervisor has the guest, and may have run it")]
     Uncertain(#[source] Box<Error>),
     /// The guest came whole, and could not be kept. Cloud Hypervisor has it still.
     #[error("the guest cannot be kept")]

@@ -2,6 +2,7 @@
 
 //! The life of a guest over updates of the host's kernel.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -46,7 +47,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
     };
     let mut life = Life { setup, place };
     // What fails is tried again.
-    let _ = client.join(&mut life, None);
+    let _ = client.join(&mut life, 1);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     client.serve(&mut life, &[signals.as_fd()])?;
     match life.place {
@@ -54,6 +55,10 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Place::Kept(_) if client.is_ready() => Ok(()),
         Place::Kept(_) => {
             bail!("the guest stands still, and its session is not complete: it is lost")
+        }
+        Place::Lost(_) => {
+            client.discard().context("give up the session")?;
+            bail!("the guest may have run, and its Cloud Hypervisor has ended: it is lost")
         }
         Place::Runs(vmm) => {
             let discarded = client.discard().context("give up the session");
@@ -74,12 +79,17 @@ fn take_over(session: Claimed, setup: &Setup, client: &mut Client) -> Result<Opt
         _ => custody::retrieve(&session).context("the guest that came")?,
     };
     let vmm = if let Some(guest) = came {
-        let mark = |is_spent| custody::mark(&session, &guest, is_spent);
-        let restored = restore(setup, &guest, &mark);
-        Some(
-            restored
-                .context("the guest that came is not given up: the next start looks at it again")?,
-        )
+        match restore(setup, &guest, || custody::spend(&session, &guest)) {
+            Ok(vmm) => Some(vmm),
+            Err(failed) if failed.is_spent => {
+                return Err(failed.error.context("the guest that came may have run: it is lost"));
+            }
+            Err(failed) => {
+                return Err(failed.error.context(
+                    "the guest that came is not given up: the next start looks at it again",
+                ));
+            }
+        }
     } else {
         eprintln!(
             "luod-ch: the guest has run in this kernel, and has ended since: it is started anew"
@@ -90,25 +100,35 @@ fn take_over(session: Claimed, setup: &Setup, client: &mut Client) -> Result<Opt
     Ok(vmm)
 }
 
-/// Starts Cloud Hypervisor with this guest.
-fn restore<M>(setup: &Setup, guest: &Guest, mark: &M) -> Result<Vmm>
+/// Why a guest could not be brought back.
+struct Failed {
+    error: anyhow::Error,
+    /// Whether it may have run: its memory may be newer than its state then.
+    is_spent: bool,
+}
+
+/// Starts Cloud Hypervisor with this guest. `spend` notes that it may run from then on, where the next process finds it.
+fn restore<S>(setup: &Setup, guest: &Guest, spend: S) -> Result<Vmm, Failed>
 where
-    M: Fn(bool) -> Result<()>,
+    S: Fn() -> Result<()>,
 {
+    let is_spent = Cell::new(false);
+    let spend = || {
+        spend()?;
+        is_spent.set(true);
+        Ok(())
+    };
     let mut attempt = 1;
     loop {
-        match setup.restore(guest, Instant::now() + RESTORE, mark) {
+        match setup.restore(guest, Instant::now() + RESTORE, spend) {
             Ok(vmm) => return Ok(vmm),
-            // It may have run.
-            Err(error) if attempt == ATTEMPTS || is_uncertain(&error) => return Err(error),
+            Err(error) if attempt == ATTEMPTS || is_spent.get() => {
+                return Err(Failed { error, is_spent: is_spent.get() });
+            }
             Err(error) => eprintln!("luod-ch: attempt {attempt}: {error:#}"),
         }
         attempt += 1;
     }
-}
-
-fn is_uncertain(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(luod_ch::Error::Uncertain(_)))
 }
 
 /// Where the guest is.
@@ -117,6 +137,9 @@ enum Place {
     Runs(Vmm),
     /// In a session, on its way to the next kernel; and here, in case that there is no update.
     Kept(Box<Guest>),
+    /// Nowhere: a Cloud Hypervisor that may have run it has ended. The other end of this is closed, so that
+    /// [`Workload::ended`] shows it.
+    Lost(UnixStream),
 }
 
 /// The guest, wherever it is.
@@ -130,6 +153,7 @@ impl Workload for Life {
 
     /// Cloud Hypervisor gives the memory away at the end only.
     fn preserve(&mut self, _: &Handover) -> Result<()> {
+        ensure!(!matches!(self.place, Place::Lost(_)), "the guest is lost");
         Ok(())
     }
 
@@ -148,9 +172,16 @@ impl Workload for Life {
     /// Lets the guest run again, in a new Cloud Hypervisor, if it is not in one.
     fn resume(&mut self) -> Result<Resumed> {
         if let Place::Kept(guest) = &self.place {
-            // This state is this process's alone.
-            let vmm = restore(&self.setup, guest, &|_| Ok(())).context("the guest cannot go on")?;
-            self.place = Place::Runs(vmm);
+            // This state is this process's alone: there is nowhere to note it.
+            match restore(&self.setup, guest, || Ok(())) {
+                Ok(vmm) => self.place = Place::Runs(vmm),
+                // Another attempt would run it a second time.
+                Err(failed) if failed.is_spent => {
+                    self.report(&format!("the guest is lost: {:#}", failed.error));
+                    self.place = Place::Lost(UnixStream::pair().context("make sockets")?.0);
+                }
+                Err(failed) => return Err(failed.error.context("the guest cannot go on")),
+            }
         }
         Ok(Resumed::Anew)
     }
@@ -159,6 +190,7 @@ impl Workload for Life {
         match &self.place {
             Place::Runs(vmm) => Some(vmm.ended()),
             Place::Kept(_) => None,
+            Place::Lost(closed) => Some(closed.as_fd()),
         }
     }
 
@@ -166,3 +198,6 @@ impl Workload for Life {
         eprintln!("luod-ch: {message}");
     }
 }
+
+#[cfg(test)]
+mod tests;

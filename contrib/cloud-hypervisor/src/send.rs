@@ -19,7 +19,7 @@ use crate::{Error, Guest};
 /// # Errors
 ///
 /// If the connection is cut, or Cloud Hypervisor refuses it. Nothing is lost then: the guest can be sent to another. But
-/// not after [`Error::Uncertain`].
+/// not after [`Error::Uncertain`]: whatever fails after `spend`, some of its virtual CPUs may have run.
 pub fn send<S, E>(mut stream: &UnixStream, guest: &Guest, spend: S) -> Result<(), Error>
 where
     S: FnOnce() -> Result<(), E>,
@@ -36,10 +36,7 @@ where
     command(stream, Command::State, &guest.state)?;
     let end = if guest.is_running { Command::Complete } else { Command::CompletePaused };
     spend().map_err(|error| Error::Keep(error.into()))?;
-    command(stream, end, &[]).map_err(|error| match error {
-        refused @ Error::Refused(_) => refused,
-        other => Error::Uncertain(Box::new(other)),
-    })
+    command(stream, end, &[]).map_err(|error| Error::Uncertain(Box::new(error)))
 }
 
 fn command(mut stream: &UnixStream, command: Command, payload: &[u8]) -> Result<(), Error> {

@@ -320,11 +320,9 @@ fn a_memfd_with_several_slots_is_preserved_once_and_all_comes_back() {
         let inode = |number: usize| fstat(&came.memory[number].1).unwrap().st_ino;
         assert_eq!(inode(0), inode(2));
         assert_ne!(inode(0), inode(1));
-        // Once it has run, it cannot run a second time; unless it has not after all.
-        custody::mark(&session, &came, true).unwrap();
+        // Once it has run, it cannot run a second time.
+        custody::spend(&session, &came).unwrap();
         assert!(custody::retrieve(&session).unwrap().is_none());
-        custody::mark(&session, &came, false).unwrap();
-        assert_eq!(custody::retrieve(&session).unwrap().unwrap().state, guest.state);
         session.finish(None).unwrap();
     }
 }
@@ -366,8 +364,9 @@ fn a_guest_that_may_have_run_is_not_sent_again() {
         let is_last = answered + 1 == lengths.len();
         assert_eq!(marked.load(Ordering::SeqCst), is_last);
         match sent.unwrap_err() {
-            Error::Uncertain(_) => assert!(is_last && !refuses),
-            Error::Refused(_) => assert!(refuses),
+            // Some virtual CPUs may run also if the command has failed.
+            Error::Uncertain(_) => assert!(is_last),
+            Error::Refused(_) => assert!(refuses && !is_last),
             other => assert!(!refuses && !is_last, "{other:?}"),
         }
     }
