@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::error::invalid_label;
-use super::{Agent, Member};
+use super::error::{committing, invalid_label};
+use super::{Agent, Member, State};
 use crate::registry::Direction;
 use crate::system::peer::Peer;
-use crate::update::{AnswerError, Generation, ParticipantId};
+use crate::update::{AnswerError, Generation, ParticipantId, Phase};
 use crate::varlink::agent::{Error, Event};
 
 /// A client takes part as long as this value is there.
@@ -51,11 +51,12 @@ impl Agent {
         let decision = self.admit(peer)?;
         let parsed = labels.iter().map(|it| it.parse().map_err(|error| invalid_label(it, error)));
         let labels = parsed.collect::<Result<Vec<_>, _>>()?;
+        self.state().may_join()?;
         let (queue, events) = mpsc::channel(self.config.unread);
         let id = self.change(|state| {
             let now = state.now();
             let owner = peer.owner.clone();
-            if state.generation().is_none() && !state.is_shutting_down {
+            if state.generation().is_none() {
                 state.custody.takes_part(&owner, &labels);
             }
             let id = state.machine.join(now, owner.clone(), (&decision).into());
@@ -161,6 +162,19 @@ impl Agent {
         let state = self.state();
         let is_theirs = state.members.get(&id).is_some_and(|it| it.owner == peer.owner);
         if is_theirs { Ok(id) } else { Err(answer(AnswerError::NoSuchParticipant(id))) }
+    }
+}
+
+impl State {
+    /// Whether a client may take part from now on. One that was ready takes it for the end of that update, and works on:
+    /// not while its sessions are on their way, nor for a luod that was started again on that way.
+    fn may_join(&self) -> Result<(), Error> {
+        let is_leaving = match self.machine.phase() {
+            Phase::Committing { .. } => true,
+            Phase::Preparing { .. } | Phase::Freezing { .. } => false,
+            Phase::Idle | Phase::Loaded => self.is_shutting_down,
+        };
+        if is_leaving { Err(Error::Committing { message: committing() }) } else { Ok(()) }
     }
 }
 

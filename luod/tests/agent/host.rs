@@ -29,7 +29,7 @@ use luod::update::Method;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 /// Allows this process so many file descriptors. False if it may not.
@@ -57,7 +57,8 @@ pub(crate) struct Host {
 }
 
 struct Luod {
-    stop: oneshot::Sender<()>,
+    /// Whether the machine shuts down. Without it luod is killed.
+    shutdowns: UnboundedSender<bool>,
     thread: JoinHandle<()>,
 }
 
@@ -130,7 +131,7 @@ impl Host {
         let fds = self.store.as_ref().map(Store::copies).unwrap_or_default();
         let manager = self.store.as_ref().map(|store| (store.path.clone(), store.room));
         let boot_id = self.kernels.to_string();
-        let (stop, stopped) = oneshot::channel();
+        let (shutdowns, mut announced) = unbounded_channel();
         let (ready, is_ready) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -165,19 +166,30 @@ impl Host {
                 }
                 tokio::task::spawn_local(drive(Rc::clone(&agent)));
                 ready.send(()).unwrap();
+                while let Some(begins) = announced.recv().await {
+                    if begins {
+                        agent.shutdown_is_under_way();
+                    } else {
+                        agent.shutdown_cancelled();
+                    }
+                }
                 // A kill: nothing is written after it.
-                let _ = stopped.await;
             });
         });
         is_ready.recv_timeout(Duration::from_secs(20)).unwrap();
-        self.luod = Some(Luod { stop, thread });
+        self.luod = Some(Luod { shutdowns, thread });
     }
 
     /// Kills luod, without a word to anybody.
     pub(crate) fn kill(&mut self) {
-        let luod = self.luod.take().unwrap();
-        let _ = luod.stop.send(());
-        luod.thread.join().unwrap();
+        let Luod { shutdowns, thread } = self.luod.take().unwrap();
+        drop(shutdowns);
+        thread.join().unwrap();
+    }
+
+    /// The machine shuts down, or does not after all. luod knows it some time later.
+    pub(crate) fn shuts_down(&self, begins: bool) {
+        self.luod.as_ref().unwrap().shutdowns.send(begins).unwrap();
     }
 
     /// Kills luod, and starts it again with what it has stored.

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use liblu::{Event, Participant, Provider};
+use liblu::{ErrorKind, Event, Participant, Provider};
 use luod::update::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -147,6 +147,28 @@ fn a_kernel_that_is_not_left_calls_the_update_off() {
     assert_eq!(reason, "the kernel could not be left: a block inhibitor");
     update.until(|it| it.get("error").is_some());
     until_no_handover(&host);
+}
+
+#[test]
+fn no_client_joins_while_the_kernel_is_left() {
+    let mut host = Host::managed(100);
+    host.boot.set_loaded();
+    let provider = Provider::agent(host.agent());
+    let _session = host.agent().open("one", soon()).unwrap();
+    let mut one = provider.participate(&["one"], soon()).unwrap();
+    let _update = update(&host, ACCEPT);
+    let generation = prepare(&mut one);
+    one.ready(generation, soon()).unwrap();
+    host.boot.await_left();
+    let join = || provider.participate(&["one"], soon());
+    assert_eq!(join().unwrap_err().kind(), ErrorKind::Leaving);
+    // Killed on the way, luod knows of no update any more; but it knows that the machine shuts down.
+    host.restart();
+    host.shuts_down(true);
+    let is_refused = || matches!(join(), Err(error) if error.kind() == ErrorKind::Leaving);
+    crate::sessions::until("no client may join in a shutdown", is_refused);
+    host.shuts_down(false);
+    crate::sessions::until("the shutdown was called off", || join().is_ok());
 }
 
 #[test]

@@ -145,6 +145,10 @@ impl Updates<'_> {
         loop {
             if updates.is_none() {
                 updates = self.join();
+                // A luod that lets programs take part does not leave the kernel: that update is off.
+                if updates.is_some() && std::mem::take(&mut is_committed) {
+                    self.go_on(pid).await;
+                }
             }
             let event = async {
                 let Some((participant, readable)) = &mut updates else {
