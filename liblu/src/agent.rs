@@ -184,11 +184,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes part in updates, for the sessions with these labels.
+    /// Takes part in updates, for the sessions with these labels. Success also says that the kernel is not being left:
+    /// an update that was committed before is off.
     ///
     /// # Errors
     ///
-    /// Those of [`Agent::open`].
+    /// Those of [`Agent::open`], with [`ErrorKind::Leaving`] as long as the kernel is being left.
     ///
     /// ```no_run
     /// let participant = liblu::Agent::new().participate(&["vm-17"], None)?;

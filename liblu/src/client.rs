@@ -73,6 +73,8 @@ pub struct Client {
     is_untold: bool,
     /// Attempts at [`Client::join`] that have failed, one after the other.
     failures: u32,
+    /// When the last attempt has failed.
+    attempted: Option<Instant>,
 }
 
 impl Client {
@@ -92,6 +94,7 @@ impl Client {
             is_committed: false,
             is_untold: false,
             failures: 0,
+            attempted: None,
         }
     }
 
@@ -148,8 +151,8 @@ impl Client {
         Ok(())
     }
 
-    /// Does what is missing for the next update, until the deadline; once without a deadline. [`Client::serve`] does it
-    /// too, but a program may want to know before that.
+    /// Does what is missing for the next update, in so many attempts at most, which have a moment between them; one is
+    /// always made. [`Client::serve`] does it too, but a program may want to know before that.
     ///
     /// # Errors
     ///
@@ -158,24 +161,21 @@ impl Client {
     ///
     /// ```no_run
     /// # fn example<G: liblu::Workload>(client: &mut liblu::Client, guest: &mut G) -> Result<(), G::Error> {
-    /// use std::time::{Duration, Instant};
-    ///
-    /// client.join(guest, Some(Instant::now() + Duration::from_secs(2)))
+    /// client.join(guest, 10)
     /// # }
     /// ```
     pub fn join<W: Workload>(
         &mut self,
         workload: &mut W,
-        deadline: Option<Instant>,
+        attempts: u32,
     ) -> std::result::Result<(), W::Error> {
-        loop {
-            match self.complete(workload) {
-                Err(_) if deadline.is_some_and(|end| Instant::now() < end) => {
-                    std::thread::sleep(RETRY);
-                }
-                done => return done,
+        for _ in 1..attempts {
+            if self.complete(workload).is_ok() {
+                return Ok(());
             }
+            std::thread::sleep(RETRY);
         }
+        self.complete(workload)
     }
 
     /// Serves the agent until the workload has ended, or until one of the others can be read from. Whatever becomes of an
@@ -202,6 +202,10 @@ impl Client {
     ) -> Result<Wake> {
         let retry = Timespec { tv_sec: 0, tv_nsec: RETRY.subsec_nanos().into() };
         loop {
+            // Before it waits, so that one of the others that is always ready cannot keep it from here.
+            if !self.is_complete() && self.attempted.is_none_or(|at| at.elapsed() >= RETRY) {
+                self.try_again(workload);
+            }
             let (has_ended, other, has_event) = {
                 let ended = workload.ended();
                 let all = others.iter().chain(&ended);
@@ -226,9 +230,6 @@ impl Client {
             }
             if let Some(other) = other {
                 return Ok(Wake::Other(other));
-            }
-            if !self.is_complete() {
-                self.try_again(workload);
             }
         }
     }
@@ -290,9 +291,13 @@ impl Client {
 
     fn try_again<W: Workload>(&mut self, workload: &mut W) {
         match self.complete(workload) {
-            Ok(()) => self.failures = 0,
+            Ok(()) => {
+                self.failures = 0;
+                self.attempted = None;
+            }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
+                self.attempted = Some(Instant::now());
                 if self.failures == REPORTED {
                     workload.report(&format!("no part in updates yet: {error:#}"));
                 }
@@ -349,22 +354,29 @@ impl Client {
     ) -> std::result::Result<(), W::Error> {
         let made = self.make_ready(workload, deadline);
         let Some(participant) = &self.participant else { return Ok(()) };
-        match made {
-            Ok(()) => {
-                // Without an answer the agent calls the update off.
-                participant.ready(generation, soon())?;
-                workload.ready();
-                Ok(())
-            }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                workload.report(&format!("not ready: {reason}"));
-                let refused = participant.refuse(generation, &reason, soon());
-                // It works again, whatever the agent has heard.
-                self.resume(workload)?;
-                Ok(refused?)
-            }
+        let (reason, is_unknown) = match made {
+            Ok(()) => match participant.ready(generation, soon()) {
+                Ok(()) => {
+                    workload.ready();
+                    return Ok(());
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::NoFile | ErrorKind::Refused) => {
+                    (format!("{error:#}"), error.kind() == ErrorKind::NoFile)
+                }
+                // The agent may count on this client. It tells how the update ends, or hangs up.
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => (format!("{error:#}"), false),
+        };
+        workload.report(&format!("not ready: {reason}"));
+        let refused = participant.refuse(generation, &reason, soon());
+        // It works again, whatever the agent has heard.
+        self.resume(workload)?;
+        if is_unknown {
+            // The agent does not have the session, so it would not cross: there is a new one soon.
+            self.session = Session::None;
         }
+        Ok(refused?)
     }
 
     fn make_ready<W: Workload>(
@@ -373,7 +385,8 @@ impl Client {
         deadline: Instant,
     ) -> std::result::Result<(), W::Error> {
         if self.is_ready() {
-            // The agent was started again, or asks twice.
+            // The agent asks twice, or the workload could not be resumed since: it stands still for this update now.
+            self.work = Work::Stopped;
             return Ok(());
         }
         self.complete(workload)?;

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use liblu::{Claim, Client, Handover, Provider, Resumed, Wake, Workload};
@@ -22,8 +22,8 @@ use crate::tsc;
 pub(crate) const MEMORY: &str = "memory";
 pub(crate) const STATE: &str = "state";
 
-/// How long a new guest tries to take part before it is given up.
-const JOIN: Duration = Duration::from_secs(2);
+/// How often a new guest tries to take part before it is given up.
+const ATTEMPTS: u32 = 10;
 
 /// Says whether the guest could survive an update, without starting it.
 pub(crate) fn check(name: &str, guest: &Guest) -> Result<()> {
@@ -71,8 +71,7 @@ pub(crate) fn run(name: &str, guest: &Guest, without_updates: bool) -> Result<()
         let qemu = Qemu::start(guest, &files, false)?;
         Started { name: name.into(), qemu, files, guest: guest.clone(), was_running: true }
     };
-    let deadline = if is_new { Instant::now().checked_add(JOIN) } else { None };
-    match client.join(&mut started, deadline) {
+    match client.join(&mut started, if is_new { ATTEMPTS } else { 1 }) {
         Err(error) if is_new => {
             started.qemu.kill()?;
             return Err(error.context("the guest cannot take part in updates"));

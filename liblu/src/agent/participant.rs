@@ -69,8 +69,8 @@ pub enum Event {
 ///
 /// Its descriptor ([`AsFd`]) can be read from when there is an event: put it into the event loop, and
 /// call [`Participant::next`] until it returns `None`. If the agent hangs up, as it does when it is
-/// restarted, `next` says so. The update that it was preparing is off: act as after [`Event::Abort`], unless
-/// [`Event::Commit`] came before, and take part again.
+/// restarted, `next` says so. The update that it was preparing is off: act as after [`Event::Abort`], and take part
+/// again. After [`Event::Commit`] stand still, and only try to take part again: once that succeeds, the update is off.
 ///
 /// ```no_run
 /// let participant = liblu::Agent::new().participate(&["vm-17"], None)?;

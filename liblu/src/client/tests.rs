@@ -68,8 +68,11 @@ struct Serving {
 }
 
 impl Serving {
-    fn begin(fake: &FakeAgent, mut notes: Notes) -> Self {
-        let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    fn begin(fake: &FakeAgent, notes: Notes) -> Self {
+        Self::go_on(fake, Client::new(Provider::agent(fake.agent()), "vm-17"), notes)
+    }
+
+    fn go_on(fake: &FakeAgent, mut client: Client, mut notes: Notes) -> Self {
         let (end, theirs) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || {
             let wake = client.serve(&mut notes, &[theirs.as_fd()]).unwrap();
@@ -153,13 +156,13 @@ fn what_fails_is_tried_again() {
     let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
     let mut notes = Notes::new(Resumed::WithSession);
     notes.fails = Some("preserve");
-    let error = client.join(&mut notes, None).unwrap_err();
+    let error = client.join(&mut notes, 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoResources);
-    client.join(&mut notes, None).unwrap();
+    client.join(&mut notes, 1).unwrap();
     let mut notes = Notes::new(Resumed::WithSession);
     notes.fails = Some("preserve");
     let mut client = Client::new(Provider::agent(fake.agent()), "vm-18");
-    client.join(&mut notes, soon()).unwrap();
+    client.join(&mut notes, 2).unwrap();
 
     let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
     let mut notes = Notes::new(Resumed::WithSession);
@@ -202,6 +205,107 @@ fn nothing_begins_before_the_agent_knows_that_the_last_one_is_over() {
     let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
     let mut notes = Notes::new(Resumed::WithSession);
     client.is_untold = true;
-    client.join(&mut notes, None).unwrap();
+    fake.fail("Restored", "KernelError");
+    client.join(&mut notes, 1).unwrap_err();
+    assert!(client.is_untold && notes.seen.is_empty());
+    client.join(&mut notes, 1).unwrap();
     assert!(!client.is_untold && client.is_complete());
+    assert_eq!(notes.seen, ["preserve"]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn an_agent_that_is_started_again_on_the_way_lets_nothing_work_again() {
+    let kernel = FakeKernel::new();
+    let fake = FakeAgent::new(&kernel).unwrap();
+    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+    fake.prepare(LONG);
+    assert_eq!(fake.answers(1), [Answer::Ready]);
+    fake.commit();
+    fake.restart();
+    thread::sleep(RETRY * 4);
+    let (client, notes) = serving.end();
+    assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()), "{:?}", notes.seen);
+
+    // The shutdown was called off.
+    fake.abort("it was called off");
+    let serving = Serving::go_on(&fake, client, notes);
+    let (client, notes) = serving.end();
+    assert!(!client.is_ready() && client.is_complete());
+    assert_eq!(notes.seen.last().unwrap(), "resume");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_client_whose_answer_is_refused_works_again_at_once() {
+    for (error, preserved) in [("NotAllowed", 1), ("NotOpen", 2)] {
+        let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+        let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+        fake.fail("Ready", error);
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Refused("it is to fail".into())]);
+        fake.abort("a client cannot take part");
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Ready]);
+        let (client, notes) = serving.end();
+        assert!(client.is_ready());
+        let count = |what: &str| notes.seen.iter().filter(|it| *it == what).count();
+        assert_eq!((count("preserve"), count("stop"), count("resume")), (preserved, 2, 1));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_client_whose_answer_is_lost_stands_still_until_it_knows() {
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+    // The agent may count on this client.
+    fake.fail("Ready", "NoSuchParticipant");
+    fake.prepare(LONG);
+    thread::sleep(RETRY * 2);
+    let (client, notes) = serving.end();
+    assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()));
+    let serving = Serving::go_on(&fake, client, notes);
+    fake.abort("a client has not answered");
+    thread::sleep(RETRY);
+    let (client, notes) = serving.end();
+    assert!(!client.is_ready());
+    assert_eq!(notes.seen.last().unwrap(), "resume");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn others_that_are_always_ready_keep_nothing_from_being_tried_again() {
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    let mut notes = Notes::new(Resumed::WithSession);
+    notes.fails = Some("preserve");
+    let closed = UnixStream::pair().unwrap().0;
+    let serve = |client: &mut Client, notes: &mut Notes| {
+        assert_eq!(client.serve(notes, &[closed.as_fd()]).unwrap(), Wake::Other(0));
+    };
+    serve(&mut client, &mut notes);
+    assert!(!client.is_complete());
+    // Not at once.
+    serve(&mut client, &mut notes);
+    assert_eq!(notes.seen, ["preserve"]);
+    thread::sleep(RETRY);
+    serve(&mut client, &mut notes);
+    assert!(client.is_complete());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_workload_that_could_not_be_resumed_may_stand_still_for_the_next_update() {
+    let kernel = FakeKernel::new();
+    let fake = FakeAgent::new(&kernel).unwrap();
+    let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+    let mut notes = Notes::new(Resumed::WithSession);
+    client.join(&mut notes, 1).unwrap();
+    client.make_ready(&mut notes, Instant::now() + LONG).unwrap();
+    // As when the session could not be opened again.
+    client.work = Work::Stuck;
+    client.make_ready(&mut notes, Instant::now() + LONG).unwrap();
+    assert!(client.is_ready() && client.is_complete());
+    assert_eq!(notes.seen, ["preserve", "stop"]);
 }

@@ -68,7 +68,7 @@ pub trait Workload {
     ///
     /// # Errors
     ///
-    /// If it cannot: it is called again soon.
+    /// If it cannot: it is called again soon. A workload that can never go on says so by [`Workload::ended`].
     fn resume(&mut self) -> std::result::Result<Resumed, Self::Error>;
 
     /// Can be read from when the workload has ended, such as a pidfd. It is asked for again after each event.

@@ -74,6 +74,10 @@ struct State {
     /// The time that the participants of the update that is being prepared have, in milliseconds.
     preparing: Option<u64>,
     answers: BTreeMap<u64, Answer>,
+    /// The kernel is being left.
+    is_committed: bool,
+    /// Calls that fail: method and error.
+    failing: Vec<(String, String)>,
 }
 
 static AGENTS: AtomicU32 = AtomicU32::new(0);
@@ -147,8 +151,37 @@ impl FakeAgent {
             state.claimed.clear();
             state.hang_up();
             state.preparing = None;
+            state.is_committed = false;
         }
         self.take_custody();
+    }
+
+    /// The agent is started again: participants are disconnected, and an update that was being prepared is off.
+    ///
+    /// ```
+    /// # let kernel = liblu::testing::FakeKernel::new();
+    /// # let agent = liblu::testing::FakeAgent::new(&kernel)?;
+    /// agent.restart();
+    /// # Ok::<(), liblu::Error>(())
+    /// ```
+    pub fn restart(&self) {
+        let mut state = self.shared.lock();
+        state.hang_up();
+        state.preparing = None;
+    }
+
+    /// The next call of this method fails with this error of the interface, such as `NotOpen`.
+    ///
+    /// ```
+    /// # let kernel = liblu::testing::FakeKernel::new();
+    /// # let agent = liblu::testing::FakeAgent::new(&kernel)?;
+    /// agent.fail("Open", "NotAllowed");
+    /// assert!(agent.agent().open("vm-17", None).is_err());
+    /// agent.agent().open("vm-17", None)?;
+    /// # Ok::<(), liblu::Error>(())
+    /// ```
+    pub fn fail(&self, method: &str, error: &str) {
+        self.shared.lock().failing.push((method.to_owned(), error.to_owned()));
     }
 
     /// The client that has claimed a session is gone: another can claim it. A client of a test is the test
@@ -190,6 +223,7 @@ impl FakeAgent {
         let mut state = self.shared.lock();
         state.generation += 1;
         state.answers.clear();
+        state.is_committed = false;
         let generation = state.generation;
         let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         state.preparing = Some(deadline);
@@ -236,12 +270,14 @@ impl FakeAgent {
     pub fn abort(&self, reason: &str) {
         let mut state = self.shared.lock();
         state.preparing = None;
+        state.is_committed = false;
         let generation = state.generation;
         let abort = || Some(Abort { generation, reason: reason.to_owned() });
         state.broadcast(|| EventReply { abort: abort(), ..EventReply::default() });
     }
 
-    /// Says that the kernel is left now. [`FakeAgent::kexec`] goes.
+    /// Says that the kernel is left now. [`FakeAgent::kexec`] goes. Until then, or until an abort, nobody can take part
+    /// any more.
     ///
     /// ```
     /// # let kernel = liblu::testing::FakeKernel::new();
@@ -252,6 +288,7 @@ impl FakeAgent {
     pub fn commit(&self) {
         let mut state = self.shared.lock();
         state.preparing = None;
+        state.is_committed = true;
         let generation = state.generation;
         let commit = || Some(Commit { generation });
         state.broadcast(|| EventReply { commit: commit(), ..EventReply::default() });

@@ -22,7 +22,6 @@ mod vm;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser as _;
@@ -37,8 +36,8 @@ use update::{Came, Guest};
 use vcpu::End;
 use vm::Vm;
 
-/// How long a new guest tries to take part in updates before it is given up.
-const JOIN: Duration = Duration::from_secs(2);
+/// How often a new guest tries to take part in updates before it is given up.
+const ATTEMPTS: u32 = 10;
 
 fn main() -> ExitCode {
     match run() {
@@ -71,8 +70,7 @@ fn run() -> Result<()> {
     };
     let mut guest = Guest::new(vm)?;
     // Memory that a guest uses at this moment may be where the kernel cannot preserve it, nor move it.
-    let deadline = if may_wait { None } else { Instant::now().checked_add(JOIN) };
-    match client.join(&mut guest, deadline) {
+    match client.join(&mut guest, if may_wait { 1 } else { ATTEMPTS }) {
         Err(error) if may_wait => eprintln!("vmm: no part in updates yet: {error:#}"),
         joined => joined.context("the guest cannot take part in updates")?,
     }

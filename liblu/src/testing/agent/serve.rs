@@ -19,7 +19,14 @@ use crate::{Error, ErrorKind, OutgoingSession, Result, SessionName, passing};
 type Reply = std::result::Result<(Value, Option<std::os::fd::OwnedFd>), Refusal>;
 
 /// The name of an error, and its parameters.
-struct Refusal(&'static str, Value);
+struct Refusal(String, Value);
+
+impl Refusal {
+    /// An error of the agent's interface.
+    fn own(name: &str, parameters: Value) -> Self {
+        Self(format!("{INTERFACE}.{name}"), parameters)
+    }
+}
 
 pub(super) fn serve(listener: &UnixListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
@@ -52,19 +59,22 @@ fn answer(client: &UnixStream, json: &[u8], shared: &Shared) -> Result<()> {
     let broken = |_| Error::new(ErrorKind::Protocol, "no call");
     let call: Call<Value> = serde_json::from_slice(json).map_err(broken)?;
     let method = call.method.strip_prefix(INTERFACE).and_then(|it| it.strip_prefix('.'));
-    if method == Some("Participate") && call.more {
+    let method = method.unwrap_or_default();
+    let fails = fails(method, shared);
+    if fails.is_none() && method == "Participate" && call.more {
         return participate(client, shared);
     }
-    match run(method.unwrap_or_default(), &call.parameters, shared) {
+    match fails.map_or_else(|| run(method, &call.parameters, shared), Err) {
         Ok((parameters, session)) => {
             let fds: Vec<_> = session.iter().map(AsFd::as_fd).collect();
             reply(client, &parameters, false, &fds, None)
         }
-        Err(Refusal(name, parameters)) => {
-            let error = json!({"error": name, "parameters": parameters});
-            send(client, &error, &[], None)
-        }
+        Err(refusal) => refuse(client, refusal),
     }
+}
+
+fn refuse(client: &UnixStream, Refusal(name, parameters): Refusal) -> Result<()> {
+    send(client, &json!({"error": name, "parameters": parameters}), &[], None)
 }
 
 /// Sends a reply.
@@ -93,9 +103,21 @@ fn send(
     passing::send(client, &bytes, fds, deadline)
 }
 
+/// The error of a call that is to fail.
+fn fails(method: &str, shared: &Shared) -> Option<Refusal> {
+    let mut state = shared.lock();
+    let at = state.failing.iter().position(|(failing, _)| failing == method)?;
+    let (_, error) = state.failing.remove(at);
+    Some(Refusal::own(&error, json!({"message": "it is to fail"})))
+}
+
 fn participate(client: &UnixStream, shared: &Shared) -> Result<()> {
     let copy = client.try_clone().map_err(|_| Error::new(ErrorKind::NoResources, "no socket"))?;
     let mut state = shared.lock();
+    if state.is_committed {
+        let parameters = json!({"message": "the kernel is being left"});
+        return refuse(client, Refusal::own("Committing", parameters));
+    }
     state.next += 1;
     let number = state.next;
     let first = EventReply { participant: Some(number), ..EventReply::default() };
@@ -141,18 +163,18 @@ fn run(method: &str, parameters: &Value, shared: &Shared) -> Reply {
             let time = parameters.get("timeMSec").and_then(Value::as_u64).unwrap_or_default();
             Ok((json!({"deadlineMSec": time}), None))
         }
-        _ => Err(Refusal("org.varlink.service.MethodNotFound", json!({"method": method}))),
+        _ => Err(Refusal("org.varlink.service.MethodNotFound".into(), json!({"method": method}))),
     }
 }
 
 fn refusal(name: &str, label: &str) -> Refusal {
     let (name, message) = match name {
-        "NoSession" => ("io.liveupdate.Agent.NoSession", "no such session came"),
-        "NotOpen" => ("io.liveupdate.Agent.NotOpen", "no such session is open"),
-        "Held" => ("io.liveupdate.Agent.Held", "another process has claimed the session"),
-        _ => ("io.liveupdate.Agent.InvalidLabel", "this is no label"),
+        "NoSession" => ("NoSession", "no such session came"),
+        "NotOpen" => ("NotOpen", "no such session is open"),
+        "Held" => ("Held", "another process has claimed the session"),
+        _ => ("InvalidLabel", "this is no label"),
     };
-    Refusal(name, json!({"message": message, "label": label, "pid": 1, "sinceMSec": 0}))
+    Refusal::own(name, json!({"message": message, "label": label, "pid": 1, "sinceMSec": 0}))
 }
 
 /// The name of the session with this label: an agent makes it of the owner too.
@@ -180,7 +202,7 @@ fn open(label: &str, shared: &Shared) -> Reply {
     let fd = created.map(OutgoingSession::into_fd).map_err(|error| {
         let errno = error.kernel_errno().map(Errno::raw_os_error);
         let parameters = json!({"message": error.to_string(), "errno": errno, "errnoName": ""});
-        Refusal("io.liveupdate.Agent.KernelError", parameters)
+        Refusal::own("KernelError", parameters)
     })?;
     let reply = session(label, &fd, None);
     state.outgoing.insert(label.to_owned(), fd);
@@ -203,12 +225,12 @@ fn check(parameters: &Value, state: &State) -> std::result::Result<u64, Refusal>
     let (participant, generation) = (number("participant"), number("generation"));
     if !state.participants.contains_key(&participant) {
         let parameters = json!({"message": "no such participant", "participant": participant});
-        return Err(Refusal("io.liveupdate.Agent.NoSuchParticipant", parameters));
+        return Err(Refusal::own("NoSuchParticipant", parameters));
     }
     let current = state.preparing().map(|(generation, _)| generation);
     if current != Some(generation) {
         let parameters = json!({"message": "that update is over", "current": current});
-        return Err(Refusal("io.liveupdate.Agent.StaleGeneration", parameters));
+        return Err(Refusal::own("StaleGeneration", parameters));
     }
     Ok(participant)
 }
