@@ -6,7 +6,8 @@
  *  - memory in a memfd, preserved while the guest runs;
  *  - state in a second memfd, preserved before it is written, so that nothing is preserved while the guest stands still;
  *  - SIGTERM stops the guest and writes the state; SIGUSR1 lets it go on, if the update is off;
- *  - in the next kernel: retrieve, restore, run, and only then FINISH.
+ *  - in the next kernel: retrieve, restore, run, and only then FINISH. A guest that is lost is finished too, and started
+ *    anew.
  *
  * The session ends with the last descriptor of it, so the process stays until the kernel is left. With an agent, both
  * can be had better: see docs/clients.md.
@@ -29,7 +30,6 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define NAME "vmm-c"
 #define MEMORY_TOKEN 1
 #define STATE_TOKEN 2
 
@@ -41,7 +41,7 @@
 #define PATTERN (1ul << 20)
 #define PORT 0x80
 
-#define MAGIC 0x31304d56u /* VM01: raise the number with each change of struct state */
+#define MAGIC 0x32304d56u /* VM02: raise the number with each change of struct state */
 #define MSR_TSC 0x10
 #define MSR_TSC_DEADLINE 0x6e0
 #define MOST_MSRS 512
@@ -62,6 +62,7 @@ struct cpuid {
 struct state {
 	uint32_t magic; /* 0: none, or the guest has run since */
 	uint32_t tsc_khz;
+	uint32_t last; /* the last number that the guest has written */
 	uint64_t tsc; /* the host's, which goes on during a kexec */
 	struct kvm_clock_data clock;
 	struct kvm_irqchip chips[3];
@@ -92,9 +93,10 @@ asm(".pushsection .rodata\n"
     ".code64\n"
     ".popsection\n");
 
+/* Of the session. */
+static const char *name = "vmm-c";
 static int kvm, vm, vcpu;
 static struct kvm_run *run;
-static volatile sig_atomic_t is_told;
 
 #define try(what, call)                                                     \
 	({                                                                  \
@@ -131,13 +133,13 @@ static int session_of(bool is_new)
 	if (is_new) {
 		struct liveupdate_ioctl_create_session create = { .size = sizeof(create) };
 
-		strcpy((char *)create.name, NAME);
+		strncpy((char *)create.name, name, sizeof(create.name) - 1);
 		try("CREATE_SESSION", ioctl(device, LIVEUPDATE_IOCTL_CREATE_SESSION, &create));
 		result = create.fd;
 	} else {
 		struct liveupdate_ioctl_retrieve_session retrieve = { .size = sizeof(retrieve) };
 
-		strcpy((char *)retrieve.name, NAME);
+		strncpy((char *)retrieve.name, name, sizeof(retrieve.name) - 1);
 		result = ioctl(device, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &retrieve);
 		/* Any other error does not say that none came: never start a guest after it. */
 		if (result == -1 && errno != ENOENT)
@@ -162,11 +164,16 @@ static void preserve(int session, int file, uint64_t token)
 	}
 }
 
+/* The file, or -1 if it was never preserved. */
 static int retrieve(int session, uint64_t token)
 {
 	struct liveupdate_session_retrieve_fd retrieve = { .size = sizeof(retrieve), .token = token };
 
-	try("RETRIEVE_FD", ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &retrieve));
+	if (ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &retrieve)) {
+		if (errno == ENOENT)
+			return -1;
+		try("RETRIEVE_FD", -1);
+	}
 	return retrieve.fd;
 }
 
@@ -180,8 +187,37 @@ static void finish(int session)
 
 /* ---- the virtual machine ---- */
 
+/* Signals are pending until wait_for_signal() takes them, but they end KVM_RUN: so none is lost in between. */
+static void block_signals(void)
+{
+	sigset_t both;
+
+	sigemptyset(&both);
+	sigaddset(&both, SIGTERM);
+	sigaddset(&both, SIGUSR1);
+	try("sigprocmask", sigprocmask(SIG_BLOCK, &both, NULL));
+}
+
+static int wait_for_signal(void)
+{
+	sigset_t both;
+	int number;
+
+	sigemptyset(&both);
+	sigaddset(&both, SIGTERM);
+	sigaddset(&both, SIGUSR1);
+	while ((number = sigwaitinfo(&both, NULL)) == -1 && errno == EINTR)
+		;
+	return try("sigwaitinfo", number);
+}
+
 static void make_machine(void *memory)
 {
+	/* The set of the kernel, which KVM_RUN waits with: none is blocked. */
+	struct {
+		struct kvm_signal_mask head;
+		uint64_t set;
+	} __attribute__((packed)) none = { .head.len = sizeof(none.set) };
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	struct kvm_userspace_memory_region region = {
 		.memory_size = MEMORY, .userspace_addr = (uintptr_t)memory
@@ -199,6 +235,7 @@ static void make_machine(void *memory)
 	run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	if (run == MAP_FAILED)
 		try("mmap", -1);
+	kvm_do(vcpu, KVM_SET_SIGNAL_MASK, &none);
 }
 
 static void boot(char *memory)
@@ -312,24 +349,17 @@ static void restore(struct state *from)
 	kvm_do(vcpu, KVM_SET_VCPU_EVENTS, &from->events);
 }
 
-static void told(int number)
-{
-	is_told = number;
-	/* Also if KVM_RUN has not begun. */
-	run->immediate_exit = 1;
-}
-
-/* Runs the guest until the process is told to stop it. Returns how many numbers it has written. */
+/* Runs the guest until there is a signal. Returns how many numbers it has written. */
 static unsigned int go(uint32_t *last, unsigned int most)
 {
 	unsigned int written = 0;
 
 	while (written < most) {
 		if (ioctl(vcpu, KVM_RUN, 0) == -1) {
-			if (errno != EINTR && errno != EAGAIN)
-				try("KVM_RUN", -1);
-			if (is_told)
+			if (errno == EINTR)
 				break;
+			if (errno != EAGAIN)
+				try("KVM_RUN", -1);
 			continue;
 		}
 		if (run->exit_reason != KVM_EXIT_IO || run->io.port != PORT) {
@@ -353,9 +383,9 @@ static unsigned int go(uint32_t *last, unsigned int most)
 	return written;
 }
 
-static int make_file(const char *name, off_t size)
+static int make_file(const char *what, off_t size)
 {
-	int file = try("memfd_create", memfd_create(name, MFD_CLOEXEC));
+	int file = try("memfd_create", memfd_create(what, MFD_CLOEXEC));
 
 	try("ftruncate", ftruncate(file, size));
 	return file;
@@ -370,70 +400,94 @@ static void *map(int file, size_t size)
 	return there;
 }
 
-int main(void)
+/* What came from the previous kernel. */
+struct came {
+	int session, memory, state_file;
+	struct state *state;
+};
+
+/* Whether a guest came that can go on. */
+static bool find(struct came *came)
 {
-	struct sigaction action = { .sa_handler = told };
-	int session = session_of(false), memory, state_file;
+	came->session = session_of(false);
+	if (came->session == -1)
+		return false;
+	came->state_file = retrieve(came->session, STATE_TOKEN);
+	came->memory = retrieve(came->session, MEMORY_TOKEN);
+	if (came->state_file != -1 && came->memory != -1) {
+		came->state = map(came->state_file, sizeof(*came->state));
+		if (came->state->magic == MAGIC)
+			return true;
+		munmap(came->state, sizeof(*came->state));
+	}
+	close(came->state_file);
+	close(came->memory);
+	fprintf(stderr, "vmm-c: the guest is lost: it was not stopped, or it has run since; it is started anew\n");
+	finish(came->session);
+	return false;
+}
+
+/* Until the guest runs, nothing is final: after a failure the next process begins with the same. */
+static void come_back(struct came *came, char *ram, uint32_t *last)
+{
+	/* The state is restored from a copy, for this changes the clocks in it. */
+	static struct state copy;
+
+	for (uint64_t at = PATTERN; at < MEMORY; at += sizeof(at))
+		if (*(uint64_t *)(ram + at) != at * 0x9e3779b97f4a7c15)
+			fail("the memory is not what it was");
+	memcpy(&copy, came->state, sizeof(copy));
+	restore(&copy);
+	*last = copy.last;
+	/* From here on its memory is newer than this state: never start from it again. */
+	came->state->magic = 0;
+	go(last, 1);
+	printf("goes on at %#x\n", *last);
+	finish(came->session);
+	munmap(came->state, sizeof(*came->state));
+	close(came->state_file);
+}
+
+int main(int argc, char **argv)
+{
+	int session, memory, state_file;
+	struct came came = { .session = -1 };
 	struct state *state;
 	uint32_t last = 0;
+	bool has_come;
 	char *ram;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (session == -1) {
-		memory = make_file("memory", MEMORY);
-		ram = map(memory, MEMORY);
-		make_machine(ram);
+	if (argc > 1)
+		name = argv[1];
+	block_signals();
+	has_come = find(&came);
+	memory = has_come ? came.memory : make_file("memory", MEMORY);
+	ram = map(memory, MEMORY);
+	make_machine(ram);
+	if (has_come)
+		come_back(&came, ram, &last);
+	else
 		boot(ram);
-	} else {
-		state_file = retrieve(session, STATE_TOKEN);
-		state = map(state_file, sizeof(*state));
-		if (state->magic != MAGIC)
-			fail("the guest is lost: it was not stopped, or it has run since");
-		memory = retrieve(session, MEMORY_TOKEN);
-		ram = map(memory, MEMORY);
-		for (uint64_t at = PATTERN; at < MEMORY; at += sizeof(at))
-			if (*(uint64_t *)(ram + at) != at * 0x9e3779b97f4a7c15)
-				fail("the memory is not what it was");
-		make_machine(ram);
-		restore(state);
-		last = *(uint32_t *)(ram + COUNTER) & ~0xffffu;
-		/* From here on its memory is newer than this state: never start from it again. */
-		state->magic = 0;
-		go(&last, 1);
-		printf("goes on at %#x\n", last);
-		finish(session);
-		munmap(state, sizeof(*state));
-		close(state_file);
-	}
 	state_file = make_file("state", sizeof(*state));
 	state = map(state_file, sizeof(*state));
 	session = session_of(true);
 	preserve(session, memory, MEMORY_TOKEN);
 	preserve(session, state_file, STATE_TOKEN);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGUSR1, &action, NULL);
 	printf("runs\n");
 	for (;;) {
 		unsigned int written = go(&last, ~0u);
 
-		if (is_told == SIGTERM) {
-			sigset_t none, both;
-
-			save(state);
-			printf("stands still at %#x after %u\n", last, written);
-			/* The session lives as long as this process. */
-			sigemptyset(&none);
-			sigemptyset(&both);
-			sigaddset(&both, SIGUSR1);
-			sigprocmask(SIG_BLOCK, &both, NULL);
-			while (is_told != SIGUSR1)
-				sigsuspend(&none);
-			sigprocmask(SIG_UNBLOCK, &both, NULL);
-			/* There is no update: nothing may start from this state. */
-			state->magic = 0;
-			printf("runs again\n");
-		}
-		is_told = 0;
-		run->immediate_exit = 0;
+		if (wait_for_signal() != SIGTERM)
+			continue;
+		state->last = last;
+		save(state);
+		printf("stands still at %#x after %u\n", last, written);
+		/* The session lives as long as this process. */
+		while (wait_for_signal() != SIGUSR1)
+			;
+		/* There is no update: nothing may start from this state. */
+		state->magic = 0;
+		printf("runs again\n");
 	}
 }

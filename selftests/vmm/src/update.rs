@@ -123,6 +123,7 @@ impl Workload for Guest {
     fn stop(&mut self, _: &Handover, _: Instant) -> Result<()> {
         Step::Preparing.done();
         self.vm.vcpus.pause()?;
+        ensure!(self.vm.vcpus.end().is_none(), "the guest has ended");
         Step::Paused.done();
         let bytes =
             postcard::to_extend(&self.vm.save()?, vec![FRESH]).context("write the state")?;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use selftests::systemd::PROGRAMS;
 
 /// Commands that the harness gives instead: packages are installed before, and the kernel that it loads is
@@ -51,9 +51,12 @@ impl Section<'_> {
             .filter(|command| !ELSEWHERE.iter().any(|other| command.starts_with(other)))
     }
 
-    /// Whether it shows this line of a program's output.
-    pub(crate) fn shows(&self, line: &str) -> bool {
-        self.blocks("console").flat_map(str::lines).any(|it| it == line)
+    /// Checks that it shows these lines of output, and that each other line of a console is a command.
+    pub(crate) fn shows(&self, output: &[&str]) -> Result<()> {
+        let lines = self.blocks("console").flat_map(str::lines);
+        let shown: Vec<_> = lines.filter(|line| !line.starts_with("# ")).collect();
+        ensure!(shown == output, "the page shows {shown:?} where commands and {output:?} belong");
+        Ok(())
     }
 
     /// Writes its files, which say in a comment where they belong.

@@ -43,6 +43,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Writes the files and gives the commands of a section. The result is the number of commands.
 fn follow(section: &Section<'_>) -> Result<usize> {
+    section.shows(&[])?;
     section.write_files()?;
     let mut count = 0;
     for command in section.commands() {

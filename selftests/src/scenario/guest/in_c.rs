@@ -21,27 +21,32 @@ pub(in crate::scenario) const IN_C_SURVIVES: Scenario =
 /// How long it may take to say something.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// All that it has said in this hop.
-fn said() -> String {
-    fs::read_to_string(file(IN_C, "console")).unwrap_or_default()
+/// A guest that is not stopped before the kernel is left.
+const LOST: &str = "vmm-c-lost";
+
+/// All that one has said in this hop.
+fn said(name: &str) -> String {
+    fs::read_to_string(file(name, "console")).unwrap_or_default()
 }
 
-/// Waits until it has said `what` so many times.
-fn wait_for(what: &str, times: usize) -> Result<()> {
+/// Waits until one has said `what` so many times.
+fn wait_for(name: &str, what: &str, times: usize) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    while said().lines().filter(|line| line.starts_with(what)).count() < times {
-        ensure!(Instant::now() < end, "it does not say `{what}`: {}{}", said(), tail(IN_C, "log"));
+    while said(name).lines().filter(|line| line.starts_with(what)).count() < times {
+        let all = || format!("{}{}", said(name), tail(name, "log"));
+        ensure!(Instant::now() < end, "{name} does not say `{what}`: {}", all());
         sleep(Duration::from_millis(5));
     }
     Ok(())
 }
 
-fn start() -> Result<()> {
-    let mut command = Command::new(unpack(IN_C)?);
-    command.stdout(append(IN_C, "console")?).stderr(append(IN_C, "log")?);
+/// Starts the program with a guest of this name.
+fn start(program: &str, name: &str) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg(name).stdout(append(name, "console")?).stderr(append(name, "log")?);
     let child = spawn(&mut command).context("start the VMM")?;
-    fs::write(file(IN_C, "pid"), child.id().to_string()).context("note the process")?;
-    wait_for("runs", 1)
+    fs::write(file(name, "pid"), child.id().to_string()).context("note the process")?;
+    wait_for(name, "runs", 1)
 }
 
 fn send(signal: Signal) -> Result<()> {
@@ -54,7 +59,9 @@ fn send(signal: Signal) -> Result<()> {
 fn before(stage: &mut Stage<'_>) -> Result<()> {
     needs_kvm()?;
     if stage.hop == 1 {
-        start()?;
+        let program = unpack(IN_C)?;
+        start(&program, IN_C)?;
+        start(&program, LOST)?;
         set_up()?;
     }
     for (signal, answer, times) in [
@@ -65,7 +72,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
         // The guest gets on.
         sleep(Duration::from_millis(100));
         send(signal)?;
-        wait_for(answer, times)?;
+        wait_for(IN_C, answer, times)?;
     }
     Ok(())
 }
@@ -73,7 +80,13 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
 fn after(_: &mut Stage<'_>) -> Result<()> {
     needs_kvm()?;
     // Before luod, which would take the session into its custody.
-    start()?;
-    ensure!(said().contains("goes on at "), "the guest is started anew: {}", said());
+    let program = unpack(IN_C)?;
+    for name in [IN_C, LOST] {
+        start(&program, name)?;
+        let goes_on = said(name).contains("goes on at ");
+        let is_lost = tail(name, "log").contains("the guest is lost");
+        let is_right = (goes_on, is_lost) == (name == IN_C, name == LOST);
+        ensure!(is_right, "{name}: {}{}", said(name), tail(name, "log"));
+    }
     Luod::start("").map(drop)
 }

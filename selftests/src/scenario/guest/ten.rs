@@ -20,6 +20,9 @@ pub(in crate::scenario) const TEN: Scenario =
 /// The guests; the tenth is a client that does nothing but refuse.
 const GUESTS: usize = 9;
 
+/// What a VMM says when its guest stands still, and the agent knows it.
+const READY: &str = "vmm: ready";
+
 const REASON: &str = "a device of this guest cannot be saved";
 
 fn machine(number: usize) -> Machine {
@@ -60,7 +63,10 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
         .try_for_each(Running::works)
         .context("after an update that one of ten has refused")?;
     for number in 0..GUESTS {
-        ensure!(!machine(number).log().contains("claimed"), "a guest came back in its own kernel");
+        let log = machine(number).log();
+        ensure!(!log.contains("claimed"), "guest {number} came back in its own kernel: {log}");
+        let is_resumed = !log.contains(READY) || log.contains("vmm: resumed");
+        ensure!(is_resumed, "guest {number} was stopped, and never resumed: {log}");
     }
     luctl::output("luctl", &["unload"])?;
     position::remove_unpacked();
@@ -76,6 +82,11 @@ fn refuse() -> Result<thread::JoinHandle<Result<()>>> {
         let end = Instant::now() + Duration::from_mins(2);
         while Instant::now() < end {
             if let Some(Event::Prepare { generation, .. }) = participant.next()? {
+                // Others stand still by then.
+                while !(0..GUESTS).any(|number| machine(number).log().contains(READY)) {
+                    ensure!(Instant::now() < end, "no guest is ready");
+                    thread::sleep(Duration::from_millis(5));
+                }
                 return Ok(participant.refuse(generation, REASON, soon())?);
             }
             thread::sleep(Duration::from_millis(5));
