@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use crate::c_header;
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::dist::{self, Destination};
 use crate::failure::NextStep;
 use crate::process::Job;
@@ -43,11 +43,17 @@ pub(crate) struct Clients(Vec<(&'static str, PathBuf)>);
 
 impl Clients {
     /// Builds what has changed.
-    pub(crate) fn build(cache: &Cache, project: &Project, root: &Root) -> Result<Self> {
-        let folder = static_build::build(cache, project, &["--package", "liblu", "--examples"])?;
+    pub(crate) fn build(
+        cache: &Cache,
+        project: &Project,
+        root: &Root,
+        lock: &Lock,
+    ) -> Result<Self> {
+        let folder =
+            static_build::build(cache, project, &["--package", "liblu", "--examples"], lock)?;
         let mut all: Vec<_> =
             IN_RUST.iter().map(|name| (*name, folder.join("examples").join(name))).collect();
-        all.extend(in_c(cache, project, root)?);
+        all.extend(in_c(cache, project, root, lock)?);
         Ok(Self(all))
     }
 
@@ -57,13 +63,18 @@ impl Clients {
     }
 }
 
-fn in_c(cache: &Cache, project: &Project, root: &Root) -> Result<Vec<(&'static str, PathBuf)>> {
-    let folder = project.folder.join("target/guest/c");
+fn in_c(
+    cache: &Cache,
+    project: &Project,
+    root: &Root,
+    lock: &Lock,
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    let folder = project.folder.join("target/clients");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let log = cache.path("logs", "clients.log");
     let destination =
         Destination { destdir: folder.join("dist"), prefix: "/usr".into(), libdir: "lib".into() };
-    let library = dist::build(cache, &project.folder, &log)?;
+    let library = dist::build(cache, &project.folder, &log, lock)?;
     let header = project.folder.join(c_header::PATH);
     let liblu = [&header, &library.join("liblu.a")].map(|path| modified(path)).into_iter().max();
     let all = IN_C.iter().map(|(name, source)| {

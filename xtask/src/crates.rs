@@ -10,17 +10,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use walkdir::WalkDir;
 
-use crate::cache::{Cache, Key, remove};
+use crate::cache::{Cache, Key, Lock, remove};
 use crate::process::{Job, bound, copy_folder};
 use crate::progress::Progress;
 
 /// Raise it when the way of making seeds changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Seeds of one kind that are kept: those of the last lock files.
 const KEPT: usize = 2;
@@ -42,29 +43,56 @@ struct Target {
     name: String,
 }
 
+/// The file of a build folder that says which seed it began with, or may become.
+const MARK: &str = ".seed";
+
+/// What all build folders of this process have in common.
+struct Common {
+    /// The names of all that this project's packages make.
+    own: BTreeSet<String>,
+    /// Of the lock file and the compiler.
+    key: String,
+}
+
 /// Runs `build`, which builds in `target`; seeds of one `kind` have the same flags. Programs of the project are built anew
-/// in a new checkout, and crates of others are not.
+/// in a new checkout, and crates of others are not. Without a seed it only takes longer, so a failure is a note.
 pub(crate) fn with_seed<T>(
     cache: &Cache,
     project: &Path,
     target: &Path,
     kind: &str,
+    _: &Lock,
     build: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
+    let Common { own, key } = common(cache, project)?;
+    let seed = cache.path("crates", format!("{kind}-{key}"));
+    note("crates of others are compiled anew", begin(cache, &seed, target, key));
+    let done = build()?;
+    // One that began before the lock file changed has crates that are of no use any more.
+    let is_its = fs::read_to_string(target.join(MARK)).is_ok_and(|mark| mark == *key);
+    if is_its && !made(target, own).is_subset(&made(&seed, own)) {
+        let kept = gather(cache, target, &seed, own).and_then(|()| forget(cache, kind));
+        note("crates of others are not kept for the next checkout", kept);
+    }
+    Ok(done)
+}
+
+fn note(what: &str, done: Result<()>) {
+    if let Err(error) = done {
+        eprintln!("note: {what}: {error:#}");
+    }
+}
+
+fn common(cache: &Cache, project: &Path) -> Result<&'static Common> {
+    static COMMON: OnceLock<Common> = OnceLock::new();
+    if let Some(common) = COMMON.get() {
+        return Ok(common);
+    }
     let lock = fs::read(project.join("Cargo.lock")).context("read Cargo.lock")?;
     let compiler = Job::new(version(project), cache.path("logs", "crates.log")).output()?;
     let key = Key::of("crates", VERSION).with(lock).with(compiler).finish();
-    let seed = cache.path("crates", format!("{kind}-{key}"));
-    if !target.exists() && seed.exists() {
-        plant(cache, &seed, target)?;
-    }
-    let done = build()?;
     let own = own(cache, project)?;
-    if !made(target, &own).is_subset(&made(&seed, &own)) {
-        gather(cache, target, &seed, &own)?;
-        forget(cache, kind)?;
-    }
-    Ok(done)
+    Ok(COMMON.get_or_init(|| Common { own, key }))
 }
 
 /// What of others a build folder has, by cargo's fingerprints.
@@ -89,23 +117,32 @@ fn version(project: &Path) -> Command {
     command
 }
 
-fn plant(cache: &Cache, seed: &Path, target: &Path) -> Result<()> {
+/// Makes a build folder that is not there yet, from the seed if there is one.
+fn begin(cache: &Cache, seed: &Path, target: &Path, key: &str) -> Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    // A copy that was cut short must not look like a whole one.
+    let unfinished = target.with_extension("new");
+    remove(&unfinished)?;
     let parent = target.parent().context("a build folder without a parent")?;
     fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-    // A copy that was cut short must not look like a whole one.
-    let unfinished = target.with_extension(format!("{}.new", std::process::id()));
-    copy_folder(seed, &unfinished, cache.path("logs", "crates.log"))?;
-    match fs::rename(&unfinished, target) {
-        // Another build of this checkout was faster.
-        Err(_) if target.exists() => remove(&unfinished),
-        done => done.with_context(|| format!("make {}", target.display())),
+    if seed.exists() {
+        copy_folder(seed, &unfinished, cache.path("logs", "crates.log"))?;
+    } else {
+        fs::create_dir(&unfinished).with_context(|| format!("make {}", unfinished.display()))?;
     }
+    fs::write(unfinished.join(MARK), key).context("mark a build folder")?;
+    fs::rename(&unfinished, target).with_context(|| format!("make {}", target.display()))
 }
 
+/// Adds to the seed what this build folder has of others.
 fn gather(cache: &Cache, target: &Path, seed: &Path, own: &BTreeSet<String>) -> Result<()> {
     let step = Progress::begin(cache, "keep the crates of others for the next checkout");
     let scratch = cache.scratch("crates")?;
-    copy_folder(target, &scratch, cache.path("logs", "crates.log"))?;
+    for from in [seed, target].into_iter().filter(|from| from.exists()) {
+        copy_folder(from, &scratch, cache.path("logs", "crates.log"))?;
+    }
     for entry in WalkDir::new(&scratch).contents_first(true) {
         let entry = entry.context("look through a build folder")?;
         let name = entry.file_name().to_string_lossy();
@@ -168,6 +205,31 @@ fn forget(cache: &Cache, kind: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seed_has_what_all_checkouts_have_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&folder.path().join("cache")).unwrap();
+        let seed = cache.path("crates", "static-1");
+        fs::create_dir(cache.folder().join("logs")).unwrap();
+        let own: BTreeSet<_> = ["luod".to_owned()].into();
+        let [serde, tokio] = ["serde", "tokio"].map(|it| format!("lib{it}-0123456789abcdef.rlib"));
+        for (checkout, made) in [("one", &serde), ("two", &tokio)] {
+            let target = folder.path().join(checkout).join("target");
+            begin(&cache, &seed, &target, "key").unwrap();
+            assert_eq!(fs::read_to_string(target.join(MARK)).unwrap(), "key");
+            assert_eq!(target.join(&serde).exists(), checkout == "two");
+            for file in ["luod", made] {
+                fs::write(target.join(file), "").unwrap();
+            }
+            // It is there, so it stays as it is.
+            begin(&cache, &seed, &target, "another").unwrap();
+            assert_eq!(fs::read_to_string(target.join(MARK)).unwrap(), "key");
+            gather(&cache, &target, &seed, &own).unwrap();
+        }
+        assert!(seed.join(serde).exists() && seed.join(tokio).exists());
+        assert!(!seed.join("luod").exists());
+    }
 
     #[test]
     fn what_is_made_from_this_project_is_no_seed() {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cache::{Cache, remove};
+use crate::cache::{Cache, Lock, remove};
 use crate::dist;
 use crate::process::{Job, bound};
 use control::{Facts, Package};
@@ -20,10 +20,10 @@ const PROGRAMS: [(&str, &str); 4] =
     [("luod", "luod"), ("luod", "luctl"), ("lu-qemu", "lu-qemu"), ("luod-ch", "luod-ch")];
 
 /// Makes the packages in the folder `out`, and returns their paths.
-pub(crate) fn make(project: &Path, cache: &Cache, out: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn make(project: &Path, cache: &Cache, out: &Path, lock: &Lock) -> Result<Vec<PathBuf>> {
     let log = cache.path("logs", "deb.log");
-    let libraries = dist::build(cache, project, &log)?;
-    let programs = dist::compile(cache, project, &programs(), &log)?;
+    let libraries = dist::build(cache, project, &log, lock)?;
+    let programs = dist::compile(cache, project, &programs(), &log, lock)?;
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
     let scratch = cache.scratch("deb")?;
     let maintainer = control::maintainer(project);

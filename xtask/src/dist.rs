@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::c_header;
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::crates;
 use crate::process::{Job, bound};
 
@@ -64,20 +64,26 @@ impl Destination {
 }
 
 /// Builds the libraries, and returns the folder where they are.
-pub(crate) fn build(cache: &Cache, project: &Path, log: &Path) -> Result<PathBuf> {
-    let built = compile(cache, project, &["--package", "liblu-capi"], log)?;
+pub(crate) fn build(cache: &Cache, project: &Path, log: &Path, lock: &Lock) -> Result<PathBuf> {
+    let built = compile(cache, project, &["--package", "liblu-capi"], log, lock)?;
     link_shared(project, &built, log)?;
     Ok(built)
 }
 
 /// Compiles what `what` selects, in cargo's words, for systems with a C library. Returns the folder with the results.
-pub(crate) fn compile(cache: &Cache, project: &Path, what: &[&str], log: &Path) -> Result<PathBuf> {
+pub(crate) fn compile(
+    cache: &Cache,
+    project: &Path,
+    what: &[&str],
+    log: &Path,
+    lock: &Lock,
+) -> Result<PathBuf> {
     let target = project.join("target/dist");
     let mut command = bound("cargo");
     command.args(["build", "--quiet", "--locked", "--release"]).args(what);
     command.arg("--target-dir").arg(&target).current_dir(project);
     let job = Job::new(command, log);
-    crates::with_seed(cache, project, &target, "dist", || {
+    crates::with_seed(cache, project, &target, "dist", lock, || {
         job.run().with_context(|| format!("build {}", what.join(" ")))
     })?;
     Ok(target.join("release"))

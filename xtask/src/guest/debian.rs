@@ -94,7 +94,7 @@ impl Guest for Debian {
         let system = system::prepare(setup, settings, packages, lock)?;
         let programs = ["player", "service", "guest", "initrd"];
         let [player, service, guest, initrd] =
-            static_build::selftests(&setup.cache, &setup.project, programs)?;
+            static_build::selftests(&setup.cache, &setup.project, programs, lock)?;
         let stock = stock::prepare(setup, &settings.stock, lock)?;
         let mut files = [player, service, guest, stock].map(layer::named).to_vec();
         if self.is_host {

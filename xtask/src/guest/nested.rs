@@ -52,8 +52,8 @@ impl Nested {
         let jobs = available_parallelism().context("count processors")?.get() + 1;
         let image = setup.image(&Recipe { kind, fragments: Vec::new() }, jobs, lock)?;
         let [witness, peer] =
-            static_build::selftests(&setup.cache, &setup.project, ["witness", "peer"])?;
-        let vmm = static_build::build(&setup.cache, &setup.project, &["--package", "vmm"])?;
+            static_build::selftests(&setup.cache, &setup.project, ["witness", "peer"], lock)?;
+        let vmm = static_build::build(&setup.cache, &setup.project, &["--package", "vmm"], lock)?;
         Ok(Self {
             kernel: image.path(),
             initramfs: initramfs(setup, &witness)?,
@@ -84,9 +84,15 @@ impl Nested {
 
 /// Builds the VMM in C. The C library of the root is older than the header of live updates, which is the tree's.
 fn vmm_in_c(setup: &BuildSetup, lock: &Lock) -> Result<PathBuf> {
-    let source = read(&setup.project.folder.join("selftests/vmm/c/vmm.c"))?;
-    let key = Key::of("vmm in C", VERSION).with(&setup.root.key).with(&setup.source.key);
-    let path = setup.cache.path("nested", format!("{}.vmm", key.with(&source).finish()));
+    let folder = setup.project.folder.join("selftests/vmm/c");
+    let mut key = Key::of("vmm in C", VERSION).with(&setup.root.key).with(&setup.source.key);
+    let mut sources = Vec::new();
+    for name in ["vmm.c", "machine.c", "machine.h"] {
+        let source = read(&folder.join(name))?;
+        key = key.with(&source);
+        sources.push((name, source));
+    }
+    let path = setup.cache.path("nested", format!("{}.vmm", key.finish()));
     if path.exists() {
         return Ok(path);
     }
@@ -96,10 +102,12 @@ fn vmm_in_c(setup: &BuildSetup, lock: &Lock) -> Result<PathBuf> {
     let include = scratch.join("include/linux");
     fs::create_dir_all(&include).with_context(|| format!("make {}", include.display()))?;
     fs::write(include.join("liveupdate.h"), header).context("write the header")?;
-    fs::write(scratch.join("vmm.c"), source).context("write the source")?;
+    for (name, source) in &sources {
+        fs::write(scratch.join(name), source).with_context(|| format!("write {name}"))?;
+    }
     let mut command = setup.root.command("gcc", &scratch, &[]);
     command.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-s"]);
-    command.args(["-isystem", "include", "-o", "vmm", "vmm.c"]);
+    command.args(["-isystem", "include", "-o", "vmm", "vmm.c", "machine.c"]);
     let log = setup.cache.path("logs", "vmm-in-c.log");
     Job::new(command, &log).run().or_advise(|| {
         let next = format!("mend the error above; the whole output is in {}", log.display());

@@ -87,13 +87,15 @@ impl Guest for Pid1 {
             return Err(Failure::new(what, "leave --deb away, or add --suite systemd").into());
         }
         let (cache, root) = (&setup.cache, &setup.root);
-        let [init, guest] = static_build::selftests(cache, &setup.project, ["init", "guest"])?;
+        let [init, guest] =
+            static_build::selftests(cache, &setup.project, ["init", "guest"], lock)?;
         let upstream = Programs::of(cache, root, &setup.source, &setup.overlay);
         if !upstream.exist() {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
         }
-        let clients = Clients::build(cache, &setup.project, root)?;
-        let agent = static_build::build(cache, &setup.project, &["--package", "luod", "--bins"])?;
+        let clients = Clients::build(cache, &setup.project, root, lock)?;
+        let agent =
+            static_build::build(cache, &setup.project, &["--package", "luod", "--bins"], lock)?;
         let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
         let agent = agent.into_iter().chain([("guest", guest)]);
         let programs = upstream.all().chain(clients.all()).chain(agent).collect();

@@ -10,8 +10,18 @@ use crate::task::msrv;
 use crate::toolchain;
 
 /// Quick to make again, and what grows: all but the toolchain root, the source and tools.
-const BUILT: &[&str] =
-    &["builds", "images", "logs", msrv::FOLDER, "runs", "series", "tmp", "trees", "upstream"];
+const BUILT: &[&str] = &[
+    "builds",
+    "crates",
+    "images",
+    "logs",
+    msrv::FOLDER,
+    "runs",
+    "series",
+    "tmp",
+    "trees",
+    "upstream",
+];
 
 /// The options of `cargo xtask clean`.
 #[derive(Args, Clone, Debug)]

@@ -37,10 +37,6 @@ pub(crate) struct Options {
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options { destdir, prefix, libdir, deb, out } = options.clone();
-    if deb {
-        let project = Project::open()?.folder;
-        return print(&deb::make(&project, &Cache::of_user()?, &out)?);
-    }
     if !prefix.is_absolute() {
         let what = format!("the prefix {} is no absolute path", prefix.display());
         return Err(Failure::new(what, "give one such as /usr; --destdir may be any folder").into());
@@ -48,8 +44,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let destdir = destdir.unwrap_or_default();
     let project = Project::open()?.folder;
     let cache = Cache::of_user()?;
+    let lock = cache.prepare()?;
+    if deb {
+        return print(&deb::make(&project, &cache, &out, &lock)?);
+    }
     let log = cache.path("logs", "dist.log");
-    let built = dist::build(&cache, &project, &log)?;
+    let built = dist::build(&cache, &project, &log, &lock)?;
     print(&dist::install(&project, &built, &Destination { destdir, prefix, libdir })?)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-use crate::cache::Cache;
+use crate::cache::Lock;
 use crate::deb;
 use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{self, Colour};
 use crate::runner::Runner;
-use crate::setup::BuildRequest;
+use crate::setup::{BuildRequest, BuildSetup};
 use crate::suite::{self, Boots, Platform, Queue, Role, Suite, Test};
 use crate::vm::{Choice, Limits};
 use crate::{run_folder, say};
@@ -159,11 +159,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let profile = options.build.profile;
     let guest = suite::guest(&tests);
     let platform = Platform { guest, profile };
+    let request = options.build.request();
+    let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &kernels)?;
     let mut packages = options.deb.clone();
     if tests.iter().any(|test| matches!(test.suite, Suite::Agent | Suite::Vm)) {
-        packages.extend(agent_packages()?);
+        packages.extend(agent_packages(&setup, &lock)?);
     }
-    let prepared = Prepared::make(guest, &packages, &kernels, &options.build.request())?;
+    let prepared = Prepared::of(setup, lock, guest, &packages, &kernels, &request)?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let runner = Runner::new(&prepared, profile, options.machine.clone(), &folder)?
         .showing(options.keep, options.verbose);
@@ -199,10 +201,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// The packages of luod, as users install them.
-fn agent_packages() -> Result<Vec<PathBuf>> {
-    let (project, cache) = (Project::open()?.folder, Cache::of_user()?);
-    let step = Progress::begin(&cache, "make packages of liblu and luod");
-    let made = deb::make(&project, &cache, &project.join("target/deb"))?;
+fn agent_packages(setup: &BuildSetup, lock: &Lock) -> Result<Vec<PathBuf>> {
+    let (project, cache) = (&setup.project.folder, &setup.cache);
+    let step = Progress::begin(cache, "make packages of liblu and luod");
+    let made = deb::make(project, cache, &project.join("target/deb"), lock)?;
     step.done();
     // Programs need no headers.
     let is_needed = |path: &PathBuf| !path.to_string_lossy().contains("-dev_");
