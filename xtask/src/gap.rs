@@ -26,19 +26,19 @@ struct Vmm {
 const VMMS: [Vmm; 4] = [
     Vmm {
         guest: "QEMU, KVM",
-        stopped: "lu-qemu: kvm stands still",
+        stopped: "lu-qemu: kvm stops for an update",
         claimed: "lu-qemu: kvm comes",
         running: "lu-qemu: kvm is running",
     },
     Vmm {
         guest: "QEMU, KVM, 1 GiB",
-        stopped: "lu-qemu: large stands still",
+        stopped: "lu-qemu: large stops for an update",
         claimed: "lu-qemu: large comes",
         running: "lu-qemu: large is running",
     },
     Vmm {
         guest: "QEMU, TCG",
-        stopped: "lu-qemu: tcg stands still",
+        stopped: "lu-qemu: tcg stops for an update",
         claimed: "lu-qemu: tcg comes",
         running: "lu-qemu: tcg is running",
     },

@@ -169,6 +169,7 @@ impl Workload for Started {
             is_running: self.was_running,
             tsc_khz,
         };
+        eprintln!("lu-qemu: {} stops for an update", self.name);
         let size = self.qemu.save(&self.files, deadline)?;
         eprintln!("lu-qemu: {} stands still, its state has {size} bytes", self.name);
         session.set_state(MEMORY, &note.write()).context("describe the guest")?;
