@@ -6,6 +6,7 @@
 //! instructions.
 
 mod agent;
+mod vmm;
 
 use std::os::fd::OwnedFd;
 
@@ -32,6 +33,8 @@ pub enum Load {
     Library,
     /// The same by the raw ioctl and by luod, which leads clients through an update.
     Agent,
+    /// A guest of our VMM, whose memory has so many MiB.
+    Guest,
 }
 
 /// The cost of one operation.
@@ -136,6 +139,8 @@ pub fn run(
         (Load::Library, _) => library_before(count, kept),
         (Load::Agent, Side::After) => agent::after(count),
         (Load::Agent, _) => agent::before(count, place),
+        (Load::Guest, Side::After) => vmm::after(count),
+        (Load::Guest, _) => vmm::before(count, place),
     }
 }
 
@@ -245,6 +250,7 @@ pub const BY_LIBLU: &str = " by liblu";
 pub const BY_LUOD: &str = " by luod";
 
 pub use agent::{CALL_OFF, LAST_READY};
+pub use vmm::{RESTORE, RETRIEVE, STOP};
 
 fn library_before(count: usize, kept: &mut Vec<OwnedFd>) -> Result<Vec<Measurement>> {
     let files = (0..count).map(|_| page()).collect::<Result<Vec<_>>>()?;

@@ -17,7 +17,7 @@ mod device;
 mod drain;
 mod extensible;
 mod give_up;
-mod guest;
+pub(crate) mod guest;
 mod handler;
 mod idle;
 mod info;

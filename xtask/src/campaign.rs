@@ -205,16 +205,7 @@ impl Campaign {
                     |hops: &str| task(hops, &["vm-test", "--suite", "agent", "--hops", hops], 60);
                 hops.map(of).into()
             }
-            Self::Vm => {
-                let hops = ["rust,rust", "c,c", "c,rust", "rust*5"];
-                let of = |hops: &str| task(hops, &["vm-test", "--suite", "vm", "--hops", hops], 90);
-                let all = ["vm-test", "--suite", "vmm", "--hops", "rust,rust", "--hops", "c,c"];
-                let all = [&all[..], &["--hops", "c,rust", "--hops", "rust,c,rust"]].concat();
-                // A hundred updates of one guest.
-                let long = ["vm-test", "--hops", "rust*101", "--test", LONG_LIFE];
-                let ours = [task("our VMM", &all, 60), task("100 updates", &long, 90)];
-                hops.into_iter().map(of).chain(ours).collect()
-            }
+            Self::Vm => of_guests(task),
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {
                 let Some(tag) = newest_release(project)? else { return Ok(Vec::new()) };
@@ -255,6 +246,22 @@ pub(crate) fn nightly_samples(project: &Path) -> Result<Vec<Part>> {
         part.arguments.extend(["--", "token", "name", "command"].map(str::to_owned));
     }
     Ok([miri, Campaign::Fuzz.parts(size, project)?].concat())
+}
+
+/// Virtual machines over updates of their host.
+fn of_guests(task: impl Fn(&str, &[&str], u64) -> Part) -> Vec<Part> {
+    let on_debian = ["rust,rust", "c,c", "c,rust", "rust*5"];
+    let on_debian =
+        on_debian.map(|hops| task(hops, &["vm-test", "--suite", "vm", "--hops", hops], 90));
+    let mut ours = vec!["vm-test", "--suite", "vmm"];
+    ours.extend(["rust,rust", "c,c", "c,rust", "rust,c,rust"].iter().flat_map(|it| ["--hops", it]));
+    let long = ["vm-test", "--hops", "rust*101", "--test", LONG_LIFE];
+    let others = [
+        task("our VMM", &ours, 60),
+        task("100 updates", &long, 90),
+        task("instructions", &["bench", "vmm"], 60),
+    ];
+    on_debian.into_iter().chain(others).collect()
 }
 
 /// The tag of the newest release before this checkout.

@@ -71,7 +71,7 @@ fn needs_kvm() -> Result<()> {
 }
 
 /// Starts luod, and unpacks the files of guests.
-fn set_up() -> Result<()> {
+pub(crate) fn set_up() -> Result<()> {
     Luod::start(POLICY)?;
     for name in [KERNEL, INITRAMFS, PROGRAM] {
         unpack(name)?;

@@ -128,9 +128,8 @@ mod tests {
 
     #[test]
     fn a_region_that_makes_no_sense_is_refused() {
-        for text in ["", "x", "0", "3", "64,large", "64,"] {
-            let region = text.parse::<Region>();
-            assert!(region.is_err() || text == "64,", "{text}: {region:?}");
+        for text in ["", "x", "0", "3", "64,large"] {
+            assert!(text.parse::<Region>().is_err(), "{text}");
         }
     }
 }

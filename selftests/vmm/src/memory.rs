@@ -34,14 +34,11 @@ pub(crate) fn create(config: &Config) -> Result<GuestMemory> {
 /// Asks for huge pages where the guest has them. What came from the previous kernel may have them already, but
 /// the wish is that of a mapping, and does not come along.
 pub(crate) fn advise(config: &Config, memory: &GuestMemory) -> Result<()> {
-    for (start, region) in config.layout() {
-        if region.kind == Kind::Huge {
-            let mapping = memory.find_region(GuestAddress(start)).context("a region is missing")?;
-            // SAFETY: The mapping lives as long as `memory`. The advice changes no byte of it.
-            let advised =
-                unsafe { madvise(mapping.as_ptr().cast(), mapping.size(), Advice::LinuxHugepage) };
-            advised.context("ask for huge pages")?;
-        }
+    for (start, _) in config.layout().into_iter().filter(|(_, it)| it.kind == Kind::Huge) {
+        let mapping = memory.find_region(GuestAddress(start)).context("a region is missing")?;
+        let (begin, advice) = (mapping.as_ptr().cast(), Advice::LinuxHugepage);
+        // SAFETY: The mapping lives as long as `memory`. The advice changes no byte of it.
+        unsafe { madvise(begin, mapping.size(), advice) }.context("ask for huge pages")?;
     }
     Ok(())
 }

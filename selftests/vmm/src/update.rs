@@ -127,12 +127,8 @@ impl Workload for Guest {
         Step::Paused.done();
         let bytes =
             postcard::to_extend(&self.vm.save()?, vec![FRESH]).context("write the state")?;
-        let room = room(&self.vm.config);
-        ensure!(
-            bytes.len() as u64 <= room,
-            "the state has {} bytes, and room is {room}",
-            bytes.len()
-        );
+        let (size, room) = (bytes.len() as u64, room(&self.vm.config));
+        ensure!(size <= room, "the state has {size} bytes, and room is {room}");
         self.state.write_all_at(&bytes, 0).context("write the state")?;
         Step::Saved.done();
         Ok(())

@@ -58,6 +58,8 @@ enum Subject {
     Kernel,
     /// That of luod beside the kernel's.
     Agent,
+    /// That of our VMM, for a guest of 128 MiB and of 1 GiB.
+    Vmm,
 }
 
 impl Subject {
@@ -75,12 +77,25 @@ impl Subject {
             Self::Agent => {
                 &[(Load::Pairs, 16), (Load::Agent, 10), (Load::Agent, 100), (Load::Agent, 1_000)]
             }
+            Self::Vmm => &[(Load::Guest, 128), (Load::Guest, 1024)],
+        }
+    }
+
+    fn guest(self) -> &'static Pid1 {
+        match self {
+            Self::Kernel | Self::Agent => &Pid1::PLAIN,
+            Self::Vmm => &Pid1::HOST,
+        }
+    }
+
+    /// Memory of a machine, in MiB.
+    fn memory(self) -> u32 {
+        match self {
+            Self::Kernel | Self::Agent => 2048,
+            Self::Vmm => 4096,
         }
     }
 }
-
-/// Memory of a machine, in MiB.
-const MEMORY: u32 = 2048;
 
 /// How long a machine may take: counting is slow.
 const LIMITS: Limits = Limits { silence: Duration::from_mins(5), total: Duration::from_mins(15) };
@@ -192,7 +207,7 @@ impl Column {
             Load::Sessions => (LEAVE_SESSIONS, LEAVING),
             Load::Files => (LEAVE_FILES, LEAVING),
             Load::Agent => (LEAVE_CLIENTS, LAST_READY),
-            Load::Library => return Ok(()),
+            Load::Library | Load::Guest => return Ok(()),
         };
         let instructions = between(first, begin, LEFT);
         let instructions = instructions.with_context(|| format!("no `{begin}` in {log}"))?;
@@ -220,10 +235,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let prepared = Prepared::make(&Pid1::PLAIN, &[], &all, &options.build.request())?;
+    let prepared = Prepared::make(options.subject.guest(), &[], &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine = MachineOptions::of_memory(MEMORY.max(Pid1::PLAIN.memory(profile)));
+    let machine =
+        MachineOptions::of_memory(options.subject.memory().max(Pid1::PLAIN.memory(profile)));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let loads = options.subject.loads();
@@ -250,6 +266,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         columns.iter().filter(|it| it.is_ours).flat_map(limits::out_of_proportion).collect();
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
     broken.extend(columns.iter().flat_map(limits::of_updates));
+    broken.extend(columns.iter().flat_map(limits::of_guests));
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
     if options.subject == Subject::Agent && !options.figures_only {
         for hops in &lists {
@@ -299,7 +316,10 @@ fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
             action: Action::Measure { load, side, count },
             limit_ms: 1_000_000,
         }],
-        leave: if load == Load::Agent { Leave::UpdateNow } else { Leave::Plain },
+        leave: match load {
+            Load::Agent | Load::Guest => Leave::UpdateNow,
+            _ => Leave::Plain,
+        },
     });
     hops.collect()
 }

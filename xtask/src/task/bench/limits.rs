@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use selftests::measure::{BY_IOCTL, BY_LIBLU, BY_LUOD, CALL_OFF};
+use selftests::measure::{BY_IOCTL, BY_LIBLU, BY_LUOD, CALL_OFF, RESTORE, STOP};
 
 use crate::task::bench::{Column, Figure, LEAVE_CLIENTS, Weight};
 
@@ -136,6 +136,28 @@ pub(super) fn of_updates(column: &Column) -> Vec<String> {
     broken
 }
 
+/// Instructions that the VMM may take to restore a guest.
+const MOST_TO_RESTORE: u64 = 60_000_000;
+
+/// What of a VMM grows with the memory of its guest, beyond what the kernel's RETRIEVE takes, or takes too long.
+pub(super) fn of_guests(column: &Column) -> Vec<String> {
+    let mut broken = Vec::new();
+    for figure in column.figures.iter().filter(|it| [STOP, RESTORE].contains(&&*it.name)) {
+        let Figure { name, count, instructions } = figure;
+        let hops = &column.hops;
+        let grows = column
+            .next_smaller(figure)
+            .is_some_and(|it| *instructions > it.instructions.saturating_mul(MOST_TENTHS) / 10);
+        if grows {
+            broken.push(format!("{name}, {count}: it grows with the memory ({hops})"));
+        }
+        if name == RESTORE && *instructions > MOST_TO_RESTORE {
+            broken.push(format!("{name}, {count}: {instructions} instructions ({hops})"));
+        }
+    }
+    broken
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +205,14 @@ mod tests {
         ]);
         let text = "quadratic: ten times as many take more than 20 times as long";
         assert_eq!(out_of_proportion(&column), [text]);
+    }
+
+    #[test]
+    fn a_guest_has_limits() {
+        let good = [(STOP, 128, 100), (RESTORE, 128, 50_000_000), (RESTORE, 1024, 60_000_000)];
+        assert!(of_guests(&column(&good)).is_empty());
+        let bad = [(STOP, 128, 100), (STOP, 1024, 131), (RESTORE, 1024, 60_000_001)];
+        assert_eq!(of_guests(&column(&bad)).len(), 2);
     }
 
     #[test]
