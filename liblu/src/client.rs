@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::{Claim, Claimed, Error, ErrorKind, Event, Participant, Provider, Result};
+use crate::{Claim, Claimed, Error, Participant, Provider, Result};
 
 mod state;
+mod update;
 mod workload;
 
 pub use state::Wake;
-use state::{Session, Work};
+use state::{Session, Update, Work};
 pub use workload::{Resumed, Workload};
 
 /// The time for one answer of the agent. It takes milliseconds; a longer time shows that something is wrong.
@@ -67,8 +68,7 @@ pub struct Client {
     session: Session,
     participant: Option<Participant>,
     work: Work,
-    /// Whether the kernel is left, as far as the agent has said.
-    is_committed: bool,
+    update: Update,
     /// Whether the custodian does not know yet that the session of the previous kernel is finished.
     is_untold: bool,
     /// Attempts at [`Client::join`] that have failed, one after the other.
@@ -91,7 +91,7 @@ impl Client {
             session: Session::None,
             participant: None,
             work: Work::Goes,
-            is_committed: false,
+            update: Update::Followed,
             is_untold: false,
             failures: 0,
             attempted: None,
@@ -156,7 +156,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The one of the last attempt. [`ErrorKind::NoResources`] may pass: memory that a guest uses at this moment may be
+    /// The one of the last attempt. [`NoResources`](crate::ErrorKind::NoResources) may pass: memory that a guest uses at this moment may be
     /// where the kernel can neither preserve nor move it.
     ///
     /// ```no_run
@@ -276,31 +276,23 @@ impl Client {
             self.provider.restored(&self.label, soon())?;
             self.is_untold = false;
         }
+        if self.participant.is_none() {
+            self.take_part(workload)?;
+        }
         if matches!(self.session, Session::None) {
             self.open(workload)?;
         }
-        if self.participant.is_none() {
-            self.participate()?;
-            if std::mem::take(&mut self.is_committed) {
-                // An agent that lets clients take part does not leave: that update is off.
-                self.resume(workload)?;
-            }
-        }
+        self.failures = 0;
+        self.attempted = None;
         Ok(())
     }
 
     fn try_again<W: Workload>(&mut self, workload: &mut W) {
-        match self.complete(workload) {
-            Ok(()) => {
-                self.failures = 0;
-                self.attempted = None;
-            }
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                self.attempted = Some(Instant::now());
-                if self.failures == REPORTED {
-                    workload.report(&format!("no part in updates yet: {error:#}"));
-                }
+        if let Err(error) = self.complete(workload) {
+            self.failures = self.failures.saturating_add(1);
+            self.attempted = Some(Instant::now());
+            if self.failures == REPORTED {
+                workload.report(&format!("no part in updates yet: {error:#}"));
             }
         }
     }
@@ -313,129 +305,6 @@ impl Client {
             return Err(error);
         }
         self.session = Session::Open(session);
-        Ok(())
-    }
-
-    fn handle_events<W: Workload>(&mut self, workload: &mut W) {
-        while let Some(participant) = &mut self.participant {
-            let done = match participant.next() {
-                Ok(None) => return,
-                Ok(Some(Event::Prepare { generation, deadline })) => {
-                    self.prepare(workload, generation, deadline)
-                }
-                Ok(Some(Event::Abort { reason, .. })) => {
-                    workload.report(&format!("the update is off: {reason}"));
-                    self.is_committed = false;
-                    self.resume(workload)
-                }
-                // The kernel is left at any moment.
-                Ok(Some(Event::Commit { .. })) => {
-                    self.is_committed = true;
-                    Ok(())
-                }
-                Err(error) => {
-                    workload.report(&format!("the agent has gone: {error}"));
-                    self.participant = None;
-                    // An update that it prepared is off; one that was begun may still be on.
-                    if self.is_committed { Ok(()) } else { self.resume(workload) }
-                }
-            };
-            if let Err(error) = done {
-                workload.report(&format!("{error:#}"));
-            }
-        }
-    }
-
-    fn prepare<W: Workload>(
-        &mut self,
-        workload: &mut W,
-        generation: u64,
-        deadline: Instant,
-    ) -> std::result::Result<(), W::Error> {
-        let made = self.make_ready(workload, deadline);
-        let Some(participant) = &self.participant else { return Ok(()) };
-        let (reason, is_unknown) = match made {
-            Ok(()) => match participant.ready(generation, soon()) {
-                Ok(()) => {
-                    workload.ready();
-                    return Ok(());
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::NoFile | ErrorKind::Refused) => {
-                    (format!("{error:#}"), error.kind() == ErrorKind::NoFile)
-                }
-                // The agent may count on this client. It tells how the update ends, or hangs up.
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) => (format!("{error:#}"), false),
-        };
-        workload.report(&format!("not ready: {reason}"));
-        let refused = participant.refuse(generation, &reason, soon());
-        // It works again, whatever the agent has heard.
-        self.resume(workload)?;
-        if is_unknown {
-            // The agent does not have the session, so it would not cross: there is a new one soon.
-            self.session = Session::None;
-        }
-        Ok(refused?)
-    }
-
-    fn make_ready<W: Workload>(
-        &mut self,
-        workload: &mut W,
-        deadline: Instant,
-    ) -> std::result::Result<(), W::Error> {
-        if self.is_ready() {
-            // The agent asks twice, or the workload could not be resumed since: it stands still for this update now.
-            self.work = Work::Stopped;
-            return Ok(());
-        }
-        self.complete(workload)?;
-        let Session::Open(session) = &self.session else { return Ok(()) };
-        self.work = Work::Stopped;
-        workload.stop(session, deadline)?;
-        let Session::Open(session) = std::mem::replace(&mut self.session, Session::None) else {
-            return Ok(());
-        };
-        match session.ready() {
-            Ok(ready) => {
-                self.session = Session::Ready(ready);
-                Ok(())
-            }
-            Err(failed) => {
-                let (session, error) = failed.into_parts();
-                self.session = Session::Open(session);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Lets the workload work again, once no kernel can take it for complete.
-    fn resume<W: Workload>(&mut self, workload: &mut W) -> std::result::Result<(), W::Error> {
-        if self.work == Work::Goes {
-            return Ok(());
-        }
-        self.work = Work::Stuck;
-        self.session = match std::mem::replace(&mut self.session, Session::None) {
-            Session::Ready(ready) => match ready.abort() {
-                Ok(session) => Session::Open(session),
-                Err(failed) => {
-                    let (ready, error) = failed.into_parts();
-                    self.session = Session::Ready(ready);
-                    return Err(error.into());
-                }
-            },
-            other => other,
-        };
-        let resumed = workload.resume()?;
-        self.work = Work::Goes;
-        if resumed == Resumed::Anew {
-            // The files are free again when both this process and the agent have closed it.
-            self.session = Session::None;
-            match self.provider.discard(&self.label, soon()) {
-                Err(error) if error.kind() != ErrorKind::NoFile => return Err(error.into()),
-                _ => {}
-            }
-        }
         Ok(())
     }
 }

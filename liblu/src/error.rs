@@ -54,7 +54,8 @@ pub enum ErrorKind {
     /// The kernel could not read the handover of the previous kernel. Its log says why. Nothing can be
     /// retrieved until the next boot.
     Damaged,
-    /// `reboot(2)` has begun. If it fails, everything works again.
+    /// The kernel is left: `reboot(2)` has begun, or, by the word of an agent, an update or a shutdown. If it fails or
+    /// is called off, everything works again.
     Leaving,
 
     /// Another outgoing session has the name.

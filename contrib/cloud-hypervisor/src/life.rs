@@ -172,13 +172,15 @@ impl Workload for Life {
     /// Lets the guest run again, in a new Cloud Hypervisor, if it is not in one.
     fn resume(&mut self) -> Result<Resumed> {
         if let Place::Kept(guest) = &self.place {
+            // Before the guest may run: after that nothing may fail but its Cloud Hypervisor.
+            let (closed, _) = UnixStream::pair().context("make sockets")?;
             // This state is this process's alone: there is nowhere to note it.
             match restore(&self.setup, guest, || Ok(())) {
                 Ok(vmm) => self.place = Place::Runs(vmm),
                 // Another attempt would run it a second time.
                 Err(failed) if failed.is_spent => {
                     self.report(&format!("the guest is lost: {:#}", failed.error));
-                    self.place = Place::Lost(UnixStream::pair().context("make sockets")?.0);
+                    self.place = Place::Lost(closed);
                 }
                 Err(failed) => return Err(failed.error.context("the guest cannot go on")),
             }

@@ -13,7 +13,7 @@ use crate::{Error, Guest};
 
 /// Sends a guest to a Cloud Hypervisor that waits for one. It runs, or is paused, as it was.
 ///
-/// `spend` is called right before Cloud Hypervisor is told to run it. From then on its memory changes, so it must not be
+/// `spend` is called right before Cloud Hypervisor is told to run it, and for a paused guest right after it has taken it. From then on its memory changes, so it must not be
 /// sent a second time: note that where the next process finds it.
 ///
 /// # Errors
@@ -34,9 +34,15 @@ where
     }
     command(stream, Command::Config, &guest.config)?;
     command(stream, Command::State, &guest.state)?;
-    let end = if guest.is_running { Command::Complete } else { Command::CompletePaused };
-    spend().map_err(|error| Error::Keep(error.into()))?;
-    command(stream, end, &[]).map_err(|error| Error::Uncertain(Box::new(error)))
+    let spend = || spend().map_err(|error| Error::Keep(error.into()));
+    if guest.is_running {
+        spend()?;
+        return command(stream, Command::Complete, &[])
+            .map_err(|error| Error::Uncertain(Box::new(error)));
+    }
+    // It runs when somebody lets it, and not before this has returned.
+    command(stream, Command::CompletePaused, &[])?;
+    spend()
 }
 
 fn command(mut stream: &UnixStream, command: Command, payload: &[u8]) -> Result<(), Error> {

@@ -472,8 +472,9 @@ int liblu_participant_fd(const struct liblu_participant *participant);
 /**
  * The next event: 1, and `*event` is it; or 0, if there is none now. It does not wait.
  *
- * -ECONNRESET: the agent has hung up, as when it is restarted: take part again. -EPROTO: it breaks the
- * protocol.
+ * -ECONNRESET: the agent has hung up, as when it is restarted: take part again. A client that was ready stands still
+ * until that has succeeded, or has failed with another error than -ESHUTDOWN, such as -EHOSTDOWN, for half a minute.
+ * After COMMIT it stands still until it has succeeded, however long. -EPROTO: it breaks the protocol.
  */
 LIBLU_MUST_USE
 int liblu_participant_next(struct liblu_participant *participant,
@@ -483,8 +484,9 @@ int liblu_participant_next(struct liblu_participant *participant,
  * The client is ready for the update. If the update is off meanwhile, this has no effect, and the event comes
  * or has come.
  *
- * -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ETIMEDOUT,
- * -EHOSTDOWN.
+ * -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ENOENT: it does not have
+ * the session; refuse, go on, and open it again. -ETIMEDOUT, -EHOSTDOWN: the agent may count on the client, which
+ * stands still until it hears more.
  */
 LIBLU_MUST_USE
 int liblu_participant_ready(const struct liblu_participant *participant,

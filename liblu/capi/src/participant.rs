@@ -78,8 +78,9 @@ pub extern "C" fn liblu_participant_fd(participant: Option<&LibluParticipant>) -
 
 /// The next event: 1, and `*event` is it; or 0, if there is none now. It does not wait.
 ///
-/// -ECONNRESET: the agent has hung up, as when it is restarted: take part again. -EPROTO: it breaks the
-/// protocol.
+/// -ECONNRESET: the agent has hung up, as when it is restarted: take part again. A client that was ready stands still
+/// until that has succeeded, or has failed with another error than -ESHUTDOWN, such as -EHOSTDOWN, for half a minute.
+/// After COMMIT it stands still until it has succeeded, however long. -EPROTO: it breaks the protocol.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn liblu_participant_next(
@@ -121,8 +122,9 @@ pub extern "C" fn liblu_participant_next(
 /// The client is ready for the update. If the update is off meanwhile, this has no effect, and the event comes
 /// or has come.
 ///
-/// -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ETIMEDOUT,
-/// -EHOSTDOWN.
+/// -ECONNRESET: the agent does not know the participant, as after a restart: take part again. -ENOENT: it does not have
+/// the session; refuse, go on, and open it again. -ETIMEDOUT, -EHOSTDOWN: the agent may count on the client, which
+/// stands still until it hears more.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn liblu_participant_ready(

@@ -69,8 +69,9 @@ pub enum Event {
 ///
 /// Its descriptor ([`AsFd`]) can be read from when there is an event: put it into the event loop, and
 /// call [`Participant::next`] until it returns `None`. If the agent hangs up, as it does when it is
-/// restarted, `next` says so. The update that it was preparing is off: act as after [`Event::Abort`], and take part
-/// again. After [`Event::Commit`] stand still, and only try to take part again: once that succeeds, the update is off.
+/// restarted, `next` says so. Take part again. A client that was ready stands still meanwhile, for the kernel may be left
+/// all the same: then the error is [`ErrorKind::Leaving`]. Once it takes part, or is refused, the update is off: act as
+/// after [`Event::Abort`]. It is off too if no agent is back in half a minute, unless [`Event::Commit`] came before.
 ///
 /// ```no_run
 /// let participant = liblu::Agent::new().participate(&["vm-17"], None)?;
@@ -146,8 +147,9 @@ impl Participant {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] if the agent does not know the participant, as after a restart: take part
-    /// again; and those of [`Agent::open`].
+    /// [`ErrorKind::Disconnected`] if the agent does not know the participant, as after a restart: take part again.
+    /// [`ErrorKind::NoFile`] if it does not have the session, which would not cross: refuse, go on, and open it again.
+    /// And those of [`Agent::open`].
     ///
     /// ```no_run
     /// # let participant = liblu::Agent::new().participate(&["vm-17"], None)?;

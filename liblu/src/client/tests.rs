@@ -10,8 +10,8 @@ use std::thread;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::*;
-use crate::Handover;
 use crate::testing::{Answer, FakeAgent, FakeKernel};
+use crate::{ErrorKind, Handover};
 
 /// A workload that notes what is asked of it.
 struct Notes {
@@ -179,10 +179,23 @@ fn what_fails_is_tried_again() {
 
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no memfds")]
-fn an_agent_that_goes_ends_an_update_unless_it_was_committed() {
+fn an_agent_that_is_started_again_ends_an_update() {
+    let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
+    fake.prepare(LONG);
+    assert_eq!(fake.answers(1), [Answer::Ready]);
+    fake.restart();
+    fake.await_participants(1);
+    let (client, notes) = serving.end();
+    assert!(!client.is_ready());
+    assert_eq!(notes.seen.last().unwrap(), "resume");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn without_an_agent_a_workload_stands_still_as_long_as_the_kernel_may_be_left() {
     for is_committed in [false, true] {
-        let kernel = FakeKernel::new();
-        let fake = FakeAgent::new(&kernel).unwrap();
+        let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
         let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
         fake.prepare(LONG);
         assert_eq!(fake.answers(1), [Answer::Ready]);
@@ -191,9 +204,37 @@ fn an_agent_that_goes_ends_an_update_unless_it_was_committed() {
         }
         drop(fake);
         thread::sleep(RETRY * 2);
-        let (client, notes) = serving.end();
+        let (mut client, mut notes) = serving.end();
+        assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()));
+
+        // It does not come back.
+        if let Update::Unknown(until) = &mut client.update {
+            *until = Instant::now();
+        }
+        client.join(&mut notes, 1).unwrap_err();
         assert_eq!(client.is_ready(), is_committed);
         assert_eq!(notes.seen.contains(&"resume".to_owned()), !is_committed);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn only_an_agent_that_leaves_keeps_a_workload_still() {
+    for (error, works) in [("Committing", false), ("KernelError", false), ("NotAllowed", true)] {
+        let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
+        let mut client = Client::new(Provider::agent(fake.agent()), "vm-17");
+        let mut notes = Notes::new(Resumed::WithSession);
+        client.join(&mut notes, 1).unwrap();
+        client.make_ready(&mut notes, Instant::now() + LONG).unwrap();
+        // It has hung up.
+        client.participant = None;
+        client.update = Update::Unknown(Instant::now() + LONG);
+        fake.fail("Participate", error);
+        client.join(&mut notes, 1).unwrap_err();
+        assert_eq!(!client.is_ready(), works, "{error}");
+        // It lets the client take part again.
+        client.join(&mut notes, 1).unwrap();
+        assert!(!client.is_ready() && client.work == Work::Goes, "{error}");
     }
 }
 
@@ -287,9 +328,10 @@ fn others_that_are_always_ready_keep_nothing_from_being_tried_again() {
     serve(&mut client, &mut notes);
     assert!(!client.is_complete());
     // Not at once.
+    client.attempted = Some(Instant::now() + LONG);
     serve(&mut client, &mut notes);
     assert_eq!(notes.seen, ["preserve"]);
-    thread::sleep(RETRY);
+    client.attempted = Instant::now().checked_sub(RETRY);
     serve(&mut client, &mut notes);
     assert!(client.is_complete());
 }

@@ -48,10 +48,11 @@ impl Agent {
         peer: &Peer,
         labels: &[String],
     ) -> Result<Participation, Error> {
+        // First, so that any other error says that the kernel is not left.
+        self.state().may_join()?;
         let decision = self.admit(peer)?;
         let parsed = labels.iter().map(|it| it.parse().map_err(|error| invalid_label(it, error)));
         let labels = parsed.collect::<Result<Vec<_>, _>>()?;
-        self.state().may_join()?;
         let (queue, events) = mpsc::channel(self.config.unread);
         let id = self.change(|state| {
             let now = state.now();

@@ -47,9 +47,15 @@ impl Agent {
         let _ = self.flush().await;
     }
 
-    /// A shutdown has begun before this luod was there.
-    pub fn shutdown_is_under_way(&self) {
-        self.state().is_shutting_down = true;
+    /// Whether a shutdown is under way, of which this luod may have missed the begin, the end, or both.
+    pub fn shutdown_seen(self: &Rc<Self>, is_under_way: bool) {
+        let was_under_way = self.state().is_shutting_down;
+        match (was_under_way, is_under_way) {
+            (false, true) => self.state().is_shutting_down = true,
+            (true, false) => self.shutdown_cancelled(),
+            // An update of luod's own may be just before its shutdown.
+            (false, false) | (true, true) => {}
+        }
     }
 
     /// The shutdown was called off.

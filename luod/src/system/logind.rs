@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_lite::StreamExt as _;
+use tokio::time::timeout;
 use zbus::zvariant::OwnedFd;
 
 /// `org.freedesktop.login1.Manager`, as far as it is needed.
@@ -21,7 +22,8 @@ trait Logind {
     #[zbus(signal)]
     fn prepare_for_shutdown(&self, start: bool) -> zbus::Result<()>;
 
-    #[zbus(property)]
+    // Read anew each time: a shutdown may begin or end while nothing is heard.
+    #[zbus(property(emits_changed_signal = "false"))]
     fn preparing_for_shutdown(&self) -> zbus::Result<bool>;
 
     #[zbus(property, name = "InhibitDelayMaxUSec")]
@@ -35,6 +37,8 @@ pub enum Shutdown {
     Begins(Duration),
     /// It was called off.
     Cancelled,
+    /// Whether one is under way, as logind says when it is asked, not when that changes.
+    Seen(bool),
 }
 
 /// Whether a shutdown has begun.
@@ -47,6 +51,9 @@ pub async fn is_shutting_down() -> zbus::Result<bool> {
     LogindProxy::new(&bus).await?.preparing_for_shutdown().await
 }
 
+/// Between two questions whether a shutdown is still under way, as long as logind gives no lock.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// Tells `handle` of each shutdown, and delays it until `handle` has returned. It returns when logind is gone.
 ///
 /// # Errors
@@ -58,21 +65,37 @@ pub async fn follow<F: Future<Output = ()>>(
     let bus = zbus::Connection::system().await?;
     let logind = LogindProxy::new(&bus).await?;
     let mut shutdowns = logind.receive_prepare_for_shutdown().await?;
+    // Now, for a change that came before the subscription is not heard.
+    let is_under_way = logind.preparing_for_shutdown().await?;
+    handle(Shutdown::Seen(is_under_way)).await;
     let why = "programs prepare for a live update of the kernel";
-    let mut inhibitor = Some(logind.inhibit("shutdown", "luod", why, "delay").await?);
-    while let Some(signal) = shutdowns.next().await {
-        if signal.args()?.start {
-            let time = logind.inhibit_delay_max().await.map_or(DELAY, Duration::from_micros);
-            handle(Shutdown::Begins(time)).await;
-            // The shutdown goes on.
-            inhibitor = None;
-        } else {
-            handle(Shutdown::Cancelled).await;
-            inhibitor = Some(logind.inhibit("shutdown", "luod", why, "delay").await?);
+    // In a shutdown, logind gives no lock.
+    let lock = async || logind.inhibit("shutdown", "luod", why, "delay").await;
+    let mut inhibitor = lock().await;
+    if !is_under_way && let Err(error) = inhibitor {
+        return Err(error);
+    }
+    loop {
+        let next = shutdowns.next();
+        let signal = if inhibitor.is_ok() { Ok(next.await) } else { timeout(PAUSE, next).await };
+        match signal {
+            Ok(None) => return Ok(()),
+            Ok(Some(signal)) if signal.args()?.start => {
+                let time = logind.inhibit_delay_max().await.map_or(DELAY, Duration::from_micros);
+                handle(Shutdown::Begins(time)).await;
+                // The shutdown goes on.
+                inhibitor = Err(zbus::Error::Unsupported);
+            }
+            Ok(Some(_)) => {
+                handle(Shutdown::Cancelled).await;
+                inhibitor = lock().await;
+            }
+            Err(_) => {
+                handle(Shutdown::Seen(logind.preparing_for_shutdown().await?)).await;
+                inhibitor = lock().await;
+            }
         }
     }
-    drop(inhibitor);
-    Ok(())
 }
 
 /// The time that logind gives by default.

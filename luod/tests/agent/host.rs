@@ -166,12 +166,8 @@ impl Host {
                 }
                 tokio::task::spawn_local(drive(Rc::clone(&agent)));
                 ready.send(()).unwrap();
-                while let Some(begins) = announced.recv().await {
-                    if begins {
-                        agent.shutdown_is_under_way();
-                    } else {
-                        agent.shutdown_cancelled();
-                    }
+                while let Some(is_under_way) = announced.recv().await {
+                    agent.shutdown_seen(is_under_way);
                 }
                 // A kill: nothing is written after it.
             });

@@ -20,7 +20,7 @@ pub const STOP: &str = "stop and save a guest (n: MiB)";
 /// From the session until its files are there and mapped: the kernel's part, above all.
 pub const RETRIEVE: &str = "retrieve a guest's files (n: MiB)";
 
-/// From there to the first KVM_RUN: the VMM's part.
+/// From there until KVM has the whole state; a mark and KVM_RUN follow. This is the VMM's part.
 pub const RESTORE: &str = "restore a guest (n: MiB)";
 
 /// How long the guest may take for anything: counting is slow.

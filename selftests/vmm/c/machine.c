@@ -201,4 +201,3 @@ unsigned int go(uint32_t *last, unsigned int most)
 	run->immediate_exit = 0;
 	return written;
 }
-

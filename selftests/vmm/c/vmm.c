@@ -5,7 +5,8 @@
  *
  *  - memory in a memfd, preserved while the guest runs;
  *  - state in a second memfd, preserved before it is written, so that nothing is preserved while the guest stands still;
- *  - SIGTERM stops the guest and writes the state; SIGUSR1 lets it go on, if the update is off;
+ *  - SIGTERM stops the guest and writes the state; SIGUSR1 lets it go on, if the update is off, and is sent once the
+ *    program has said that the guest stands still, for pending signals have no order;
  *  - in the next kernel: retrieve, restore, run, and only then FINISH. A guest that is lost is finished too, and started
  *    anew.
  *
@@ -22,6 +23,8 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -100,7 +103,7 @@ static void finish(int session)
 	close(session);
 }
 
-/* Signals are pending until wait_for_signal() takes them, but they end KVM_RUN: so none is lost in between. */
+/* Signals are pending until next_signal() takes them, but they end KVM_RUN: so none is lost in between. */
 static void block_signals(void)
 {
 	sigset_t both;
@@ -111,17 +114,22 @@ static void block_signals(void)
 	try("sigprocmask", sigprocmask(SIG_BLOCK, &both, NULL));
 }
 
-static int wait_for_signal(void)
+/* The signal that is pending, which is waited for if wanted; 0 for none: a debugger or a freezer ends KVM_RUN too. */
+static int next_signal(bool waits)
 {
+	static const struct timespec no_time;
 	sigset_t both;
 	int number;
 
 	sigemptyset(&both);
 	sigaddset(&both, SIGTERM);
 	sigaddset(&both, SIGUSR1);
-	while ((number = sigwaitinfo(&both, NULL)) == -1 && errno == EINTR)
-		;
-	return try("sigwaitinfo", number);
+	do {
+		number = sigtimedwait(&both, NULL, waits ? NULL : &no_time);
+	} while (number == -1 && errno == EINTR);
+	if (number == -1 && errno == EAGAIN)
+		return 0;
+	return try("sigtimedwait", number);
 }
 
 static int make_file(const char *what, off_t size)
@@ -150,15 +158,22 @@ struct came {
 /* Whether a guest came that can go on. */
 static bool find(struct came *came)
 {
+	struct stat stat;
+
 	came->session = session_of(false);
 	if (came->session == -1)
 		return false;
 	came->state_file = retrieve(came->session, STATE_TOKEN);
 	came->memory = retrieve(came->session, MEMORY_TOKEN);
 	if (came->state_file != -1 && came->memory != -1) {
+		try("fstat", fstat(came->state_file, &stat));
+		if (stat.st_size != sizeof(*came->state))
+			fail("the guest that came has a state of another version: it is not given up");
 		came->state = map(came->state_file, sizeof(*came->state));
 		if (came->state->magic == MAGIC)
 			return true;
+		if (came->state->magic)
+			fail("the guest that came has a state of another version: it is not given up");
 		munmap(came->state, sizeof(*came->state));
 	}
 	close(came->state_file);
@@ -219,13 +234,13 @@ int main(int argc, char **argv)
 	for (;;) {
 		unsigned int written = go(&last, ~0u);
 
-		if (wait_for_signal() != SIGTERM)
+		if (next_signal(false) != SIGTERM)
 			continue;
 		state->last = last;
 		save(state);
 		printf("stands still at %#x after %u\n", last, written);
 		/* The session lives as long as this process. */
-		while (wait_for_signal() != SIGUSR1)
+		while (next_signal(true) != SIGUSR1)
 			;
 		/* There is no update: nothing may start from this state. */
 		state->magic = 0;

@@ -88,6 +88,15 @@ impl Subject {
         }
     }
 
+    /// How long a machine may take: counting is slow, and with guests of guests ten times slower at times.
+    fn limits(self) -> Limits {
+        let (silence, total) = match self {
+            Self::Kernel | Self::Agent => (5, 15),
+            Self::Vmm => (20, 40),
+        };
+        Limits { silence: Duration::from_mins(silence), total: Duration::from_mins(total) }
+    }
+
     /// Memory of a machine, in MiB.
     fn memory(self) -> u32 {
         match self {
@@ -96,9 +105,6 @@ impl Subject {
         }
     }
 }
-
-/// How long a machine may take: counting is slow.
-const LIMITS: Limits = Limits { silence: Duration::from_mins(5), total: Duration::from_mins(15) };
 
 /// From the call of `reboot(2)` to the kernel's last words, with next to no load.
 const LEAVE_PAIRS: &str = "leave the kernel";
@@ -247,7 +253,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for hops in &lists {
         queue.add(None, loads.iter().map(|load| vm(hops, profile, *load)).collect());
     }
-    let vms = queue.machines().iter().map(|vm| (vm.clone(), LIMITS));
+    let vms = queue.machines().iter().map(|vm| (vm.clone(), options.subject.limits()));
     // Machines that count instructions do not mind neighbours.
     let results = runner.run_all(vms.collect());
     results.error.map_or(Ok(()), Err)?;

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use liblu::{Claim, Claimed, Event, Handover, Participant, Provider, Ready};
+use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready};
 use luod::polled::polled;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,6 +26,9 @@ use crate::files::{agent, soon};
 
 /// A pause before luod is asked again after it has gone.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a program stands still without luod.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A memfd of the program.
 struct Memory {
@@ -122,6 +125,37 @@ enum State {
     Gone,
 }
 
+/// Whether luod has gone while the program was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// The kernel may be left all the same. If no luod is back by then, it is not.
+    Until(Instant),
+    /// The kernel is left.
+    Committed,
+}
+
+impl Alone {
+    /// Whether the update is off, now that the program takes part again, or cannot because of this.
+    fn ends(&mut self, error: Option<ErrorKind>) -> bool {
+        let is_off = match (*self, error) {
+            (Self::No, _) => false,
+            // A luod that looks at its policy does not leave the kernel either.
+            (_, None | Some(ErrorKind::Refused)) => true,
+            (_, Some(ErrorKind::Leaving)) => {
+                *self = Self::Committed;
+                false
+            }
+            (Self::Until(end), Some(_)) => end <= Instant::now(),
+            (Self::Committed, Some(_)) => false,
+        };
+        if is_off {
+            *self = Self::No;
+        }
+        is_off
+    }
+}
+
 struct Updates<'a> {
     provider: &'a Provider,
     exec: &'a Exec,
@@ -141,14 +175,14 @@ impl Updates<'_> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let mut updates = None;
-        let mut is_committed = false;
+        let mut alone = Alone::No;
         loop {
             if updates.is_none() {
-                updates = self.join();
-                // A luod that lets programs take part does not leave the kernel: that update is off.
-                if updates.is_some() && std::mem::take(&mut is_committed) {
+                let joined = self.join();
+                if alone.ends(joined.as_ref().err().copied()) {
                     self.go_on(pid).await;
                 }
+                updates = joined.ok();
             }
             let event = async {
                 let Some((participant, readable)) = &mut updates else {
@@ -164,18 +198,18 @@ impl Updates<'_> {
                 _ = hangup.recv() => pass_on(pid, Signal::HUP),
                 event = event => match event {
                     Ok(Some(event)) => {
-                        is_committed = matches!(event, Event::Commit { .. });
+                        let is_committed = matches!(event, Event::Commit { .. });
+                        alone = if is_committed { Alone::Committed } else { Alone::No };
                         if let Some((participant, _)) = &updates {
                             self.handle(participant, event, pid).await;
                         }
                     }
                     Ok(None) => {}
-                    // luod has gone, as for an upgrade. It keeps the session. Its update is off, unless the
-                    // kernel is being left.
+                    // luod has gone, as for an upgrade. It keeps the session.
                     Err(_) => {
                         updates = None;
-                        if matches!(self.session, State::Ready(_)) && !is_committed {
-                            self.go_on(pid).await;
+                        if matches!((&self.session, alone), (State::Ready(_), Alone::No)) {
+                            alone = Alone::Until(Instant::now() + LONG);
                         }
                         sleep(PAUSE).await;
                     }
@@ -184,11 +218,12 @@ impl Updates<'_> {
         }
     }
 
-    fn join(&self) -> Option<(Participant, AsyncFd<OwnedFd>)> {
-        let participant = self.provider.participate(&[&self.exec.label], soon()).ok()?;
-        let copy = participant.as_fd().try_clone_to_owned().ok()?;
-        let readable = polled(copy, Interest::READABLE).ok()?;
-        Some((participant, readable))
+    fn join(&self) -> Result<(Participant, AsyncFd<OwnedFd>), ErrorKind> {
+        let participant = self.provider.participate(&[&self.exec.label], soon());
+        let participant = participant.map_err(|error| error.kind())?;
+        let readable = participant.as_fd().try_clone_to_owned();
+        let readable = readable.and_then(|copy| polled(copy, Interest::READABLE));
+        Ok((participant, readable.map_err(|_| ErrorKind::NoResources)?))
     }
 
     async fn handle(&mut self, participant: &Participant, event: Event, pid: u32) {
@@ -210,6 +245,12 @@ impl Updates<'_> {
                 };
                 if let Err(error) = told {
                     eprintln!("luctl: {error}");
+                    // luod does not have the session, so it would not cross.
+                    if error.kind() == ErrorKind::NoFile {
+                        let _ = participant.refuse(generation, &error.to_string(), soon());
+                        self.go_on(pid).await;
+                        self.open_anew();
+                    }
                 }
             }
             Event::Abort { .. } => self.go_on(pid).await,
@@ -254,6 +295,20 @@ impl Updates<'_> {
                 self.session = ready;
                 Ok(())
             }
+        }
+    }
+
+    /// Begins a new session, and preserves everything again.
+    fn open_anew(&mut self) {
+        self.session = State::Gone;
+        self.preserved = 0;
+        let opened = self.provider.open(&self.exec.label, soon());
+        let preserved = opened.and_then(|handover| {
+            self.session = State::Open(handover);
+            self.preserve()
+        });
+        if let Err(error) = preserved {
+            eprintln!("luctl: {error}");
         }
     }
 

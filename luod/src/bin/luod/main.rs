@@ -103,7 +103,7 @@ async fn agent(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if manager.is_some()
         && let Ok(Ok(true)) = timeout(LOGIND_PAUSE, logind::is_shutting_down()).await
     {
-        agent.shutdown_is_under_way();
+        agent.shutdown_seen(true);
     }
     for (interface, fd, name, mode) in [
         (Interface::Agent, for_clients, luod::varlink::agent::NAME, 0o666),
@@ -147,6 +147,7 @@ async fn follow_once(agent: &Rc<Agent>) -> zbus::Result<()> {
             match shutdown {
                 Shutdown::Begins(time) => agent.shutdown_begins(time).await,
                 Shutdown::Cancelled => agent.shutdown_cancelled(),
+                Shutdown::Seen(is_under_way) => agent.shutdown_seen(is_under_way),
             }
         }
     });

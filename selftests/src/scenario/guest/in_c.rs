@@ -49,8 +49,8 @@ fn start(program: &str, name: &str) -> Result<()> {
     wait_for(name, "runs", 1)
 }
 
-fn send(signal: Signal) -> Result<()> {
-    let pid = fs::read_to_string(file(IN_C, "pid")).context("the process")?;
+fn send(name: &str, signal: Signal) -> Result<()> {
+    let pid = fs::read_to_string(file(name, "pid")).context("the process")?;
     let pid = Pid::from_raw(pid.parse().context("its number")?).context("its number")?;
     kill_process(pid, signal).context("tell the VMM")
 }
@@ -71,7 +71,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     ] {
         // The guest gets on.
         sleep(Duration::from_millis(100));
-        send(signal)?;
+        send(IN_C, signal)?;
         wait_for(IN_C, answer, times)?;
     }
     Ok(())
@@ -88,5 +88,7 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
         let is_right = (goes_on, is_lost) == (name == IN_C, name == LOST);
         ensure!(is_right, "{name}: {}{}", said(name), tail(name, "log"));
     }
+    // It computes all the time, on the processor of all other guests.
+    send(LOST, Signal::KILL)?;
     Luod::start("").map(drop)
 }

@@ -137,7 +137,7 @@ pub(super) fn of_updates(column: &Column) -> Vec<String> {
 }
 
 /// Instructions that the VMM may take to restore a guest.
-const MOST_TO_RESTORE: u64 = 60_000_000;
+const MOST_TO_RESTORE: u64 = 20_000_000;
 
 /// What of a VMM grows with the memory of its guest, beyond what the kernel's RETRIEVE takes, or takes too long.
 pub(super) fn of_guests(column: &Column) -> Vec<String> {
@@ -145,9 +145,10 @@ pub(super) fn of_guests(column: &Column) -> Vec<String> {
     for figure in column.figures.iter().filter(|it| [STOP, RESTORE].contains(&&*it.name)) {
         let Figure { name, count, instructions } = figure;
         let hops = &column.hops;
+        // For eight times the memory. These figures differ by a third from one run to the next.
         let grows = column
             .next_smaller(figure)
-            .is_some_and(|it| *instructions > it.instructions.saturating_mul(MOST_TENTHS) / 10);
+            .is_some_and(|it| *instructions > it.instructions.saturating_mul(2));
         if grows {
             broken.push(format!("{name}, {count}: it grows with the memory ({hops})"));
         }
@@ -209,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_guest_has_limits() {
-        let good = [(STOP, 128, 100), (RESTORE, 128, 50_000_000), (RESTORE, 1024, 60_000_000)];
+        let good = [(STOP, 128, 100), (RESTORE, 128, 15_000_000), (RESTORE, 1024, 20_000_000)];
         assert!(of_guests(&column(&good)).is_empty());
-        let bad = [(STOP, 128, 100), (STOP, 1024, 131), (RESTORE, 1024, 60_000_001)];
+        let bad = [(STOP, 128, 100), (STOP, 1024, 201), (RESTORE, 1024, 20_000_001)];
         assert_eq!(of_guests(&column(&bad)).len(), 2);
     }
 
