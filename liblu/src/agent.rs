@@ -15,12 +15,14 @@ mod connection;
 mod idle;
 mod participant;
 pub(crate) mod protocol;
+mod standstill;
 pub(crate) mod wire;
 
 use connection::{Connection, Request};
 use idle::Idle;
 pub use participant::{Event, Participant};
 use protocol::{Answer, SessionReply};
+pub use standstill::Standstill;
 
 /// An agent, by the path of its socket. Values can be used by several threads at once.
 ///

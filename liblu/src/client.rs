@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::{Claim, Claimed, Error, Participant, Provider, Result};
+use crate::{Claim, Claimed, Error, Participant, Provider, Result, Standstill};
 
 mod state;
 mod update;
 mod workload;
 
 pub use state::Wake;
-use state::{Session, Update, Work};
+use state::{Session, Work};
 pub use workload::{Resumed, Workload};
 
 /// The time for one answer of the agent. It takes milliseconds; a longer time shows that something is wrong.
@@ -68,7 +68,7 @@ pub struct Client {
     session: Session,
     participant: Option<Participant>,
     work: Work,
-    update: Update,
+    standstill: Standstill,
     /// Whether the custodian does not know yet that the session of the previous kernel is finished.
     is_untold: bool,
     /// Attempts at [`Client::join`] that have failed, one after the other.
@@ -91,7 +91,7 @@ impl Client {
             session: Session::None,
             participant: None,
             work: Work::Goes,
-            update: Update::Followed,
+            standstill: Standstill::default(),
             is_untold: false,
             failures: 0,
             attempted: None,

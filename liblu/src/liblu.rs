@@ -126,7 +126,7 @@ mod token;
 mod unavailable;
 
 #[cfg(feature = "agent")]
-pub use agent::{Agent, Event, Participant};
+pub use agent::{Agent, Event, Participant, Standstill};
 pub use backoff::Backoff;
 #[cfg(feature = "agent")]
 pub use client::{Client, Resumed, Wake, Workload};

@@ -70,8 +70,7 @@ pub enum Event {
 /// Its descriptor ([`AsFd`]) can be read from when there is an event: put it into the event loop, and
 /// call [`Participant::next`] until it returns `None`. If the agent hangs up, as it does when it is
 /// restarted, `next` says so. Take part again. A client that was ready stands still meanwhile, for the kernel may be left
-/// all the same: then the error is [`ErrorKind::Leaving`]. Once it takes part, or is refused, the update is off: act as
-/// after [`Event::Abort`]. It is off too if no agent is back in half a minute, unless [`Event::Commit`] came before.
+/// all the same: [`Standstill`](crate::Standstill) says for how long. Then act as after [`Event::Abort`].
 ///
 /// ```no_run
 /// let participant = liblu::Agent::new().participate(&["vm-17"], None)?;

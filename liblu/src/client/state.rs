@@ -2,8 +2,6 @@
 
 //! Where a client is in its life.
 
-use std::time::Instant;
-
 use crate::{Handover, Ready};
 
 /// Why [`Client::serve`](crate::Client::serve) returns.
@@ -39,16 +37,4 @@ pub(super) enum Work {
     Stopped,
     /// It stands still, and there is no update: resuming it has failed.
     Stuck,
-}
-
-/// What a client that stands still knows of the update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Update {
-    /// The agent is there, and says how it ends. Or there is no update.
-    Followed,
-    /// The agent has gone before it said anything: it may be leaving the kernel. If none is back by this time, there is
-    /// no update.
-    Unknown(Instant),
-    /// The kernel is left, the agent has said.
-    Committed,
 }

@@ -208,9 +208,7 @@ fn without_an_agent_a_workload_stands_still_as_long_as_the_kernel_may_be_left() 
         assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()));
 
         // It does not come back.
-        if let Update::Unknown(until) = &mut client.update {
-            *until = Instant::now();
-        }
+        client.standstill.wait_no_longer();
         client.join(&mut notes, 1).unwrap_err();
         assert_eq!(client.is_ready(), is_committed);
         assert_eq!(notes.seen.contains(&"resume".to_owned()), !is_committed);
@@ -228,7 +226,7 @@ fn only_an_agent_that_leaves_keeps_a_workload_still() {
         client.make_ready(&mut notes, Instant::now() + LONG).unwrap();
         // It has hung up.
         client.participant = None;
-        client.update = Update::Unknown(Instant::now() + LONG);
+        client.standstill.hung_up();
         fake.fail("Participate", error);
         client.join(&mut notes, 1).unwrap_err();
         assert_eq!(!client.is_ready(), works, "{error}");

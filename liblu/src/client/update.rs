@@ -4,31 +4,21 @@
 
 use std::time::Instant;
 
-use super::state::{Session, Update, Work};
+use super::state::{Session, Work};
 use super::workload::{Resumed, Workload};
 use super::{Client, soon};
-use crate::{Error, ErrorKind, Event};
+use crate::{ErrorKind, Event};
 
 impl Client {
-    /// Takes part again. An agent that lets clients do so, or that looks at its policy, does not leave the kernel: an
-    /// update that was there before is off.
+    /// Takes part again.
     pub(super) fn take_part<W: Workload>(
         &mut self,
         workload: &mut W,
     ) -> std::result::Result<(), W::Error> {
-        let joined = self.participate();
-        let is_off = match (self.update, joined.as_ref().map_err(Error::kind)) {
-            (Update::Followed, _) => false,
-            (_, Ok(()) | Err(ErrorKind::Refused)) => true,
-            (_, Err(ErrorKind::Leaving)) => {
-                self.update = Update::Committed;
-                false
-            }
-            (Update::Unknown(until), Err(_)) => until <= Instant::now(),
-            (Update::Committed, Err(_)) => false,
-        };
-        if is_off {
-            self.update = Update::Followed;
+        let joined = self.provider.participate(&[&self.label], soon());
+        let is_over = self.standstill.is_over(&joined);
+        let joined = joined.map(|participant| self.participant = Some(participant));
+        if is_over {
             self.resume(workload)?;
         }
         Ok(joined?)
@@ -36,28 +26,26 @@ impl Client {
 
     pub(super) fn handle_events<W: Workload>(&mut self, workload: &mut W) {
         while let Some(participant) = &mut self.participant {
-            let done = match participant.next() {
+            let next = participant.next();
+            if let Ok(Some(event)) = &next {
+                self.standstill.heard(event);
+            }
+            let done = match next {
                 Ok(None) => return,
                 Ok(Some(Event::Prepare { generation, deadline })) => {
                     self.prepare(workload, generation, deadline)
                 }
                 Ok(Some(Event::Abort { reason, .. })) => {
                     workload.report(&format!("the update is off: {reason}"));
-                    self.update = Update::Followed;
                     self.resume(workload)
                 }
                 // The kernel is left at any moment.
-                Ok(Some(Event::Commit { .. })) => {
-                    self.update = Update::Committed;
-                    Ok(())
-                }
+                Ok(Some(Event::Commit { .. })) => Ok(()),
                 Err(error) => {
                     workload.report(&format!("the agent has gone: {error}"));
                     self.participant = None;
-                    // A shutdown that it has delayed goes on without it. The next one says whether there is one.
-                    let until = soon().filter(|_| self.is_ready());
-                    if let (Update::Followed, Some(until)) = (self.update, until) {
-                        self.update = Update::Unknown(until);
+                    if self.is_ready() {
+                        self.standstill.hung_up();
                     }
                     Ok(())
                 }

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready};
+use liblu::{Claim, Claimed, ErrorKind, Event, Handover, Participant, Provider, Ready, Standstill};
 use luod::polled::polled;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,9 +26,6 @@ use crate::files::{agent, soon};
 
 /// A pause before luod is asked again after it has gone.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a program stands still without luod.
-const LONG: Duration = Duration::from_secs(30);
 
 /// A memfd of the program.
 struct Memory {
@@ -125,37 +122,6 @@ enum State {
     Gone,
 }
 
-/// Whether luod has gone while the program was ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alone {
-    No,
-    /// The kernel may be left all the same. If no luod is back by then, it is not.
-    Until(Instant),
-    /// The kernel is left.
-    Committed,
-}
-
-impl Alone {
-    /// Whether the update is off, now that the program takes part again, or cannot because of this.
-    fn ends(&mut self, error: Option<ErrorKind>) -> bool {
-        let is_off = match (*self, error) {
-            (Self::No, _) => false,
-            // A luod that looks at its policy does not leave the kernel either.
-            (_, None | Some(ErrorKind::Refused)) => true,
-            (_, Some(ErrorKind::Leaving)) => {
-                *self = Self::Committed;
-                false
-            }
-            (Self::Until(end), Some(_)) => end <= Instant::now(),
-            (Self::Committed, Some(_)) => false,
-        };
-        if is_off {
-            *self = Self::No;
-        }
-        is_off
-    }
-}
-
 struct Updates<'a> {
     provider: &'a Provider,
     exec: &'a Exec,
@@ -175,14 +141,14 @@ impl Updates<'_> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         let mut updates = None;
-        let mut alone = Alone::No;
+        let mut standstill = Standstill::default();
         loop {
             if updates.is_none() {
-                let joined = self.join();
-                if alone.ends(joined.as_ref().err().copied()) {
+                let joined = self.provider.participate(&[&self.exec.label], soon());
+                if standstill.is_over(&joined) {
                     self.go_on(pid).await;
                 }
-                updates = joined.ok();
+                updates = joined.ok().and_then(followed);
             }
             let event = async {
                 let Some((participant, readable)) = &mut updates else {
@@ -198,8 +164,7 @@ impl Updates<'_> {
                 _ = hangup.recv() => pass_on(pid, Signal::HUP),
                 event = event => match event {
                     Ok(Some(event)) => {
-                        let is_committed = matches!(event, Event::Commit { .. });
-                        alone = if is_committed { Alone::Committed } else { Alone::No };
+                        standstill.heard(&event);
                         if let Some((participant, _)) = &updates {
                             self.handle(participant, event, pid).await;
                         }
@@ -208,22 +173,14 @@ impl Updates<'_> {
                     // luod has gone, as for an upgrade. It keeps the session.
                     Err(_) => {
                         updates = None;
-                        if matches!((&self.session, alone), (State::Ready(_), Alone::No)) {
-                            alone = Alone::Until(Instant::now() + LONG);
+                        if matches!(self.session, State::Ready(_)) {
+                            standstill.hung_up();
                         }
                         sleep(PAUSE).await;
                     }
                 },
             }
         }
-    }
-
-    fn join(&self) -> Result<(Participant, AsyncFd<OwnedFd>), ErrorKind> {
-        let participant = self.provider.participate(&[&self.exec.label], soon());
-        let participant = participant.map_err(|error| error.kind())?;
-        let readable = participant.as_fd().try_clone_to_owned();
-        let readable = readable.and_then(|copy| polled(copy, Interest::READABLE));
-        Ok((participant, readable.map_err(|_| ErrorKind::NoResources)?))
     }
 
     async fn handle(&mut self, participant: &Participant, event: Event, pid: u32) {
@@ -324,6 +281,13 @@ impl Updates<'_> {
             }
         }
     }
+}
+
+/// A participant, and its descriptor in the event loop.
+fn followed(participant: Participant) -> Option<(Participant, AsyncFd<OwnedFd>)> {
+    let copy = participant.as_fd().try_clone_to_owned().ok()?;
+    let readable = polled(copy, Interest::READABLE).ok()?;
+    Some((participant, readable))
 }
 
 /// The next event; `None` if there is none yet.
