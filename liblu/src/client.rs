@@ -156,8 +156,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The one of the last attempt. [`NoResources`](crate::ErrorKind::NoResources) may pass: memory that a guest uses at this moment may be
-    /// where the kernel can neither preserve nor move it.
+    /// The one of the last attempt. [`NoResources`](crate::ErrorKind::NoResources) may pass: memory that a guest uses at
+    /// this moment may be where the kernel can neither preserve nor move it.
     ///
     /// ```no_run
     /// # fn example<G: liblu::Workload>(client: &mut liblu::Client, guest: &mut G) -> Result<(), G::Error> {

@@ -35,7 +35,7 @@ pub const WATCH_PARTS: &str =
 pub const FOLDER: &str = "/run/vmm";
 
 /// How long a guest may take to say something.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A guest, by name.
 #[derive(Clone, Debug)]
@@ -140,6 +140,21 @@ pub fn tail(name: &str, of: &str) -> String {
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// Waits until something is there, for so long at most.
+///
+/// # Errors
+///
+/// If it is not; the error has the log and the console of the guest `name`.
+pub fn until(name: &str, what: &str, patience: Duration, is: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + patience;
+    while !is() {
+        let said = || format!("{}\n{}", tail(name, "log"), tail(name, "console"));
+        ensure!(Instant::now() < end, "{name}: {what} does not come: {}", said());
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Starts a VMM on the second processor of its host alone.

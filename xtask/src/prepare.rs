@@ -28,15 +28,14 @@ impl Prepared {
     /// Makes what is missing for guests of this kind, with kernels of these implementations.
     pub(crate) fn make(
         guest: &'static dyn Guest,
-        packages: &[PathBuf],
         implementations: &[Implementation],
         request: &BuildRequest,
     ) -> Result<Self> {
         let (setup, lock) = BuildSetup::open(request.linux.as_deref(), implementations)?;
-        Self::of(setup, lock, guest, packages, implementations, request)
+        Self::of(setup, lock, guest, &[], implementations, request)
     }
 
-    /// The same, from these parts.
+    /// The same, from these parts, with packages installed in the guests.
     pub(crate) fn of(
         setup: BuildSetup,
         lock: Lock,

@@ -13,8 +13,8 @@ use crate::{Error, Guest};
 
 /// Sends a guest to a Cloud Hypervisor that waits for one. It runs, or is paused, as it was.
 ///
-/// `spend` is called right before Cloud Hypervisor is told to run it, and for a paused guest right after it has taken it. From then on its memory changes, so it must not be
-/// sent a second time: note that where the next process finds it.
+/// `spend` is called right before Cloud Hypervisor is told to run it, and for a paused guest right after it has taken it.
+/// From then on its memory changes, so it must not be sent a second time: note that where the next process finds it.
 ///
 /// # Errors
 ///

@@ -61,6 +61,13 @@ impl Workload for Notes {
     }
 }
 
+impl Notes {
+    /// How often this was asked of it.
+    fn count(&self, what: &str) -> usize {
+        self.seen.iter().filter(|it| *it == what).count()
+    }
+}
+
 /// A client that serves in a thread until it is told to end.
 struct Serving {
     end: UnixStream,
@@ -70,6 +77,14 @@ struct Serving {
 impl Serving {
     fn begin(fake: &FakeAgent, notes: Notes) -> Self {
         Self::go_on(fake, Client::new(Provider::agent(fake.agent()), "vm-17"), notes)
+    }
+
+    /// One that is ready for an update.
+    fn ready(fake: &FakeAgent, notes: Notes) -> Self {
+        let serving = Self::begin(fake, notes);
+        fake.prepare(LONG);
+        assert_eq!(fake.answers(1), [Answer::Ready]);
+        serving
     }
 
     fn go_on(fake: &FakeAgent, mut client: Client, mut notes: Notes) -> Self {
@@ -96,9 +111,7 @@ const LONG: Duration = Duration::from_secs(10);
 fn a_workload_goes_over_an_update() {
     let kernel = FakeKernel::new();
     let fake = FakeAgent::new(&kernel).unwrap();
-    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
-    fake.prepare(LONG);
-    assert_eq!(fake.answers(1), [Answer::Ready]);
+    let serving = Serving::ready(&fake, Notes::new(Resumed::WithSession));
     let (client, notes) = serving.end();
     assert!(client.is_ready());
     assert_eq!(notes.seen, ["preserve", "stop"]);
@@ -119,16 +132,14 @@ fn a_workload_goes_on_when_the_update_is_off() {
     for (after, preserved) in [(Resumed::WithSession, 1), (Resumed::Anew, 2)] {
         let kernel = FakeKernel::new();
         let fake = FakeAgent::new(&kernel).unwrap();
-        let serving = Serving::begin(&fake, Notes::new(after));
-        fake.prepare(LONG);
-        assert_eq!(fake.answers(1), [Answer::Ready]);
+        let serving = Serving::ready(&fake, Notes::new(after));
         fake.abort("another VM is not ready");
         fake.prepare(LONG);
         assert_eq!(fake.answers(1), [Answer::Ready]);
         let (client, notes) = serving.end();
         assert!(client.is_ready());
-        let count = |what: &str| notes.seen.iter().filter(|it| *it == what).count();
-        assert_eq!((count("preserve"), count("stop"), count("resume")), (preserved, 2, 1));
+        let asked = ["preserve", "stop", "resume"].map(|what| notes.count(what));
+        assert_eq!(asked, [preserved, 2, 1]);
         assert!(notes.seen.iter().any(|it| it.contains("another VM is not ready")));
         client.discard().unwrap();
         assert!(kernel.sessions().is_empty());
@@ -167,23 +178,19 @@ fn what_fails_is_tried_again() {
     let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
     let mut notes = Notes::new(Resumed::WithSession);
     notes.fails = Some("resume");
-    let serving = Serving::begin(&fake, notes);
-    fake.prepare(LONG);
-    assert_eq!(fake.answers(1), [Answer::Ready]);
+    let serving = Serving::ready(&fake, notes);
     fake.abort("off");
     thread::sleep(RETRY * 2);
     let (client, notes) = serving.end();
     assert!(!client.is_ready() && client.work == Work::Goes);
-    assert_eq!(notes.seen.iter().filter(|it| *it == "resume").count(), 2);
+    assert_eq!(notes.count("resume"), 2);
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no memfds")]
 fn an_agent_that_is_started_again_ends_an_update() {
     let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
-    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
-    fake.prepare(LONG);
-    assert_eq!(fake.answers(1), [Answer::Ready]);
+    let serving = Serving::ready(&fake, Notes::new(Resumed::WithSession));
     fake.restart();
     fake.await_participants(1);
     let (client, notes) = serving.end();
@@ -196,22 +203,20 @@ fn an_agent_that_is_started_again_ends_an_update() {
 fn without_an_agent_a_workload_stands_still_as_long_as_the_kernel_may_be_left() {
     for is_committed in [false, true] {
         let fake = FakeAgent::new(&FakeKernel::new()).unwrap();
-        let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
-        fake.prepare(LONG);
-        assert_eq!(fake.answers(1), [Answer::Ready]);
+        let serving = Serving::ready(&fake, Notes::new(Resumed::WithSession));
         if is_committed {
             fake.commit();
         }
         drop(fake);
         thread::sleep(RETRY * 2);
         let (mut client, mut notes) = serving.end();
-        assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()));
+        assert!(client.is_ready() && notes.count("resume") == 0);
 
         // It does not come back.
         client.standstill.wait_no_longer();
         client.join(&mut notes, 1).unwrap_err();
         assert_eq!(client.is_ready(), is_committed);
-        assert_eq!(notes.seen.contains(&"resume".to_owned()), !is_committed);
+        assert_eq!(notes.count("resume") == 0, is_committed);
     }
 }
 
@@ -257,14 +262,12 @@ fn nothing_begins_before_the_agent_knows_that_the_last_one_is_over() {
 fn an_agent_that_is_started_again_on_the_way_lets_nothing_work_again() {
     let kernel = FakeKernel::new();
     let fake = FakeAgent::new(&kernel).unwrap();
-    let serving = Serving::begin(&fake, Notes::new(Resumed::WithSession));
-    fake.prepare(LONG);
-    assert_eq!(fake.answers(1), [Answer::Ready]);
+    let serving = Serving::ready(&fake, Notes::new(Resumed::WithSession));
     fake.commit();
     fake.restart();
     thread::sleep(RETRY * 4);
     let (client, notes) = serving.end();
-    assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()), "{:?}", notes.seen);
+    assert!(client.is_ready() && notes.count("resume") == 0, "{:?}", notes.seen);
 
     // The shutdown was called off.
     fake.abort("it was called off");
@@ -288,8 +291,8 @@ fn a_client_whose_answer_is_refused_works_again_at_once() {
         assert_eq!(fake.answers(1), [Answer::Ready]);
         let (client, notes) = serving.end();
         assert!(client.is_ready());
-        let count = |what: &str| notes.seen.iter().filter(|it| *it == what).count();
-        assert_eq!((count("preserve"), count("stop"), count("resume")), (preserved, 2, 1));
+        let asked = ["preserve", "stop", "resume"].map(|what| notes.count(what));
+        assert_eq!(asked, [preserved, 2, 1]);
     }
 }
 
@@ -303,7 +306,7 @@ fn a_client_whose_answer_is_lost_stands_still_until_it_knows() {
     fake.prepare(LONG);
     thread::sleep(RETRY * 2);
     let (client, notes) = serving.end();
-    assert!(client.is_ready() && !notes.seen.contains(&"resume".to_owned()));
+    assert!(client.is_ready() && notes.count("resume") == 0);
     let serving = Serving::go_on(&fake, client, notes);
     fake.abort("a client has not answered");
     thread::sleep(RETRY);

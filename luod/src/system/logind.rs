@@ -69,30 +69,27 @@ pub async fn follow<F: Future<Output = ()>>(
     let is_under_way = logind.preparing_for_shutdown().await?;
     handle(Shutdown::Seen(is_under_way)).await;
     let why = "programs prepare for a live update of the kernel";
-    // In a shutdown, logind gives no lock.
     let lock = async || logind.inhibit("shutdown", "luod", why, "delay").await;
-    let mut inhibitor = lock().await;
-    if !is_under_way && let Err(error) = inhibitor {
-        return Err(error);
-    }
+    // In a shutdown, logind gives none.
+    let mut inhibitor = if is_under_way { None } else { Some(lock().await?) };
     loop {
         let next = shutdowns.next();
-        let signal = if inhibitor.is_ok() { Ok(next.await) } else { timeout(PAUSE, next).await };
+        let signal = if inhibitor.is_some() { Ok(next.await) } else { timeout(PAUSE, next).await };
         match signal {
             Ok(None) => return Ok(()),
             Ok(Some(signal)) if signal.args()?.start => {
                 let time = logind.inhibit_delay_max().await.map_or(DELAY, Duration::from_micros);
                 handle(Shutdown::Begins(time)).await;
                 // The shutdown goes on.
-                inhibitor = Err(zbus::Error::Unsupported);
+                inhibitor = None;
             }
             Ok(Some(_)) => {
                 handle(Shutdown::Cancelled).await;
-                inhibitor = lock().await;
+                inhibitor = lock().await.ok();
             }
             Err(_) => {
                 handle(Shutdown::Seen(logind.preparing_for_shutdown().await?)).await;
-                inhibitor = lock().await;
+                inhibitor = lock().await.ok();
             }
         }
     }

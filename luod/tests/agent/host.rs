@@ -166,10 +166,10 @@ impl Host {
                 }
                 tokio::task::spawn_local(drive(Rc::clone(&agent)));
                 ready.send(()).unwrap();
+                // The end is a kill: nothing is written after it.
                 while let Some(is_under_way) = announced.recv().await {
                     agent.shutdown_seen(is_under_way);
                 }
-                // A kill: nothing is written after it.
             });
         });
         is_ready.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -5,14 +5,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use liblu::{Agent, Event};
 
 use super::{Cost, Measurement, Place};
 use crate::agent::next;
 use crate::luctl;
 use crate::scenario::guest;
-use crate::vmm::Machine;
+use crate::vmm::{Machine, until};
 
 /// From the begin of the update until the agent knows that the guest stands still and is saved.
 pub const STOP: &str = "stop and save a guest (n: MiB)";
@@ -51,12 +51,7 @@ fn between(log: &str, name: &str, mib: usize, from: &str, to: &str) -> Result<Me
 
 /// Waits until the VMM is done with a step.
 fn wait_for(machine: &Machine, step: &str) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while time(&machine.log(), step).is_none() {
-        ensure!(Instant::now() < end, "the VMM is not `{step}`: {}", machine.log());
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    until(&machine.name, step, PATIENCE, || time(&machine.log(), step).is_some())
 }
 
 /// Starts a guest, and calls an update off once it stands still: the log of this kernel is lost with the next update.

@@ -32,6 +32,15 @@ asm(".pushsection .rodata\n"
 static int kvm, vm, vcpu;
 static struct kvm_run *run;
 
+void *map(int file, size_t size)
+{
+	void *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+	if (there == MAP_FAILED)
+		try("mmap", -1);
+	return there;
+}
+
 void make_machine(void *memory)
 {
 	/* The set of the kernel, which KVM_RUN waits with: none is blocked. */
@@ -53,9 +62,7 @@ void make_machine(void *memory)
 	kvm_do(vm, KVM_SET_USER_MEMORY_REGION, &region);
 	vcpu = kvm_do(vm, KVM_CREATE_VCPU, 0);
 	size = kvm_do(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED)
-		try("mmap", -1);
+	run = map(vcpu, size);
 	kvm_do(vcpu, KVM_SET_SIGNAL_MASK, &none);
 }
 
@@ -67,7 +74,7 @@ void boot(char *memory)
 
 	memcpy(memory + CODE, guest_code, guest_code_end - guest_code);
 	for (uint64_t at = PATTERN; at < MEMORY; at += sizeof(at))
-		*(uint64_t *)(memory + at) = at * 0x9e3779b97f4a7c15;
+		*(uint64_t *)(memory + at) = pattern(at);
 	kvm_do(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
 	kvm_do(vcpu, KVM_SET_CPUID2, &cpuid);
 	kvm_do(vcpu, KVM_GET_SREGS, &sregs);

@@ -32,6 +32,8 @@
 #define MEMORY_TOKEN 1
 #define STATE_TOKEN 2
 
+#define OTHER_VERSION "the guest that came has a state of another version: it is not given up"
+
 /* Of the session. */
 static const char *name = "vmm-c";
 
@@ -103,29 +105,25 @@ static void finish(int session)
 	close(session);
 }
 
-/* Signals are pending until next_signal() takes them, but they end KVM_RUN: so none is lost in between. */
+/* SIGTERM and SIGUSR1: pending until next_signal() takes them, but they end KVM_RUN, so none is lost in between. */
+static sigset_t told;
+
 static void block_signals(void)
 {
-	sigset_t both;
-
-	sigemptyset(&both);
-	sigaddset(&both, SIGTERM);
-	sigaddset(&both, SIGUSR1);
-	try("sigprocmask", sigprocmask(SIG_BLOCK, &both, NULL));
+	sigemptyset(&told);
+	sigaddset(&told, SIGTERM);
+	sigaddset(&told, SIGUSR1);
+	try("sigprocmask", sigprocmask(SIG_BLOCK, &told, NULL));
 }
 
 /* The signal that is pending, which is waited for if wanted; 0 for none: a debugger or a freezer ends KVM_RUN too. */
 static int next_signal(bool waits)
 {
 	static const struct timespec no_time;
-	sigset_t both;
 	int number;
 
-	sigemptyset(&both);
-	sigaddset(&both, SIGTERM);
-	sigaddset(&both, SIGUSR1);
 	do {
-		number = sigtimedwait(&both, NULL, waits ? NULL : &no_time);
+		number = sigtimedwait(&told, NULL, waits ? NULL : &no_time);
 	} while (number == -1 && errno == EINTR);
 	if (number == -1 && errno == EAGAIN)
 		return 0;
@@ -138,15 +136,6 @@ static int make_file(const char *what, off_t size)
 
 	try("ftruncate", ftruncate(file, size));
 	return file;
-}
-
-static void *map(int file, size_t size)
-{
-	void *there = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-
-	if (there == MAP_FAILED)
-		try("mmap", -1);
-	return there;
 }
 
 /* What came from the previous kernel. */
@@ -168,12 +157,12 @@ static bool find(struct came *came)
 	if (came->state_file != -1 && came->memory != -1) {
 		try("fstat", fstat(came->state_file, &stat));
 		if (stat.st_size != sizeof(*came->state))
-			fail("the guest that came has a state of another version: it is not given up");
+			fail(OTHER_VERSION);
 		came->state = map(came->state_file, sizeof(*came->state));
 		if (came->state->magic == MAGIC)
 			return true;
 		if (came->state->magic)
-			fail("the guest that came has a state of another version: it is not given up");
+			fail(OTHER_VERSION);
 		munmap(came->state, sizeof(*came->state));
 	}
 	close(came->state_file);
@@ -190,7 +179,7 @@ static void come_back(struct came *came, char *ram, uint32_t *last)
 	static struct state copy;
 
 	for (uint64_t at = PATTERN; at < MEMORY; at += sizeof(at))
-		if (*(uint64_t *)(ram + at) != at * 0x9e3779b97f4a7c15)
+		if (*(uint64_t *)(ram + at) != pattern(at))
 			fail("the memory is not what it was");
 	memcpy(&copy, came->state, sizeof(copy));
 	restore(&copy);

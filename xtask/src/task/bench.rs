@@ -241,11 +241,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let prepared = Prepared::make(options.subject.guest(), &[], &all, &options.build.request())?;
+    let guest = options.subject.guest();
+    let prepared = Prepared::make(guest, &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine =
-        MachineOptions::of_memory(options.subject.memory().max(Pid1::PLAIN.memory(profile)));
+    let machine = MachineOptions::of_memory(options.subject.memory().max(guest.memory(profile)));
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let loads = options.subject.loads();

@@ -118,7 +118,7 @@ const CASES: &[Case] = &[
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let hops = default_hops(&crate::project::Project::open()?);
-    let prepared = Prepared::make(&Pid1::PLAIN, &[], &hops.0, &options.build.request())?;
+    let prepared = Prepared::make(&Pid1::PLAIN, &hops.0, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, None)?;
     let runner = Runner::new(&prepared, options.build.profile, options.machine.clone(), &folder)?;
     let platform = Platform { guest: &Pid1::PLAIN, profile: options.build.profile };

@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
@@ -90,9 +90,7 @@ fn stopped(folder: &Path, answered: usize) -> Life {
 }
 
 fn received(folder: &Path) -> usize {
-    let mut all = String::new();
-    fs::File::open(folder.join(RECEIVED)).unwrap().read_to_string(&mut all).unwrap();
-    all.lines().count()
+    fs::read_to_string(folder.join(RECEIVED)).unwrap().lines().count()
 }
 
 fn has_ended(life: &Life) -> bool {

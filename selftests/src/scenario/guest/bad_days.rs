@@ -16,7 +16,7 @@ use crate::position::{self, Position};
 use crate::scenario::stage::test_file;
 use crate::scenario::{Scenario, Stage};
 use crate::test_device;
-use crate::vmm::{Machine, Running, file};
+use crate::vmm::{Machine, PATIENCE, Running, file, until};
 
 pub(in crate::scenario) const BAD_DAYS: Scenario = Scenario::across(
     "whatever_befalls_a_vmm_its_guest_runs_once_or_is_said_to_be_lost",
@@ -82,10 +82,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     ends.witness.push_str(" witness.end=0");
     ensure!(ends.start(None)?.end()?.success(), "the VMM of a guest that resets itself fails");
     machine("fresh").start(None)?;
-    while !machine("fresh").log().contains("preserved") {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    Ok(())
+    until("fresh", "preserved", PATIENCE, || machine("fresh").log().contains("preserved"))
 }
 
 /// An update is called off while the guest stands still: it goes on in the same process.
@@ -96,9 +93,7 @@ fn cancel(steady: &mut Running) -> Result<()> {
     let count = |step: &str| machine("steady").log().matches(step).count();
     let ready = count("vmm: ready");
     let mut update = luctl::begin(&["update"], "preparing")?;
-    while count("vmm: ready") == ready {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("steady", "ready", PATIENCE, || count("vmm: ready") > ready)?;
     let size = || fs::metadata(file("steady", "console")).map(|it| it.len());
     let stopped = size()?;
     std::thread::sleep(std::time::Duration::from_millis(500));

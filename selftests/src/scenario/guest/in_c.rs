@@ -5,7 +5,7 @@
 use std::fs;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{needs_kvm, set_up, unpack};
 use crate::agent::Luod;
 use crate::scenario::{Scenario, Stage};
-use crate::vmm::{IN_C, append, file, spawn, tail};
+use crate::vmm::{IN_C, append, file, spawn, tail, until};
 
 pub(in crate::scenario) const IN_C_SURVIVES: Scenario =
     Scenario::across("a_vmm_in_c_needs_nothing_but_the_headers_of_the_kernel", before, after);
@@ -31,13 +31,8 @@ fn said(name: &str) -> String {
 
 /// Waits until one has said `what` so many times.
 fn wait_for(name: &str, what: &str, times: usize) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while said(name).lines().filter(|line| line.starts_with(what)).count() < times {
-        let all = || format!("{}{}", said(name), tail(name, "log"));
-        ensure!(Instant::now() < end, "{name} does not say `{what}`: {}", all());
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    let count = || said(name).lines().filter(|line| line.starts_with(what)).count();
+    until(name, what, PATIENCE, || count() >= times)
 }
 
 /// Starts the program with a guest of this name.

@@ -12,7 +12,7 @@ use super::{needs_kvm, set_up};
 use crate::luctl::{self, failure, sessions};
 use crate::position::{self, Position};
 use crate::scenario::{Scenario, Stage};
-use crate::vmm::{Machine, Running};
+use crate::vmm::{Machine, Running, until};
 
 pub(in crate::scenario) const TEN: Scenario =
     Scenario::across("one_guest_of_ten_refuses_and_all_of_them_run_on", before, after);
@@ -63,18 +63,14 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
         .try_for_each(Running::works)
         .context("after an update that one of ten has refused")?;
     for number in 0..GUESTS {
+        let guest = machine(number);
         // One that heard of the update late may be about to hear of its end.
-        let end = Instant::now() + Duration::from_mins(1);
-        let log = || machine(number).log();
-        while log().contains(READY) && !log().contains("vmm: resumed") {
-            ensure!(Instant::now() < end, "guest {number} never goes on: {}", log());
-            thread::sleep(Duration::from_millis(5));
-        }
-        ensure!(
-            !log().contains("claimed"),
-            "guest {number} came back in its own kernel: {}",
-            log()
-        );
+        until(&guest.name, "the end of its stop", Duration::from_mins(1), || {
+            let log = guest.log();
+            !log.contains(READY) || log.contains("vmm: resumed")
+        })?;
+        let log = guest.log();
+        ensure!(!log.contains("claimed"), "guest {number} came back in its own kernel: {log}");
     }
     luctl::output("luctl", &["unload"])?;
     position::remove_unpacked();
