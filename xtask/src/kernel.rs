@@ -18,18 +18,35 @@ pub(crate) use build::{Builder, Image, Kbuild};
 pub(crate) use config::Fragments;
 
 /// An implementation of the Live Update Orchestrator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Implementation {
     /// Upstream's.
     C,
+    /// Upstream's, in a kernel whose KHO takes memory over by runs, as the Rust one has it.
+    #[value(name = "c+runs")]
+    #[serde(rename = "c+runs")]
+    CRuns,
     /// This project's.
     Rust,
+}
+
+impl Implementation {
+    /// Its configuration fragments; a later one wins.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Self::C => &["c"],
+            Self::CRuns => &["c", "c+runs"],
+            Self::Rust => &["rust"],
+        }
+    }
 }
 
 impl fmt::Display for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::C => "c",
+            Self::CRuns => "c+runs",
             Self::Rust => "rust",
         })
     }
@@ -128,7 +145,7 @@ impl FromStr for Hops {
             let (name, count) = part.split_once('*').unwrap_or((part, "1"));
             let kernel = Implementation::from_str(name.trim(), false).map_err(|_| {
                 format!(
-                    "`{}` is no kernel; hops are `c` and `rust`, as in `c,rust,c` or `c,rust*3`",
+                    "`{}` is no kernel; hops are `c`, `c+runs` and `rust`, as in `c,rust,c` or `c,rust*3`",
                     name.trim()
                 )
             })?;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 use rustix::system::{delete_module, finit_module};
 
+use super::Scenario;
 use super::stage::{Log, Stage, create, fails, finish, open_is_eio, retrieve};
-use super::{Kernel, Scenario};
 use crate::plan::MODULES;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -26,8 +26,12 @@ const NONBLOCK: u32 = 0o4000;
 
 /// Loads the module for tests of this kernel. A file that is handed over finds its handler only if
 /// the module is loaded before the device is opened.
-pub fn load(kernel: Kernel) -> Result<()> {
-    let path = format!("/{MODULES}/{}/{NAME}.ko", kernel.pick("c", "rust"));
+pub fn load() -> Result<()> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    // CONFIG_LOCALVERSION is the name of the kernel's implementation.
+    let (_, kernel) = release.rsplit_once('-').context("a release without a local version")?;
+    let path = format!("/{MODULES}/{kernel}/{NAME}.ko");
     let module = File::open(&path).with_context(|| format!("open {path}"))?;
     finit_module(module, c"", 0).with_context(|| format!("load {path}"))
 }
@@ -55,14 +59,14 @@ fn check_references(when: &str, expected: u32) -> Result<()> {
 }
 
 /// Checks that nothing holds the module, by loading it again.
-fn check_free(stage: &Stage<'_>) -> Result<()> {
+fn check_free() -> Result<()> {
     check_references("at the end", 0)?;
     unload().context("unload the module")?;
     ensure!(open().is_err(), "the module is still there");
-    load(stage.kernel)
+    load()
 }
 
-fn preserved(stage: &mut Stage<'_>) -> Result<()> {
+fn preserved(_: &mut Stage<'_>) -> Result<()> {
     check_references("no file", 0)?;
     let (session, file) = (create("module-here")?, open()?);
     check_references("an open file", 1)?;
@@ -71,7 +75,7 @@ fn preserved(stage: &mut Stage<'_>) -> Result<()> {
     drop(file);
     check_references("a preserved file that is not open elsewhere", 2)?;
     drop(session);
-    check_free(stage)
+    check_free()
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
@@ -79,7 +83,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     check_references("a file that is handed over", 2)
 }
 
-fn incoming(stage: &mut Stage<'_>) -> Result<()> {
+fn incoming(_: &mut Stage<'_>) -> Result<()> {
     check_references("an incoming file", 1)?;
     let session = retrieve("module")?;
     check_references("a file of a retrieved session", 1)?;
@@ -91,22 +95,22 @@ fn incoming(stage: &mut Stage<'_>) -> Result<()> {
     drop(file);
     check_references("a retrieved file that is not open elsewhere", 2)?;
     let _finished = finish(session)?;
-    check_free(stage)
+    check_free()
 }
 
 /// For [`super::boot`]: a session with a file of the module.
 pub(super) fn boot_before(stage: &mut Stage<'_>) -> Result<()> {
-    load(stage.kernel)?;
+    load()?;
     stage.hand_over("boot", open()?)
 }
 
 /// For [`super::boot`]: the device is opened before the module is loaded.
-pub(super) fn boot_late(stage: &mut Stage<'_>) -> Result<()> {
+pub(super) fn boot_late(_: &mut Stage<'_>) -> Result<()> {
     let mut log = Log::begin()?;
     open_is_eio()?;
     let said = log.lines("")?;
     let named = said.iter().any(|line| line.contains("luo-test-module-v1"));
     ensure!(named, "the log does not name the handler: {said:?}");
-    load(stage.kernel)?;
+    load()?;
     open_is_eio()
 }

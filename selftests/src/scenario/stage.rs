@@ -49,7 +49,7 @@ impl Kernel {
     /// By its label in the plan.
     pub fn from_label(label: &str) -> Option<Self> {
         match label {
-            "c" => Some(Self::C),
+            "c" | "c+runs" => Some(Self::C),
             "rust" => Some(Self::Rust),
             _ => None,
         }

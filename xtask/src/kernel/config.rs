@@ -22,7 +22,8 @@ impl Fragments {
         let names = project.settings.flavours.get(&flavour);
         let names = names.with_context(|| format!("kernel.toml has no flavour `{flavour}`"))?;
         let names = names.iter().cloned();
-        let own = names.chain([implementation.to_string(), profile.to_string()]);
+        let own = implementation.fragments().iter().map(ToString::to_string);
+        let own = names.chain(own).chain([profile.to_string()]);
         let own = own.map(|name| project.folder.join(format!("xtask/configs/{name}.config")));
         let mut all = Self::default();
         for path in own.chain(recipe.fragments.iter().cloned()) {

@@ -304,6 +304,7 @@ fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
 fn label(kernel: Implementation) -> &'static str {
     match kernel {
         Implementation::C => "c",
+        Implementation::CRuns => "c+runs",
         Implementation::Rust => "rust",
     }
 }

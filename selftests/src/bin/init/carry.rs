@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use liblu::{Backoff, ErrorKind, LiveUpdate, OutgoingSession, SessionName, Token};
 use rustix::fs::{MemfdFlags, memfd_create};
 use selftests::event::Event;
-use selftests::scenario::{Kernel, load_module};
+use selftests::scenario::load_module;
 use serde::{Deserialize, Serialize};
 
 use crate::system::Guest;
@@ -51,9 +51,7 @@ fn name() -> Result<SessionName> {
 /// Retrieves, checks and finishes the session of the previous hop; in the first hop there must be
 /// none. Before that, it loads the module of a handler, as a distribution must do.
 pub(crate) fn take(guest: &Guest) -> Result<()> {
-    let kernel =
-        Kernel::from_label(&guest.position.hop()?.label).context("no such implementation")?;
-    load_module(kernel)?;
+    load_module()?;
     let device = device();
     device.check().context("open /dev/liveupdate")?;
     guest.position.control.event(&Event::DeviceOpened);
