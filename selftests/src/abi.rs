@@ -18,6 +18,7 @@ use std::ptr;
 #[cfg(target_arch = "x86_64")]
 pub mod compat;
 pub mod fault;
+pub mod mapped;
 
 use liveupdate_uapi::{
     Command, CreateSession, DEVICE, Finish, GetInfo, GetName, PreserveFd, RetrieveFd,
@@ -142,6 +143,16 @@ pub fn give_back(memory: &mut [u8]) -> Result<()> {
     // SAFETY: The bytes are borrowed for the whole call. Whatever a page has afterwards, zeros or what
     // a file says, are valid bytes; the kernel refuses memory that is not made of whole pages.
     unsafe { madvise(memory.as_mut_ptr().cast(), memory.len(), Advice::LinuxDontNeed) }
+}
+
+/// Processor cycles since power-on; instructions, on a machine that counts those. A kexec does not set them back.
+/// `None` where the harness does not know a counter like that.
+pub fn cycles() -> Option<u64> {
+    // SAFETY: Each processor has the instruction, and user space may use it.
+    #[cfg(target_arch = "x86_64")]
+    return Some(unsafe { core::arch::x86_64::_rdtsc() });
+    #[cfg(not(target_arch = "x86_64"))]
+    None
 }
 
 /// A name as the commands take it: NUL-terminated.

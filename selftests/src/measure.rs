@@ -6,6 +6,7 @@
 //! instructions.
 
 mod agent;
+pub mod blackout;
 mod vmm;
 
 use std::os::fd::OwnedFd;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Load;
+use crate::measure::blackout::Preserved;
 use crate::scenario::Side;
 
 /// Name of the plan on the payload disk.
@@ -30,8 +31,14 @@ pub const CONTROL_PARAMETER: &str = "vmtest.control";
 /// The beginning of the reason of a step that makes no sense in its hop, behind `# SKIP`.
 pub const NOT_APPLICABLE: &str = "n/a: ";
 
-/// The line that PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`.
+/// The line that PID 1 writes into the kernel's log before it calls `reboot(KEXEC)`, with [`CYCLES`].
 pub const LEAVING: &str = "leaving";
+
+/// The first line that PID 1 writes into the kernel's log, with [`CYCLES`].
+pub const ENTERED: &str = "entered";
+
+/// Before the number of processor cycles since power-on, at the end of a line of the log.
+pub const CYCLES: &str = ", cycle ";
 
 /// A chain of kernels, each booted by kexec from the one before, and the steps in each.
 ///
@@ -178,6 +185,13 @@ pub enum Action {
         side: Side,
         /// The number of sessions or files.
         count: usize,
+    },
+    /// Hand all of this over, or take it over, and measure the cost.
+    Blackout {
+        /// What goes to the next kernel.
+        preserved: Preserved,
+        /// Before or after the kexec.
+        side: Side,
     },
     /// Misbehave on purpose, to test the harness.
     Misbehave(Misbehaviour),

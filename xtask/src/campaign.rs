@@ -50,6 +50,8 @@ pub(crate) enum Campaign {
     Targets,
     /// Each test fails on the kernel that breaks its rule
     Mutants,
+    /// Benchmarks of the kernel, of luod and of whole updates
+    Bench,
 }
 
 /// The size of a campaign.
@@ -123,20 +125,8 @@ const RECORD: &str = "campaigns.json";
 
 impl Campaign {
     /// The name, as it is typed.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Soak => "soak",
-            Self::Debug => "debug",
-            Self::Systemd => "systemd",
-            Self::Agent => "agent",
-            Self::Vm => "vm",
-            Self::Miri => "miri",
-            Self::Fuzz => "fuzz",
-            Self::Series => "series",
-            Self::Semver => "semver",
-            Self::Targets => "targets",
-            Self::Mutants => "mutants",
-        }
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// Its parts, in the order in which they run. `semver` has none before the first release.
@@ -206,6 +196,9 @@ impl Campaign {
                 hops.map(of).into()
             }
             Self::Vm => of_guests(task),
+            Self::Bench => ["kernel", "agent", "blackout"]
+                .map(|subject| task(subject, &["bench", subject], 90))
+                .into(),
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {
                 let Some(tag) = newest_release(project)? else { return Ok(Vec::new()) };

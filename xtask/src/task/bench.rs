@@ -17,15 +17,19 @@ use selftests::plan::{Action, Hop, LEAVING, Leave, Plan, Step};
 use selftests::scenario::Side;
 
 use crate::guest::{Guest as _, Pid1};
+use crate::judge::Ran;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::prepare::Prepared;
+use crate::project::Project;
 use crate::runner::Runner;
 use crate::suite::{Queue, Role, Vm, kernel_name};
+use crate::task::bench::blackout::Blackout;
 use crate::task::typed::typed;
 use crate::task::vm_test::{self, BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, run_folder, say};
 
+mod blackout;
 mod limits;
 mod table;
 
@@ -40,9 +44,12 @@ pub(crate) struct Options {
     figures_only: bool,
     /// Two kernels, the first of which hands over to the second; more than one list is compared
     ///
-    /// Default: `c,c` and `rust,rust`.
+    /// Default: `c,c` and `rust,rust`, and `c+runs,c+runs` between them for `blackout`.
     #[arg(long, value_name = "LIST")]
     hops: Vec<Hops>,
+    /// Only this case of `xtask/bench.toml`, for `blackout`; may be given several times
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
     #[command(flatten)]
     build: BuildOptions,
     /// Folder for logs and `bench.json` [default: a new one in the cache]
@@ -60,6 +67,8 @@ enum Subject {
     Agent,
     /// That of our VMM, for a guest of 128 MiB and of 1 GiB.
     Vmm,
+    /// That of whole updates, by phases, with what `xtask/bench.toml` says.
+    Blackout,
 }
 
 impl Subject {
@@ -78,12 +87,13 @@ impl Subject {
                 &[(Load::Pairs, 16), (Load::Agent, 10), (Load::Agent, 100), (Load::Agent, 1_000)]
             }
             Self::Vmm => &[(Load::Guest, 128), (Load::Guest, 1024)],
+            Self::Blackout => &[],
         }
     }
 
     fn guest(self) -> &'static Pid1 {
         match self {
-            Self::Kernel | Self::Agent => &Pid1::PLAIN,
+            Self::Kernel | Self::Agent | Self::Blackout => &Pid1::PLAIN,
             Self::Vmm => &Pid1::HOST,
         }
     }
@@ -92,17 +102,27 @@ impl Subject {
     fn limits(self) -> Limits {
         let (silence, total) = match self {
             Self::Kernel | Self::Agent => (5, 15),
-            Self::Vmm => (20, 40),
+            Self::Vmm | Self::Blackout => (20, 40),
         };
         Limits { silence: Duration::from_mins(silence), total: Duration::from_mins(total) }
     }
 
     /// Memory of a machine, in MiB.
-    fn memory(self) -> u32 {
+    fn memory(self, blackout: &Blackout) -> u32 {
         match self {
             Self::Kernel | Self::Agent => 2048,
             Self::Vmm => 4096,
+            Self::Blackout => blackout.memory,
         }
+    }
+
+    /// The kernels that are compared.
+    fn hops(self) -> Vec<Hops> {
+        let all = match self {
+            Self::Blackout => Implementation::value_variants(),
+            _ => &[Implementation::C, Implementation::Rust],
+        };
+        all.iter().map(|kernel| Hops(vec![*kernel; 2])).collect()
     }
 }
 
@@ -166,11 +186,15 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// The figures of the machines that ran these loads over these hops.
-    fn of(hops: &Hops, loads: &[(Load, usize)], machines: &[&judge::Ran]) -> Result<Self> {
+    /// Without figures.
+    fn new(hops: &Hops) -> Self {
         let is_ours = hops.is_all(Implementation::Rust);
-        let (figures, memory) = (Vec::new(), Vec::new());
-        let mut column = Self { hops: hops.to_string(), is_ours, figures, memory };
+        Self { hops: hops.to_string(), is_ours, figures: Vec::new(), memory: Vec::new() }
+    }
+
+    /// The figures of the machines that ran these loads over these hops.
+    fn of(hops: &Hops, loads: &[(Load, usize)], machines: &[&Ran]) -> Result<Self> {
+        let mut column = Self::new(hops);
         for (load, ran) in loads.iter().zip(machines) {
             column.add(ran, *load)?;
         }
@@ -183,30 +207,18 @@ impl Column {
     /// The kernel's log has microseconds, so figures of `reboot(2)` are exact to a thousand
     /// instructions.
     fn subtract_shutdown(&mut self) {
-        let little = self.figures.iter().find(|figure| figure.name == LEAVE_PAIRS);
-        let little = little.map_or(0, |figure| figure.instructions);
+        let little = self.instructions(LEAVE_PAIRS).unwrap_or(0);
         for figure in self.figures.iter_mut().filter(|figure| LEAVES.contains(&&*figure.name)) {
             figure.instructions = figure.instructions.saturating_sub(little);
         }
     }
 
     /// Adds the figures of a machine that ran one load.
-    fn add(&mut self, ran: &judge::Ran, (load, count): (Load, usize)) -> Result<()> {
+    fn add(&mut self, ran: &Ran, (load, count): (Load, usize)) -> Result<()> {
+        let (figures, memory) = measured(ran)?;
+        self.figures.extend(figures);
+        self.memory.extend(memory);
         let log = ran.log.display();
-        ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
-        ensure!(judge::troubles(ran).is_empty(), "something went wrong; see {log}");
-        for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
-            ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
-        }
-        let events = ran.record.hops.iter().flat_map(|hop| hop.events.iter());
-        for (event, _) in events {
-            let Event::Measured(Measurement { name, count, cost }) = event else { continue };
-            let (name, count) = (name.clone(), *count);
-            match *cost {
-                Cost::Ns(instructions) => self.figures.push(Figure { name, count, instructions }),
-                Cost::Bytes(bytes) => self.memory.push(Weight { name, count, bytes }),
-            }
-        }
         let first = ran.record.hops.first().context("no kernel spoke")?;
         let (name, begin) = match load {
             Load::Pairs => (LEAVE_PAIRS, LEAVING),
@@ -221,6 +233,16 @@ impl Column {
         Ok(())
     }
 
+    /// The cost of the first operation with this name.
+    fn instructions(&self, name: &str) -> Option<u64> {
+        self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.instructions)
+    }
+
+    /// The same operation, as often.
+    fn same(&self, figure: &Figure) -> Option<&Figure> {
+        self.figures.iter().find(|it| it.name == figure.name && it.count == figure.count)
+    }
+
     /// The same operation with the next smaller count.
     fn next_smaller(&self, figure: &Figure) -> Option<&Figure> {
         let smaller =
@@ -229,36 +251,66 @@ impl Column {
     }
 }
 
+/// All that a machine has measured, if nothing went wrong.
+fn measured(ran: &Ran) -> Result<(Vec<Figure>, Vec<Weight>)> {
+    let log = ran.log.display();
+    ensure!(ran.record.done && ran.record.alarm.is_none(), "the machine failed; see {log}");
+    ensure!(judge::troubles(ran).is_empty(), "something went wrong; see {log}");
+    for (hop, said) in ran.record.hops.iter().flat_map(|hop| hop.verdicts.iter()).enumerate() {
+        ensure!(said.ok, "step {hop} failed: {}; see {log}", said.name);
+    }
+    let (mut figures, mut memory) = (Vec::new(), Vec::new());
+    let events = ran.record.hops.iter().flat_map(|hop| hop.events.iter());
+    for (event, _) in events {
+        let Event::Measured(Measurement { name, count, cost }) = event else { continue };
+        let (name, count) = (name.clone(), *count);
+        match *cost {
+            Cost::Ns(instructions) => figures.push(Figure { name, count, instructions }),
+            Cost::Bytes(bytes) => memory.push(Weight { name, count, bytes }),
+        }
+    }
+    Ok((figures, memory))
+}
+
 /// Runs the task.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let lists = if options.hops.is_empty() {
-        [Implementation::C, Implementation::Rust].map(|kernel| Hops(vec![kernel; 2])).into()
-    } else {
-        options.hops.clone()
-    };
+    let subject = options.subject;
+    let lists = if options.hops.is_empty() { subject.hops() } else { options.hops.clone() };
     ensure!(lists.iter().all(|hops| hops.0.len() == 2), "each list has two hops, as in `c,rust`");
+    ensure!(subject == Subject::Blackout || options.case.is_empty(), "only `blackout` has cases");
+    let blackout = Blackout::open(&Project::open()?)?.only(&options.case)?;
     if let Some(folder) = &options.report {
         run_folder::clear(folder)?;
     }
     let all: Vec<_> = lists.iter().flat_map(|hops| hops.0.iter().copied()).collect();
-    let guest = options.subject.guest();
+    let guest = subject.guest();
     let prepared = Prepared::make(guest, &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let machine = MachineOptions::of_memory(options.subject.memory().max(guest.memory(profile)));
+    let memory = subject.memory(&blackout).max(guest.memory(profile));
+    let machine = MachineOptions::of_memory(memory);
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
-    let loads = options.subject.loads();
+    let loads = subject.loads();
     let mut queue = Queue::default();
     for hops in &lists {
-        queue.add(None, loads.iter().map(|load| vm(hops, profile, *load)).collect());
+        queue.add(
+            None,
+            match subject {
+                Subject::Blackout => blackout.machines(hops, profile),
+                _ => loads.iter().map(|load| vm(hops, profile, *load)).collect(),
+            },
+        );
     }
-    let vms = queue.machines().iter().map(|vm| (vm.clone(), options.subject.limits()));
+    let vms = queue.machines().iter().map(|vm| (vm.clone(), subject.limits()));
     // Machines that count instructions do not mind neighbours.
     let results = runner.run_all(vms.collect());
     results.error.map_or(Ok(()), Err)?;
     let columns = lists.iter().zip(queue.sort_out(&results.each));
-    let columns = columns.map(|(hops, machines)| Column::of(hops, loads, &machines));
+    let columns = columns.map(|(hops, machines)| match subject {
+        Subject::Blackout => blackout.column(hops, &machines),
+        _ => Column::of(hops, loads, &machines),
+    });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(run_folder::BENCH);
@@ -273,10 +325,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
     broken.extend(columns.iter().flat_map(limits::of_updates));
     broken.extend(columns.iter().flat_map(limits::of_guests));
+    if subject == Subject::Blackout {
+        let lists = lists.iter().zip(&columns);
+        broken.extend(lists.flat_map(|(hops, column)| blackout.broken(hops, column)));
+    }
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
-    if options.subject == Subject::Agent && !options.figures_only {
+    if subject == Subject::Agent && !options.figures_only {
         for hops in &lists {
-            blackout(hops)?;
+            side_by_side(hops)?;
         }
     }
     Ok(())
@@ -286,7 +342,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 const RULE: &str = "services_and_users_keep_their_memory";
 
 /// Shows whole updates by luod and by systemd, side by side.
-fn blackout(hops: &Hops) -> Result<()> {
+fn side_by_side(hops: &Hops) -> Result<()> {
     let kernel = hops.0.first().copied().unwrap_or(Implementation::Rust);
     // Three updates: by `luctl update`, with `--now`, and by `systemctl kexec`.
     let hops = format!("{kernel}*4");
@@ -296,39 +352,35 @@ fn blackout(hops: &Hops) -> Result<()> {
 
 /// The machine that runs one load.
 fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
-    let kernels: Vec<&str> = hops.0.iter().map(|kernel| label(*kernel)).collect();
-    let name = format!("bench-{}-{load:?}-{count}", kernels.join("-")).to_lowercase();
+    let name = format!("bench-{}-{load:?}-{count}", hops.file_name()).to_lowercase();
     Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 }
-}
-
-fn label(kernel: Implementation) -> &'static str {
-    match kernel {
-        Implementation::C => "c",
-        Implementation::CRuns => "c+runs",
-        Implementation::Rust => "rust",
-    }
 }
 
 fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
     let sides = [Side::Before, Side::After];
-    let hops = hops.0.iter().zip(sides).map(|(kernel, side)| Hop {
+    let hops = hops.0.iter().zip(sides).map(|(kernel, side)| {
+        let name = format!("{load:?}/{side:?}").to_lowercase();
+        let leave = match load {
+            Load::Agent | Load::Guest => Leave::UpdateNow,
+            _ => Leave::Plain,
+        };
+        Hop { leave, ..hop(*kernel, profile, name, Action::Measure { load, side, count }) }
+    });
+    hops.collect()
+}
+
+/// A kernel with one step.
+fn hop(kernel: Implementation, profile: Profile, name: String, action: Action) -> Hop {
+    Hop {
         label: kernel.to_string(),
-        kernel: kernel_name(*kernel),
+        kernel: kernel_name(kernel),
         // The kernel's messages on a serial port cost more than its work.
         cmdline: format!("{} loglevel=6", profile.cmdline()),
         carries: true,
         is_debug: profile == Profile::Debug,
-        steps: vec![Step {
-            name: format!("{load:?}/{side:?}").to_lowercase(),
-            action: Action::Measure { load, side, count },
-            limit_ms: 1_000_000,
-        }],
-        leave: match load {
-            Load::Agent | Load::Guest => Leave::UpdateNow,
-            _ => Leave::Plain,
-        },
-    });
-    hops.collect()
+        steps: vec![Step { name, action, limit_ms: 1_000_000 }],
+        leave: Leave::Plain,
+    }
 }
 
 /// The time between the last lines with these texts, by the clock of the kernel's log.

@@ -34,6 +34,10 @@ const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
 /// The suite `agent` shows whole updates.
 const BENCH_AGENT: &[&str] = &["bench", "agent", "--hops", "rust,rust", "--figures-only"];
 
+/// The boot of the next kernel with memory of which each page is apart from the others.
+const BENCH_BLACKOUT: &[&str] =
+    &["bench", "blackout", "--hops", "rust,rust", "--case", "64 MiB scattered"];
+
 /// Everything is slow on a debug kernel, so this comes without the boot scenarios.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
 
@@ -66,7 +70,7 @@ fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
     let vm = vm();
-    let all: [&[&str]; 6] = [DEBUG, &vm, BENCH, BENCH_AGENT, &docs, &check];
+    let all: [&[&str]; 7] = [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
@@ -220,7 +224,7 @@ mod tests {
             typed::<vm_test::Options>(words).unwrap();
         }
         typed::<vm_test::Options>(&vm()).unwrap();
-        for words in [BENCH, BENCH_AGENT] {
+        for words in [BENCH, BENCH_AGENT, BENCH_BLACKOUT] {
             typed::<bench::Options>(words).unwrap();
         }
         typed::<series::Options>(&["kernel series", "--check"]).unwrap();

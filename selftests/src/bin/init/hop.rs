@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use liblu::kexec;
+use selftests::control::Control;
 use selftests::event::Event;
-use selftests::kernel_log::note;
-use selftests::measure::Place;
+use selftests::kernel_log::{note, with_cycle};
+use selftests::measure::{Measurement, Place};
 use selftests::plan::{Action, LEAVING, Leave};
 use selftests::{luctl, measure, position, program};
 
@@ -38,11 +39,10 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
                 let next = || luctl::load(position.next().context(LAST)?, position.number + 1);
                 let kept = &mut guest.kept;
                 let measured = measure::run(*load, *side, *count, &mut Place { kept, load: &next });
-                measured.map(|all| {
-                    for measurement in all {
-                        control.event(&Event::Measured(measurement));
-                    }
-                })
+                say(&control, measured)
+            }
+            Action::Blackout { preserved, side } => {
+                say(&control, preserved.measure(*side, &mut guest.kept))
             }
             Action::Start { unit, .. } => Err(anyhow!("this guest has no systemd to start {unit}")),
             Action::Carry => carry::take(guest),
@@ -65,6 +65,14 @@ pub(crate) fn run(guest: &mut Guest) -> Result<()> {
     leave(guest)
 }
 
+/// Reports measurements.
+fn say(control: &Control, measured: Result<Vec<Measurement>>) -> Result<()> {
+    for measurement in measured? {
+        control.event(&Event::Measured(measurement));
+    }
+    Ok(())
+}
+
 /// Enters the next kernel, which is loaded, by a kexec; returns only with an error.
 fn leave(guest: &mut Guest) -> Result<()> {
     if guest.position.next().is_none() {
@@ -82,7 +90,7 @@ fn leave(guest: &mut Guest) -> Result<()> {
     guest.position.control.event(&Event::Reboot);
     guest.position.control.drain();
     // With this line, the kernel's own clock shows when `reboot(2)` begins.
-    note(LEAVING);
+    note(&with_cycle(LEAVING));
     match guest.position.hop()?.leave {
         Leave::Plain => {}
         Leave::UpdateNow => match luctl::update(true)? {},

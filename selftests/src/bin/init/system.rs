@@ -11,8 +11,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 use selftests::control::Control;
-use selftests::kernel_log::note;
+use selftests::kernel_log::{note, with_cycle};
 use selftests::mounts::mount_new;
+use selftests::plan::ENTERED;
 use selftests::position::Position;
 use selftests::scenario::LeavingPart;
 
@@ -48,6 +49,9 @@ pub(crate) struct Guest {
 pub(crate) fn set_up() -> Result<Guest> {
     for (kind, on, options) in MOUNTS {
         mount_new(kind, on, options)?;
+        if *on == "/dev" {
+            note(&with_cycle(ENTERED));
+        }
     }
     let files = Rlimit { current: Some(FILES), maximum: Some(FILES) };
     setrlimit(Resource::Nofile, files).context("raise the limit of open files")?;

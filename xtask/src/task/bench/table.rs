@@ -5,7 +5,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
-use crate::task::bench::Column;
+use crate::task::bench::{Column, Figure};
 
 /// Only the header has a line.
 const STYLE: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─'));
@@ -22,24 +22,32 @@ pub(crate) fn render(columns: &[Column]) -> String {
             header.push("times fewer".into());
         }
     }
-    header.extend(columns.iter().map(|column| format!("growth {}", column.hops)));
-    let count = header.len();
-    table.set_header(header);
-    let Some(first) = columns.first() else {
+    // A list of hops that takes too long for some operations does without them.
+    let Some(most) = columns.iter().max_by_key(|column| column.figures.len()) else {
         return table.to_string();
     };
-    for (row, figure) in first.figures.iter().enumerate() {
+    let grows = most.figures.iter().any(|figure| most.next_smaller(figure).is_some());
+    if grows {
+        header.extend(columns.iter().map(|column| format!("growth {}", column.hops)));
+    }
+    let count = header.len();
+    table.set_header(header);
+    for figure in &most.figures {
         let mut cells = vec![figure.name.clone(), figure.count.to_string()];
+        let first = columns.first().and_then(|column| column.same(figure));
         for (at, column) in columns.iter().enumerate() {
-            let Some(this) = column.figures.get(row) else {
-                continue;
-            };
-            cells.push(thousands(this.instructions));
+            let this = column.same(figure);
+            cells.push(this.map_or(String::new(), |this| thousands(this.instructions)));
             if at > 0 {
-                cells.push(format!("{:.2}", ratio(figure.instructions, this.instructions)));
+                let times = first.zip(this).map(|(one, other)| {
+                    format!("{:.2}", ratio(one.instructions, other.instructions))
+                });
+                cells.push(times.unwrap_or_default());
             }
         }
-        cells.extend(columns.iter().map(|column| growth(column, row)));
+        if grows {
+            cells.extend(columns.iter().map(|column| growth(column, figure)));
+        }
         table.add_row(cells);
     }
     for column in 1..count {
@@ -51,12 +59,9 @@ pub(crate) fn render(columns: &[Column]) -> String {
 }
 
 /// How many times more the same operation took than with the next smaller count.
-fn growth(column: &Column, row: usize) -> String {
-    let Some(this) = column.figures.get(row) else {
-        return String::new();
-    };
-    match column.next_smaller(this) {
-        Some(smaller) => format!("{:.1}", ratio(this.instructions, smaller.instructions)),
+fn growth(column: &Column, figure: &Figure) -> String {
+    match column.same(figure).zip(column.next_smaller(figure)) {
+        Some((this, smaller)) => format!("{:.1}", ratio(this.instructions, smaller.instructions)),
         None => String::new(),
     }
 }
@@ -73,7 +78,6 @@ fn thousands(instructions: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::bench::Figure;
 
     #[test]
     fn a_row_has_ratio_and_growth() {

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Whole updates, by phases: `xtask/bench.toml` says with what.
+
+use anyhow::{Context, Result, bail};
+use selftests::measure::blackout::{FILES, MEMORY, OPEN, Preserved, SESSIONS};
+use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
+use selftests::scenario::Side;
+use serde::Deserialize;
+
+use super::{Column, Figure, LEFT, between, hop, measured, stamp};
+use crate::failure::Failure;
+use crate::judge::Ran;
+use crate::kernel::{Hops, Implementation, Profile};
+use crate::project::Project;
+use crate::suite::{Role, Vm};
+use crate::vm::HopRecord;
+
+/// From the call of `reboot(2)` to the kernel's last words.
+const LEAVE: &str = "leave";
+
+/// From there until the next kernel has a clock: kexec, and the decompressor.
+const KEXEC: &str = "kexec";
+
+/// From there until PID 1 runs.
+const BOOT: &str = "boot";
+
+/// From the call of `reboot(2)` until everything is retrieved.
+const BLACKOUT: &str = "blackout";
+
+/// The phases after [`BOOT`] that are part of the [`BLACKOUT`].
+const RETRIEVED: [&str; 4] = [OPEN, SESSIONS, FILES, MEMORY];
+
+/// `xtask/bench.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    blackout: Blackout,
+}
+
+/// What is measured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Blackout {
+    /// Memory of the machine, in MiB.
+    pub(super) memory: u32,
+    /// Kernel parameters.
+    parameters: String,
+    cases: Vec<Case>,
+}
+
+/// An update.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    preserved: Preserved,
+    /// Kernels that would take too long.
+    #[serde(default)]
+    skip: Vec<Implementation>,
+    /// How many times the boot of the first case the boot may take, but for stock C.
+    most_boot: Option<f64>,
+}
+
+/// The kernel that boots with the handover.
+fn next(hops: &Hops) -> Option<Implementation> {
+    hops.0.last().copied()
+}
+
+impl Case {
+    fn is_for(&self, hops: &Hops) -> bool {
+        next(hops).is_none_or(|kernel| !self.skip.contains(&kernel))
+    }
+
+    /// The name of a phase of it.
+    fn row(&self, phase: &str) -> String {
+        format!("{}: {phase}", self.name)
+    }
+}
+
+impl Blackout {
+    /// Reads the cases of this checkout.
+    pub(super) fn open(project: &Project) -> Result<Self> {
+        let path = project.folder.join("xtask/bench.toml");
+        let text = std::fs::read_to_string(&path);
+        let text = text.with_context(|| format!("read {}", path.display()))?;
+        let settings: Settings =
+            toml::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        Ok(settings.blackout)
+    }
+
+    /// These cases, and the one that others are compared with; all without names.
+    pub(super) fn only(mut self, names: &[String]) -> Result<Self, Failure> {
+        for name in names {
+            if !self.cases.iter().any(|case| case.name == *name) {
+                let all: Vec<_> =
+                    self.cases.iter().map(|case| format!("`{}`", case.name)).collect();
+                let what = format!("xtask/bench.toml has no case `{name}`");
+                return Err(Failure::new(what, format!("give one of {}", all.join(", "))));
+            }
+        }
+        let mut first = true;
+        self.cases.retain(|case| {
+            std::mem::take(&mut first) || names.is_empty() || names.contains(&case.name)
+        });
+        Ok(self)
+    }
+
+    fn cases(&self, hops: &Hops) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(|case| case.is_for(hops))
+    }
+
+    /// The machines for these hops.
+    pub(super) fn machines(&self, hops: &Hops, profile: Profile) -> Vec<Vm> {
+        let vm = |(number, case): (usize, &Case)| {
+            let name = format!("blackout-{}-{number}", hops.file_name());
+            let plan = hops.0.iter().zip([Side::Before, Side::After]);
+            let plan = plan.map(|(kernel, side)| {
+                let action = Action::Blackout { preserved: case.preserved.clone(), side };
+                let name = format!("blackout/{side:?}").to_lowercase();
+                let mut hop = hop(*kernel, profile, name, action);
+                hop.cmdline = format!("{} {}", hop.cmdline, self.parameters);
+                hop
+            });
+            Vm { name, role: Role::Chain, plan: plan.collect(), first: 1 }
+        };
+        self.cases(hops).enumerate().map(vm).collect()
+    }
+
+    /// The figures of these machines.
+    pub(super) fn column(&self, hops: &Hops, machines: &[&Ran]) -> Result<Column> {
+        let mut column = Column::new(hops);
+        for (case, ran) in self.cases(hops).zip(machines) {
+            let (figures, _) = measured(ran)?;
+            let phases =
+                phases(&ran.record.hops).with_context(|| format!("in {}", ran.log.display()))?;
+            let retrieved = figures.iter().filter(|it| RETRIEVED.contains(&&*it.name));
+            let all = phases.iter().chain(retrieved).map(|it| it.instructions).sum();
+            let whole = Figure { name: BLACKOUT.into(), count: 1, instructions: all };
+            let all = phases.into_iter().chain(figures).chain([whole]);
+            column.figures.extend(all.map(|it| Figure { name: case.row(&it.name), ..it }));
+        }
+        Ok(column)
+    }
+
+    /// The limits that do not hold. Stock C, as the next kernel, has none.
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    pub(super) fn broken(&self, hops: &Hops, column: &Column) -> Vec<String> {
+        if next(hops) == Some(Implementation::C) {
+            return Vec::new();
+        }
+        let boot = |case: &Case| column.instructions(&case.row(BOOT));
+        let Some(empty) = self.cases.first().and_then(boot) else {
+            return vec![format!("{}: no boot with nothing to compare with", column.hops)];
+        };
+        let broken = self.cases(hops).filter_map(|case| {
+            let (Case { name, .. }, most) = (case, case.most_boot?);
+            let Some(instructions) = boot(case) else {
+                return Some(format!("{name}: there is no boot ({})", column.hops));
+            };
+            let times = instructions as f64 / empty as f64;
+            let text = || format!("{name}: a boot of {times:.2} empty ones, not {most} ({hops})");
+            (times > most).then(text)
+        });
+        broken.collect()
+    }
+}
+
+/// The phases from `reboot(2)` to PID 1.
+fn phases(hops: &[HopRecord]) -> Result<Vec<Figure>> {
+    let [first, next] = hops else { bail!("there are not two kernels") };
+    let (left, _) = moment(first, LEAVING).context("no line of the first kernel's end")?;
+    let (entered, boot) = moment(next, ENTERED).context("no line of the next kernel's PID 1")?;
+    let leave = between(first, LEAVING, LEFT).with_context(|| format!("no `{LEFT}`"))?;
+    let rest = entered.checked_sub(left).and_then(|all| all.checked_sub(leave + boot));
+    let rest = rest.context("the kernel's clock does not count instructions")?;
+    let figure =
+        |(name, instructions): (&str, u64)| Figure { name: name.into(), count: 1, instructions };
+    Ok([(LEAVE, leave), (KEXEC, rest), (BOOT, boot)].map(figure).into())
+}
+
+/// The cycle, and the time of the kernel's clock, that the last line with this mark has.
+fn moment(hop: &HopRecord, mark: &str) -> Option<(u64, u64)> {
+    let mark = format!("{mark}{CYCLES}");
+    let line = hop.log.iter().rev().find(|line| line.contains(&mark))?;
+    let (_, cycle) = line.split_once(&mark)?;
+    Some((cycle.trim().parse().ok()?, stamp(line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cases_of_this_checkout_are_understood() {
+        let blackout = Blackout::open(&Project::open().unwrap()).unwrap();
+        let first = blackout.cases.first().unwrap();
+        assert_eq!((&first.preserved, &*first.skip), (&Preserved::default(), &[][..]));
+        let names: std::collections::BTreeSet<_> =
+            blackout.cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), blackout.cases.len());
+    }
+
+    #[test]
+    fn the_phases_lie_between_lines_of_two_kernels() {
+        let hop = |log: &[&str]| HopRecord {
+            log: log.iter().map(|line| (*line).to_owned()).collect(),
+            ..HopRecord::default()
+        };
+        let first = hop(&[
+            "[    1.000000] vm-test: leaving, cycle 1500000000",
+            "[    1.000070] kexec_core: Starting new kernel",
+        ]);
+        let next = hop(&["[    0.500000] vm-test: entered, cycle 2400000000"]);
+        let of = |hops: &[HopRecord]| {
+            let found = phases(hops)?;
+            Ok::<_, anyhow::Error>(found.into_iter().map(|it| it.instructions).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[first.clone(), next.clone()]).unwrap(), [70_000, 399_930_000, 500_000_000]);
+        assert!(of(std::slice::from_ref(&first)).is_err());
+        assert!(of(&[next, first]).is_err());
+    }
+
+    #[test]
+    fn a_case_is_chosen_by_its_name() {
+        let all = || Blackout::open(&Project::open().unwrap()).unwrap();
+        let names = |blackout: Blackout| -> Vec<_> {
+            blackout.cases.into_iter().map(|case| case.name).collect()
+        };
+        assert_eq!(names(all().only(&[]).unwrap()), names(all()));
+        let dense = "1 GiB dense".to_owned();
+        assert_eq!(names(all().only(&[dense]).unwrap()), ["nothing", "1 GiB dense"]);
+        assert!(all().only(&["none".into()]).unwrap_err().to_string().contains("`none`"));
+    }
+
+    #[test]
+    fn a_line_has_a_cycle_and_a_time() {
+        let line = "[    0.412345] vm-test: entered, cycle 900000123".to_owned();
+        let hop = HopRecord { log: vec![line], ..HopRecord::default() };
+        assert_eq!(moment(&hop, ENTERED), Some((900_000_123, 412_345_000)));
+        assert_eq!(moment(&hop, LEAVING), None);
+    }
+
+    #[test]
+    fn a_boot_that_takes_too_long_is_named() {
+        let text = "memory = 1\nparameters = ''\n[[cases]]\nname = 'a'\npreserved = {}\n[[cases]]\nname = 'b'\n\
+                    preserved = {}\nmost_boot = 1.5\n";
+        let blackout: Blackout = toml::from_str(text).unwrap();
+        let hops: Hops = "c,rust".parse().unwrap();
+        let mut column = Column::new(&hops);
+        for (name, instructions) in [("a: boot", 100), ("b: boot", 150)] {
+            column.figures.push(Figure { name: name.into(), count: 1, instructions });
+        }
+        assert!(blackout.broken(&hops, &column).is_empty());
+        column.figures[1].instructions = 151;
+        let text = "b: a boot of 1.51 empty ones, not 1.5 (c → rust)";
+        assert_eq!(blackout.broken(&hops, &column), [text]);
+        assert!(blackout.broken(&"rust,c".parse().unwrap(), &column).is_empty());
+        column.figures.pop();
+        assert_eq!(blackout.broken(&hops, &column), ["b: there is no boot (c → rust)"]);
+        column.figures.clear();
+        assert_eq!(blackout.broken(&hops, &column).len(), 1);
+    }
+}
