@@ -25,7 +25,7 @@ const MEMORY: &str = "memory of luod";
 /// An update with clients that is called off.
 pub const CALL_OFF: &str = "call an update off";
 
-/// The line of the last answer before the kernel is left.
+/// The line right before the last client says that it is ready, and the kernel is left.
 pub const LAST_READY: &str = "the last client is ready";
 
 #[expect(clippy::unnecessary_wraps, reason = "deadlines are optional")]
@@ -116,13 +116,17 @@ fn call_off(participants: &mut [Participant]) -> Result<Measurement> {
 
 /// Lets the next update go on, and stays until the kernel is left.
 fn agree(mut participants: Vec<Participant>) {
-    let all = participants.iter_mut().try_for_each(|participant| {
+    let last = participants.len().saturating_sub(1);
+    let all = participants.iter_mut().enumerate().try_for_each(|(number, participant)| {
         let generation = prepare(participant)?;
+        if number == last {
+            // Behind the answer it could come too late: the kernel is left at once.
+            note(LAST_READY);
+        }
         participant.ready(generation, soon()).context("say that a client is ready")
     });
-    match all {
-        Ok(()) => note(LAST_READY),
-        Err(error) => note(&format!("a client failed: {error:#}")),
+    if let Err(error) = all {
+        note(&format!("a client failed: {error:#}"));
     }
     loop {
         std::thread::park();
