@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use selftests::event::Event;
 use selftests::measure::{Cost, LAST_READY, Load, Measurement};
-use selftests::plan::{Action, Hop, LEAVING, Leave, Plan, Step};
+use selftests::plan::{Action, Hop, LEAVING, Leave, Step};
 use selftests::scenario::Side;
 
 use crate::guest::{Guest as _, Pid1};
@@ -107,12 +107,11 @@ impl Subject {
         Limits { silence: Duration::from_mins(silence), total: Duration::from_mins(total) }
     }
 
-    /// Memory of a machine, in MiB.
-    fn memory(self, blackout: &Blackout) -> u32 {
+    /// Memory of a machine at least, in MiB.
+    fn memory(self) -> u32 {
         match self {
-            Self::Kernel | Self::Agent => 2048,
+            Self::Kernel | Self::Agent | Self::Blackout => 2048,
             Self::Vmm => 4096,
-            Self::Blackout => blackout.memory,
         }
     }
 
@@ -277,8 +276,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let subject = options.subject;
     let lists = if options.hops.is_empty() { subject.hops() } else { options.hops.clone() };
     ensure!(lists.iter().all(|hops| hops.0.len() == 2), "each list has two hops, as in `c,rust`");
-    ensure!(subject == Subject::Blackout || options.case.is_empty(), "only `blackout` has cases");
-    let blackout = Blackout::open(&Project::open()?)?.only(&options.case)?;
+    let blackout = match subject {
+        Subject::Blackout => Some(Blackout::open(&Project::open()?)?.only(&options.case)?),
+        _ => None,
+    };
+    ensure!(blackout.is_some() || options.case.is_empty(), "only `blackout` has cases");
     if let Some(folder) = &options.report {
         run_folder::clear(folder)?;
     }
@@ -287,29 +289,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let prepared = Prepared::make(guest, &all, &options.build.request())?;
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
-    let memory = subject.memory(&blackout).max(guest.memory(profile));
+    let memory = subject.memory().max(guest.memory(profile));
+    let memory = memory.max(blackout.as_ref().map_or(0, |blackout| blackout.memory));
     let machine = MachineOptions::of_memory(memory);
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
     let loads = subject.loads();
     let mut queue = Queue::default();
     for hops in &lists {
-        queue.add(
-            None,
-            match subject {
-                Subject::Blackout => blackout.machines(hops, profile),
-                _ => loads.iter().map(|load| vm(hops, profile, *load)).collect(),
-            },
-        );
+        let machines = match &blackout {
+            Some(blackout) => blackout.machines(hops, profile),
+            None => loads.iter().map(|load| vm(hops, profile, *load)).collect(),
+        };
+        queue.add(None, machines);
     }
     let vms = queue.machines().iter().map(|vm| (vm.clone(), subject.limits()));
     // Machines that count instructions do not mind neighbours.
     let results = runner.run_all(vms.collect());
     results.error.map_or(Ok(()), Err)?;
     let columns = lists.iter().zip(queue.sort_out(&results.each));
-    let columns = columns.map(|(hops, machines)| match subject {
-        Subject::Blackout => blackout.column(hops, &machines),
-        _ => Column::of(hops, loads, &machines),
+    let columns = columns.map(|(hops, machines)| match &blackout {
+        Some(blackout) => blackout.column(hops, &machines),
+        None => Column::of(hops, loads, &machines),
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
@@ -325,7 +326,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
     broken.extend(columns.iter().flat_map(limits::of_updates));
     broken.extend(columns.iter().flat_map(limits::of_guests));
-    if subject == Subject::Blackout {
+    if let Some(blackout) = &blackout {
         let lists = lists.iter().zip(&columns);
         broken.extend(lists.flat_map(|(hops, column)| blackout.broken(hops, column)));
     }
@@ -353,20 +354,21 @@ fn side_by_side(hops: &Hops) -> Result<()> {
 /// The machine that runs one load.
 fn vm(hops: &Hops, profile: Profile, (load, count): (Load, usize)) -> Vm {
     let name = format!("bench-{}-{load:?}-{count}", hops.file_name()).to_lowercase();
-    Vm { name, role: Role::Chain, plan: plan(hops, profile, load, count), first: 1 }
-}
-
-fn plan(hops: &Hops, profile: Profile, load: Load, count: usize) -> Plan {
-    let sides = [Side::Before, Side::After];
-    let hops = hops.0.iter().zip(sides).map(|(kernel, side)| {
+    machine(name, hops, |kernel, side| {
         let name = format!("{load:?}/{side:?}").to_lowercase();
         let leave = match load {
             Load::Agent | Load::Guest => Leave::UpdateNow,
             _ => Leave::Plain,
         };
-        Hop { leave, ..hop(*kernel, profile, name, Action::Measure { load, side, count }) }
-    });
-    hops.collect()
+        Hop { leave, ..hop(kernel, profile, name, Action::Measure { load, side, count }) }
+    })
+}
+
+/// A machine with a kernel on each side of an update.
+fn machine(name: String, hops: &Hops, of: impl Fn(Implementation, Side) -> Hop) -> Vm {
+    let sides = hops.0.iter().zip([Side::Before, Side::After]);
+    let plan = sides.map(|(kernel, side)| of(*kernel, side)).collect();
+    Vm { name, role: Role::Chain, plan, first: 1 }
 }
 
 /// A kernel with one step.

@@ -5,15 +5,14 @@
 use anyhow::{Context, Result, bail};
 use selftests::measure::blackout::{FILES, MEMORY, OPEN, Preserved, SESSIONS};
 use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
-use selftests::scenario::Side;
 use serde::Deserialize;
 
-use super::{Column, Figure, LEFT, between, hop, measured, stamp};
+use super::{Column, Figure, LEFT, between, hop, machine, measured, stamp};
 use crate::failure::Failure;
 use crate::judge::Ran;
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::project::Project;
-use crate::suite::{Role, Vm};
+use crate::suite::Vm;
 use crate::vm::HopRecord;
 
 /// From the call of `reboot(2)` to the kernel's last words.
@@ -114,15 +113,13 @@ impl Blackout {
     pub(super) fn machines(&self, hops: &Hops, profile: Profile) -> Vec<Vm> {
         let vm = |(number, case): (usize, &Case)| {
             let name = format!("blackout-{}-{number}", hops.file_name());
-            let plan = hops.0.iter().zip([Side::Before, Side::After]);
-            let plan = plan.map(|(kernel, side)| {
+            machine(name, hops, |kernel, side| {
                 let action = Action::Blackout { preserved: case.preserved.clone(), side };
                 let name = format!("blackout/{side:?}").to_lowercase();
-                let mut hop = hop(*kernel, profile, name, action);
+                let mut hop = hop(kernel, profile, name, action);
                 hop.cmdline = format!("{} {}", hop.cmdline, self.parameters);
                 hop
-            });
-            Vm { name, role: Role::Chain, plan: plan.collect(), first: 1 }
+            })
         };
         self.cases(hops).enumerate().map(vm).collect()
     }
