@@ -9,6 +9,8 @@
 //! - [`Incoming`] is memory from the previous kernel. Its content comes from another kernel, so it
 //!   deserves no more trust than data from userspace.
 //! - [`read`] copies preserved memory, of any owner.
+//! - [`PreservedFolios`] are folios of files for the next kernel, which takes them over by
+//!   [`restore`], or many at once into [`Folios`](crate::mm::folio::Folios).
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 //!
@@ -28,6 +30,16 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull,
     slice, //
+};
+
+#[cfg(CONFIG_LIVEUPDATE_MEMFD_RUST)]
+mod folio;
+
+#[cfg(CONFIG_LIVEUPDATE_MEMFD_RUST)]
+pub use folio::{
+    restore,
+    restore_folio,
+    PreservedFolios, //
 };
 
 /// Whether this kernel takes part in KHO (`kho=on`).

@@ -16,9 +16,11 @@ mod counted;
 mod device;
 mod drain;
 mod extensible;
+mod failing;
 mod give_up;
 pub(crate) mod guest;
 mod handler;
+mod holes;
 mod idle;
 mod info;
 mod kho;
@@ -101,7 +103,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 29] = [
+    let groups: [&[Scenario]; 31] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -114,6 +116,8 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         preserve::ALL,
         retrieve::ALL,
         memfd::ALL,
+        holes::ALL,
+        failing::ALL,
         idle::ALL,
         info::ALL,
         close::ALL,

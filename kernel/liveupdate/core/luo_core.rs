@@ -16,6 +16,7 @@
 //! - [`handover`]: the whole handover, read without trust.
 //! - [`refs`]: which user is the first and which the last.
 //! - [`lifecycle`]: the state of a retrieval.
+//! - [`memfd`]: the format of a memfd, and its folios by runs.
 //! - [`command`]: how much of an extensible command is read, checked and answered.
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
@@ -35,6 +36,7 @@ pub mod handover;
 )]
 mod host_pages;
 pub mod lifecycle;
+pub mod memfd;
 pub mod name;
 pub mod refs;
 pub mod token;

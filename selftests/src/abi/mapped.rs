@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::ptr;
 
 use rustix::io::{Errno, Result};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -26,6 +26,10 @@ impl Mapped {
     ///
     /// Nothing may make the file smaller while it is mapped: that would be a signal.
     pub fn new(file: impl AsFd) -> Result<Self> {
+        Self::with(file, ProtFlags::READ)
+    }
+
+    fn with(file: impl AsFd, protection: ProtFlags) -> Result<Self> {
         let bytes = rustix::fs::fstat(&file)?.st_size;
         let bytes = usize::try_from(bytes).map_err(|_| Errno::OVERFLOW)?;
         if !bytes.is_multiple_of(PAGE) {
@@ -33,19 +37,24 @@ impl Mapped {
         }
         // SAFETY: A new mapping; nothing else is there.
         let memory =
-            unsafe { mmap(ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, file, 0) }?;
+            unsafe { mmap(ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0) }?;
         Ok(Self { memory, bytes })
     }
 
     /// The first word of each page.
     pub fn first_words(&self) -> impl ExactSizeIterator<Item = u64> {
         (0..self.bytes / PAGE).map(|page| {
-            // SAFETY: The page is one of the mapping.
-            let word = unsafe { self.memory.byte_add(page * PAGE) }.cast::<u64>();
             // SAFETY: A page has room for a word and is aligned, and any bytes are a value. Another process may
             // write there, so it is read once.
-            unsafe { word.read_volatile() }
+            unsafe { self.first_word(page).read_volatile() }
         })
+    }
+
+    /// Where the first word of a page is.
+    fn first_word(&self, page: usize) -> *mut u64 {
+        assert!(page < self.bytes / PAGE, "the page is one of the mapping");
+        // SAFETY: The page is one of the mapping.
+        unsafe { self.memory.byte_add(page * PAGE) }.cast()
     }
 
     /// The page frame of each page that was read before; `None` for others. Only root is told.
@@ -66,6 +75,48 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: The whole mapping, to which nothing refers any more.
         let _ = unsafe { munmap(self.memory, self.bytes) };
+    }
+}
+
+/// A whole file in memory, to be read and written.
+#[derive(Debug)]
+pub struct MappedMut(Mapped);
+
+impl MappedMut {
+    /// Maps a file, as [`Mapped::new`].
+    pub fn new(file: impl AsFd) -> Result<Self> {
+        Mapped::with(file, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    /// Asks for huge pages.
+    pub fn advise_huge(&self) -> Result<()> {
+        // SAFETY: The whole mapping; the advice changes no content.
+        unsafe { madvise(self.0.memory, self.0.bytes, Advice::LinuxHugepage) }
+    }
+
+    /// Reads the first word of a page.
+    ///
+    /// # Panics
+    ///
+    /// If the file has no such page.
+    pub fn load(&self, page: usize) -> u64 {
+        // SAFETY: As in `Mapped::first_words`.
+        unsafe { self.0.first_word(page).read_volatile() }
+    }
+
+    /// Writes the first word of a page.
+    ///
+    /// # Panics
+    ///
+    /// If the file has no such page.
+    pub fn store(&mut self, page: usize, word: u64) {
+        // SAFETY: As in `Mapped::first_words`, and the mapping can be written to.
+        unsafe { self.0.first_word(page).write_volatile(word) };
+    }
+
+    /// As [`Mapped::frames`], also for pages that were written to.
+    pub fn frames(&self) -> std::io::Result<Vec<Option<u64>>> {
+        self.0.frames()
     }
 }
 

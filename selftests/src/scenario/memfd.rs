@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{MemfdFlags, SeekFrom, ftruncate, memfd_create, seek};
-use rustix::io::Errno;
+use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::io::{Errno, pwrite};
 
 use super::Scenario;
 use super::boot::damage::{find_pages, memory};
 use super::stage::{Stage, check_memfd, create, fails, finish, memfd, retrieve};
+use crate::abi::mapped::PAGE;
 
 pub(super) const ALL: &[Scenario] =
     &[Scenario::across("a_damaged_memfd_fails_without_the_others", before, after)];
@@ -47,12 +48,12 @@ const DAMAGES: [Damage; 2] = [
 /// The memfd that is whole.
 const WHOLE: u32 = 3;
 
-const PAGE: u64 = 4096;
-
 /// A memfd of so many pages, with this position.
 fn marked(pages: u32, position: u64) -> Result<OwnedFd> {
     let file = memfd_create("marked", MemfdFlags::CLOEXEC).context("memfd")?;
-    ftruncate(&file, u64::from(pages) * PAGE).context("make a memfd large")?;
+    for page in 0..u64::from(pages) {
+        pwrite(&file, &[1; PAGE], page * PAGE as u64).context("write a page")?;
+    }
     seek(&file, SeekFrom::Start(position)).context("seek in a memfd")?;
     Ok(file)
 }
@@ -71,7 +72,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     for address in find_pages(&memory, &position(stage).to_ne_bytes())? {
         let mut size = [0; 8];
         memory.read_exact_at(&mut size, address + 8).context("read memory")?;
-        let pages = u64::from_ne_bytes(size) / PAGE;
+        let pages = u64::from_ne_bytes(size) / PAGE as u64;
         for Damage { field: (at, length), .. } in
             DAMAGES.iter().filter(|damage| u64::from(damage.token) == pages)
         {

@@ -19,10 +19,15 @@ struct Crate {
     row: &'static str,
 }
 
-const CRATES: [Crate; 2] = [
+const CRATES: [Crate; 3] = [
     Crate {
         root: "kernel/liveupdate/core/luo_core.rs",
         folder: "kernel/liveupdate/core/",
+        row: "//! - [`",
+    },
+    Crate {
+        root: "kernel/liveupdate/memfd/luo_memfd.rs",
+        folder: "kernel/liveupdate/memfd/",
         row: "//! - [`",
     },
     Crate { root: "kernel/liveupdate/luo/luo.rs", folder: "kernel/liveupdate/luo/", row: "//! | " },

@@ -12,7 +12,8 @@ use crate::invocation::Invocation;
 pub(super) struct Fmt;
 
 /// Folders of files that no package of cargo has.
-const KBUILD: &[&str] = &["kernel/liveupdate/luo/", "kernel/liveupdate/test/", "rust/"];
+const KBUILD: &[&str] =
+    &["kernel/liveupdate/luo/", "kernel/liveupdate/memfd/", "kernel/liveupdate/test/", "rust/"];
 
 impl Check for Fmt {
     fn name(&self) -> &'static str {

@@ -18,11 +18,12 @@ use crate::progress::Progress;
 use crate::source::Tree;
 
 /// The folder of objects and the name of each crate.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("rust", "kernel"),
     ("kernel/liveupdate/uapi", "liveupdate_uapi"),
     ("kernel/liveupdate/core", "luo_core"),
     ("kernel/liveupdate/luo", "luo"),
+    ("kernel/liveupdate/memfd", "luo_memfd"),
     ("kernel/liveupdate/test", "luo_test"),
 ];
 

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way in.
+
+use kernel::{
+    fs::File,
+    kho,
+    mm::{
+        folio::Folios,
+        shmem::{
+            Content,
+            NewMemfd, //
+        },
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::aref::ARef,
+    task::might_sleep, //
+};
+use luo_core::memfd::{
+    run::{
+        Gather,
+        Part,
+        Parts,
+        Run, //
+    },
+    table::Chunks,
+    wire::{
+        Damage,
+        Flags,
+        FolioSer,
+        MemfdSer, //
+    },
+};
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
+
+/// Folios that are added to a file at once.
+const BATCH: usize = 512;
+
+/// What becomes of the folios of a table.
+trait Sink {
+    /// Takes folios over. After an error some of them may be left.
+    fn add(&mut self, run: Run) -> Result;
+
+    /// There are no more.
+    fn end(&mut self) -> Result {
+        Ok(())
+    }
+}
+
+/// Folios go into a file.
+struct Filling<'a> {
+    file: &'a NewMemfd,
+    /// The orders of folios that are made of single pages, as bits.
+    orders: u64,
+    batch: Folios,
+    /// The page of the file that `batch` begins with.
+    first: u64,
+    /// The page behind it.
+    next: u64,
+    content: Content,
+}
+
+impl Filling<'_> {
+    /// Adds what there is to the file.
+    fn flush(&mut self) -> Result {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        might_sleep();
+        self.file.add(&mut self.batch, self.first, self.content)
+    }
+
+    /// Sees to it that there is room for folios that begin with this page.
+    #[inline]
+    fn begin(&mut self, index: u64, flags: Flags) -> Result {
+        let content = if flags.has(Flags::UPTODATE) {
+            Content::Valid
+        } else {
+            Content::None
+        };
+        if self.batch.room() == 0 || self.next != index || self.content != content {
+            self.flush()?;
+        }
+        if self.batch.is_empty() {
+            self.first = index;
+            self.content = content;
+        }
+        Ok(())
+    }
+
+    /// Adds folios of one order, one after the other.
+    fn add_folios(&mut self, run: &Run, order: u32) -> Result {
+        let mut done = 0;
+        while done < run.count {
+            let offset = done * run.stride;
+            let (frame, index) = (run.frame + offset, run.index + offset);
+            self.begin(index, run.flags)?;
+            let count = self.batch.restore_run(frame, order, run.count - done)?;
+            if count > 0 {
+                self.next = index + (count << order);
+                done += count;
+                continue;
+            }
+            // It has another order, which the last one may have.
+            self.next = index + (1 << self.batch.restore(frame)?);
+            done += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds a folio that is made of single pages. Returns whether that was possible.
+    fn add_merged(&mut self, part: &Part, flags: Flags) -> Result<bool> {
+        if part.order == 0 || self.orders >> part.order & 1 == 0 {
+            return Ok(false);
+        }
+        self.begin(part.index, flags)?;
+        let is_done = self.batch.restore_merged(part.frame, part.order)?;
+        if is_done {
+            self.next = part.index + (1 << part.order);
+        }
+        Ok(is_done)
+    }
+}
+
+impl Sink for Filling<'_> {
+    fn add(&mut self, run: Run) -> Result {
+        let Some(max_order) = self.orders.checked_ilog2().filter(|_| run.stride == 1) else {
+            return self.add_folios(&run, run.stride.trailing_zeros());
+        };
+        for part in Parts::new(run.frame, run.index, run.count, max_order) {
+            if !self.add_merged(&part, run.flags)? {
+                let pages = Run {
+                    frame: part.frame,
+                    index: part.index,
+                    count: 1 << part.order,
+                    ..run
+                };
+                self.add_folios(&pages, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result {
+        self.flush()
+    }
+}
+
+/// Folios are freed.
+#[derive(Default)]
+struct Discarding(Option<Folios>);
+
+impl Discarding {
+    /// Frees folios. Those that are not there cannot be freed.
+    fn discard(&mut self, run: &Run) {
+        let order = run.stride.trailing_zeros();
+        let mut done = 0;
+        while done < run.count {
+            let frame = run.frame + done * run.stride;
+            let count = self.batch().map_or(0, |batch| {
+                let count = batch.restore_run(frame, order, run.count - done);
+                batch.clear();
+                count.unwrap_or(0)
+            });
+            if count == 0 {
+                let _ = kho::restore_folio(frame);
+            }
+            done += count.max(1);
+            might_sleep();
+        }
+    }
+
+    /// Room for folios, if there is memory for it.
+    fn batch(&mut self) -> Option<&mut Folios> {
+        if self.0.is_none() {
+            self.0 = Folios::with_capacity(BATCH).ok();
+        }
+        self.0.as_mut()
+    }
+}
+
+impl Sink for Discarding {
+    fn add(&mut self, run: Run) -> Result {
+        self.discard(&run);
+        Ok(())
+    }
+}
+
+/// Folios go to one until something fails, and are freed from then on.
+struct Guarded<'a, S> {
+    sink: &'a mut S,
+    discarding: Discarding,
+    result: Result,
+}
+
+impl<S: Sink> Guarded<'_, S> {
+    fn fail(&mut self, error: Error) {
+        if self.result.is_ok() {
+            self.result = Err(error);
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        if self.result.is_ok() {
+            self.result = self.sink.add(run);
+        }
+        // Of a run that failed, this frees what was not taken.
+        if self.result.is_err() {
+            self.discarding.discard(&run);
+        }
+    }
+
+    /// Adds the folios of a block, `left` at most. Returns how many.
+    fn add_block(&mut self, gather: &mut Gather, block: &[u8], left: u64) -> u64 {
+        let Ok(entries) = <[FolioSer]>::ref_from_bytes(block) else {
+            return 0;
+        };
+        let used = usize::try_from(left).map_or(entries.len(), |left| left.min(entries.len()));
+        let mut entries = entries.get(..used).unwrap_or(entries);
+        while !entries.is_empty() {
+            let (ended, others) = gather.add(entries);
+            entries = others;
+            match ended {
+                Ok(run) => self.add(run),
+                Err(damage) => self.fail(refuse(damage)),
+            }
+        }
+        used as u64
+    }
+
+    fn end(self) -> Result {
+        self.result?;
+        self.sink.end()
+    }
+}
+
+/// A memfd of the previous kernel, of which everything was checked but the table.
+struct Handover {
+    memfd: MemfdSer,
+    pages: u64,
+}
+
+impl Handover {
+    /// Reads it, and frees its memory.
+    fn take(data: kho::Incoming) -> Result<Self> {
+        let mut memfd = MemfdSer::default();
+        let read = data.read(0, memfd.as_mut_bytes());
+        data.free();
+        read?;
+        let pages = memfd.check(PAGE_SIZE as u64).map_err(refuse)?;
+        Ok(Self { memfd, pages })
+    }
+
+    /// Takes all folios over, and frees the table. After an error the other folios are freed, as
+    /// far as the table leads to them.
+    fn folios<S: Sink>(&self, sink: &mut S) -> Result {
+        if self.memfd.count == 0 {
+            return Ok(());
+        }
+        let mut gather = Gather::new(self.pages);
+        let mut guarded = Guarded {
+            sink,
+            discarding: Discarding::default(),
+            result: Ok(()),
+        };
+        let read = self.blocks(|block, left| guarded.add_block(&mut gather, block, left));
+        if let Err(error) = read {
+            guarded.fail(error);
+        }
+        guarded.add(gather.end());
+        guarded.end()
+    }
+
+    /// Takes the blocks of the table over, each with the number of entries that are left, of which
+    /// `add` returns how many the block has. Frees the table.
+    fn blocks(&self, mut add: impl FnMut(&[u8], u64) -> u64) -> Result {
+        let mut left = self.memfd.count;
+        let mut chunks = Chunks::new(&self.memfd.folios);
+        while let Some(address) = chunks.address().map_err(refuse)? {
+            let chunk = kho::restore(address)?;
+            let words = chunk.bytes().get(..PAGE_SIZE).unwrap_or(&[]);
+            let words = <[u64]>::ref_from_bytes(words).map_err(|_| EINVAL)?;
+            for block in chunks.blocks(words).map_err(refuse)? {
+                left -= add(kho::restore(*block)?.bytes(), left);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse(damage: Damage) -> Error {
+    pr_err!("a memfd of the previous kernel cannot be used: {damage:?}\n");
+    match damage {
+        Damage::Seals(_) | Damage::Flags(_) => EOPNOTSUPP,
+        _ => EINVAL,
+    }
+}
+
+/// Makes the file.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if it is one of a later version, `EINVAL` or `ENOENT` if the handover is damaged,
+/// `ENOMEM`, also if the control group has no room for it.
+pub(crate) fn retrieve(data: kho::Incoming) -> Result<ARef<File>> {
+    let handover = Handover::take(data)?;
+    match make(&handover.memfd) {
+        Ok((file, batch)) => {
+            handover.folios(&mut Filling {
+                file: &file,
+                orders: file.orders(handover.memfd.size),
+                batch,
+                first: 0,
+                next: 0,
+                content: Content::None,
+            })?;
+            Ok(file.into_file())
+        }
+        Err(error) => {
+            handover.folios(&mut Discarding::default())?;
+            Err(error)
+        }
+    }
+}
+
+/// Makes the file without its memory, and room for folios.
+fn make(memfd: &MemfdSer) -> Result<(NewMemfd, Folios)> {
+    let most = usize::try_from(memfd.count).unwrap_or(BATCH);
+    let batch = Folios::with_capacity(BATCH.min(most))?;
+    let file = NewMemfd::new()?;
+    file.add_seals(memfd.seals)?;
+    file.set_position(memfd.position);
+    file.set_size(memfd.size)?;
+    Ok((file, batch))
+}
+
+/// Frees the memory of a file that was never retrieved.
+pub(crate) fn discard(data: kho::Incoming) {
+    let freed = Handover::take(data).and_then(|it| it.folios(&mut Discarding::default()));
+    if let Err(error) = freed {
+        pr_err!("memory of a memfd that was not retrieved stays reserved: {error:?}\n");
+    }
+}

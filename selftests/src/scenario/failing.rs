@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Allocations that fail while a memfd is preserved or retrieved: one after the other.
+//!
+//! Kernels of the profile `debug` let the allocation of a thread fail that it names by its number.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+use super::Scenario;
+use super::stage::{Stage, create, finish, not_applicable, retrieve};
+use crate::abi::mapped::PAGE;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("each_allocation_of_preserve_may_fail", preserve),
+    Scenario::across("each_allocation_of_retrieve_may_fail", before, after),
+];
+
+const NTH: &str = "/proc/thread-self/fail-nth";
+const DEBUGFS: &str = "/sys/kernel/debug";
+
+/// Settings by which allocations fail that may wait, and those of single pages, without a word.
+const SETTINGS: [(&str, &str); 6] = [
+    ("failslab/verbose", "0"),
+    ("fail_page_alloc/verbose", "0"),
+    ("failslab/ignore-gfp-wait", "N"),
+    ("fail_page_alloc/ignore-gfp-wait", "N"),
+    ("fail_page_alloc/ignore-gfp-highmem", "N"),
+    ("fail_page_alloc/min-order", "0"),
+];
+
+/// Pages of a file: two batches, one of them behind a hole.
+const PAGES: u64 = 620;
+const HOLE: u64 = 100;
+
+/// More allocations than a command makes.
+const MOST: u32 = 400;
+
+/// Whether this kernel lets allocations fail; it does from here on.
+fn is_possible() -> Result<bool> {
+    if !fs::exists(NTH).context("look for fail-nth")? {
+        return Ok(false);
+    }
+    for (name, value) in SETTINGS {
+        fs::write(format!("{DEBUGFS}/{name}"), value).with_context(|| format!("write {name}"))?;
+    }
+    Ok(true)
+}
+
+/// Does something while the allocation of this number fails. Returns whether one did.
+fn with_failure<T>(nth: u32, work: impl FnOnce() -> T) -> Result<(T, bool)> {
+    // Opened before: opening allocates.
+    let file = File::options().read(true).write(true).open(NTH).context("open fail-nth")?;
+    let number = nth.to_string();
+    file.write_all_at(number.as_bytes(), 0).context("set fail-nth")?;
+    let result = work();
+    let mut left = [0; 16];
+    let read = file.read_at(&mut left, 0);
+    file.write_all_at(b"0", 0).context("clear fail-nth")?;
+    let left = left.get(..read.context("read fail-nth")?).unwrap_or_default();
+    Ok((result, left.trim_ascii() == b"0"))
+}
+
+fn is_page(page: u64) -> bool {
+    !(HOLE..2 * HOLE).contains(&page)
+}
+
+fn make(number: u32) -> Result<File> {
+    let file = File::from(memfd_create("failing", MemfdFlags::CLOEXEC).context("memfd")?);
+    ftruncate(&file, PAGES * PAGE as u64).context("make a memfd large")?;
+    for page in (0..PAGES).filter(|page| is_page(*page)) {
+        file.write_all_at(&mark(number, page), page * PAGE as u64).context("write a page")?;
+    }
+    Ok(file)
+}
+
+fn mark(number: u32, page: u64) -> [u8; 8] {
+    (u64::from(number) << 32 | (page + 1)).to_ne_bytes()
+}
+
+fn check(file: &File, number: u32) -> Result<()> {
+    for page in 0..PAGES {
+        let mut there = [0xff; 8];
+        file.read_exact_at(&mut there, page * PAGE as u64).context("read a page")?;
+        let expected = if is_page(page) { mark(number, page) } else { [0; 8] };
+        ensure!(there == expected, "page {page} of file {number} has {there:?}");
+    }
+    Ok(())
+}
+
+const IMPOSSIBLE: &str = "no allocation of this kernel fails on demand";
+
+fn preserve(_: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    let file = make(0)?;
+    let mut failures = 0;
+    for nth in 1..MOST {
+        let session = create(format!("failing-preserve-{nth}"))?;
+        let (preserved, failed) = with_failure(nth, || session.preserve(1.into(), &file))?;
+        // Some allocations are done in another way if they fail.
+        if let Err(error) = preserved {
+            ensure!(failed, "PRESERVE_FD fails by itself: {error}");
+            failures += 1;
+        }
+        drop(session);
+        // Nothing of it is left: the file can be cut and become longer again.
+        ftruncate(&file, (PAGES + 1) * PAGE as u64).context("make a memfd longer")?;
+        ftruncate(&file, PAGES * PAGE as u64).context("cut a memfd")?;
+        check(&file, 0)?;
+        if !failed {
+            ensure!(failures > 3, "{failures} allocations failed");
+            return Ok(());
+        }
+    }
+    bail!("PRESERVE_FD makes more than {MOST} allocations")
+}
+
+/// Files, each of which another allocation fails for.
+const FILES: u32 = 48;
+
+const NAME: &str = "failing-retrieve";
+
+fn before(stage: &mut Stage<'_>) -> Result<()> {
+    // All kernels of a chain have one profile.
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    let session = create(NAME)?;
+    for number in 1..=FILES {
+        session.preserve(number.into(), make(number)?).context("PRESERVE_FD")?;
+    }
+    stage.keep(session);
+    Ok(())
+}
+
+fn after(_: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    let session = retrieve(NAME)?;
+    let mut failures = 0;
+    for number in 1..=FILES {
+        let (retrieved, failed) = with_failure(number, || session.retrieve(number.into()))?;
+        match retrieved {
+            Ok(file) => check(&file.into(), number)?,
+            Err(error) => {
+                ensure!(failed, "RETRIEVE_FD fails by itself: {error}");
+                failures += 1;
+            }
+        }
+    }
+    finish(session)?;
+    ensure!(failures > 3, "{failures} allocations failed");
+    Ok(())
+}
