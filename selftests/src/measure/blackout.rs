@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Measurement, Meter, name, page, preserve_all, retrieve_all, token};
 use crate::abi;
-use crate::abi::mapped::{Mapped, PAGE};
+use crate::abi::mapped::{Mapped, MappedMut, PAGE};
 use crate::scenario::Side;
 
 /// All that is handed over.
@@ -44,6 +44,8 @@ pub enum Pages {
     Dense,
     /// The first and the last one.
     Sparse,
+    /// All, as transparent huge pages.
+    Huge,
     /// All, each apart from the others: those of another memfd, which is freed, were between them.
     Scattered,
 }
@@ -66,6 +68,9 @@ pub const TOUCH: &str = "touch memory (n: MiB)";
 /// Of so many scattered pages one may be beside the one before. A tenth are; all of them, if they were moved.
 const MOST_ADJACENT: usize = 4;
 
+/// Pages of a huge page.
+const HUGE: usize = 512;
+
 impl Memory {
     fn bytes(self) -> usize {
         self.mib << 20
@@ -80,6 +85,7 @@ impl Memory {
         let file = memfd(self.bytes())?;
         match self.pages {
             Pages::Dense => (0..self.page_count()).try_for_each(|page| write_page(&file, page))?,
+            Pages::Huge => self.fill_huge(&file)?,
             Pages::Sparse => {
                 for at in [0, self.bytes().saturating_sub(1)] {
                     pwrite(&file, &[7], offset(at)?).context("write a byte")?;
@@ -94,6 +100,26 @@ impl Memory {
             }
         }
         Ok(file)
+    }
+
+    /// Fills it with transparent huge pages.
+    fn fill_huge(self, file: &OwnedFd) -> Result<()> {
+        let enabled = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+        std::fs::write(enabled, "advise").context("allow huge pages")?;
+        let mut mapped = MappedMut::new(file).context("map memory")?;
+        mapped.advise_huge().context("MADV_HUGEPAGE")?;
+        for page in 0..self.page_count() {
+            mapped.store(page, mark(offset(page)?));
+        }
+        let frames = mapped.frames().context("look for pages")?;
+        let huge = frames.chunks(HUGE).filter(|frames| {
+            let first = frames.first().copied().flatten().unwrap_or(1);
+            first.is_multiple_of(HUGE as u64)
+                && frames.iter().zip(first..).all(|(frame, next)| *frame == Some(next))
+        });
+        let (huge, all) = (huge.count(), frames.len() / HUGE);
+        ensure!(huge == all, "{huge} huge pages, not {all}");
+        Ok(())
     }
 
     /// Checks where its pages are: PRESERVE_FD moves those that are in scratch memory, and they are not scattered any
@@ -116,7 +142,7 @@ impl Memory {
     /// Uses the pages that it has for the first time, and checks the beginning of each.
     fn touch(self, file: &OwnedFd) -> Result<()> {
         match self.pages {
-            Pages::Dense | Pages::Scattered => {
+            Pages::Dense | Pages::Huge | Pages::Scattered => {
                 let mapped = Mapped::new(file).context("map memory")?;
                 let count = mapped.first_words().len();
                 ensure!(count == self.page_count(), "{count} pages came");

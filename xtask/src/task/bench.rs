@@ -24,12 +24,15 @@ use crate::project::Project;
 use crate::runner::Runner;
 use crate::suite::{Queue, Role, Vm, kernel_name};
 use crate::task::bench::blackout::Blackout;
+pub(crate) use crate::task::bench::figure::{Column, Figure, Weight};
 use crate::task::typed::typed;
 use crate::task::vm_test::{self, BuildOptions, MachineOptions};
 use crate::vm::{HopRecord, Limits};
 use crate::{judge, run_folder, say};
 
 mod blackout;
+mod docs;
+mod figure;
 mod limits;
 mod table;
 
@@ -52,6 +55,9 @@ pub(crate) struct Options {
     case: Vec<String>,
     #[command(flatten)]
     build: BuildOptions,
+    /// Write the figures of `blackout` into `docs/performance.md`
+    #[arg(long)]
+    docs: bool,
     /// Folder for logs and `bench.json` [default: a new one in the cache]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -141,56 +147,7 @@ const LEAVES: &[&str] = &[LEAVE_SESSIONS, LEAVE_FILES, LEAVE_CLIENTS];
 /// The kernel's last words.
 const LEFT: &str = "Starting new kernel";
 
-/// The cost of one operation in one implementation.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct Figure {
-    /// Name of the operation.
-    pub(crate) name: String,
-    /// How often it was done.
-    pub(crate) count: usize,
-    /// Instructions for all of it.
-    pub(crate) instructions: u64,
-}
-
-/// The memory that something takes.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct Weight {
-    /// Its name.
-    pub(crate) name: String,
-    /// How many of it there are.
-    pub(crate) count: usize,
-    /// Bytes of all.
-    pub(crate) bytes: u64,
-}
-
-impl Weight {
-    /// Bytes of each.
-    fn each(&self) -> u64 {
-        self.bytes / u64::try_from(self.count.max(1)).unwrap_or(u64::MAX)
-    }
-}
-
-/// The figures of one list of hops.
-#[derive(Clone, Debug, serde::Serialize)]
-pub(crate) struct Column {
-    /// The hops.
-    pub(crate) hops: String,
-    /// Whether all kernels have the Rust implementation.
-    #[serde(skip)]
-    pub(crate) is_ours: bool,
-    /// In the order of the loads.
-    pub(crate) figures: Vec<Figure>,
-    /// Memory, in bytes.
-    pub(crate) memory: Vec<Weight>,
-}
-
 impl Column {
-    /// Without figures.
-    fn new(hops: &Hops) -> Self {
-        let is_ours = hops.is_all(Implementation::Rust);
-        Self { hops: hops.to_string(), is_ours, figures: Vec::new(), memory: Vec::new() }
-    }
-
     /// The figures of the machines that ran these loads over these hops.
     fn of(hops: &Hops, loads: &[(Load, usize)], machines: &[&Ran]) -> Result<Self> {
         let mut column = Self::new(hops);
@@ -231,23 +188,6 @@ impl Column {
         self.figures.push(Figure { name: name.into(), count, instructions });
         Ok(())
     }
-
-    /// The cost of the first operation with this name.
-    fn instructions(&self, name: &str) -> Option<u64> {
-        self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.instructions)
-    }
-
-    /// The same operation, as often.
-    fn same(&self, figure: &Figure) -> Option<&Figure> {
-        self.figures.iter().find(|it| it.name == figure.name && it.count == figure.count)
-    }
-
-    /// The same operation with the next smaller count.
-    fn next_smaller(&self, figure: &Figure) -> Option<&Figure> {
-        let smaller =
-            self.figures.iter().filter(|it| it.name == figure.name && it.count < figure.count);
-        smaller.max_by_key(|it| it.count)
-    }
 }
 
 /// All that a machine has measured, if nothing went wrong.
@@ -281,6 +221,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         _ => None,
     };
     ensure!(blackout.is_some() || options.case.is_empty(), "only `blackout` has cases");
+    ensure!(blackout.is_some() || !options.docs, "only the figures of `blackout` are in docs/");
     if let Some(folder) = &options.report {
         run_folder::clear(folder)?;
     }
@@ -317,6 +258,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
+    if options.docs {
+        docs::write(&Project::open()?, &columns)?;
+    }
     let found: Vec<_> = columns.iter().flat_map(limits::beside_ioctls).collect();
     let memory = columns.iter().flat_map(limits::memory);
     let lines: Vec<_> = found.iter().map(ToString::to_string).chain(memory).collect();
@@ -327,8 +271,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     broken.extend(columns.iter().flat_map(limits::of_updates));
     broken.extend(columns.iter().flat_map(limits::of_guests));
     if let Some(blackout) = &blackout {
-        let lists = lists.iter().zip(&columns);
-        broken.extend(lists.flat_map(|(hops, column)| blackout.broken(hops, column)));
+        broken.extend(blackout.all_broken(&lists, &columns));
     }
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
     if subject == Subject::Agent && !options.figures_only {

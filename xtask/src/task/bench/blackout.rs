@@ -2,8 +2,10 @@
 
 //! Whole updates, by phases: `xtask/bench.toml` says with what.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
-use selftests::measure::blackout::{FILES, MEMORY, OPEN, Preserved, SESSIONS};
+use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, Preserved, SESSIONS};
 use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
 use serde::Deserialize;
 
@@ -59,6 +61,32 @@ struct Case {
     skip: Vec<Implementation>,
     /// How many times the boot of the first case the boot may take, but for stock C.
     most_boot: Option<f64>,
+    /// Million instructions that a phase may take in Rust, by its name.
+    #[serde(default)]
+    most: BTreeMap<Phase, f64>,
+    /// How many times that of stock C in the same run a phase may take in Rust.
+    #[serde(default)]
+    most_of_c: BTreeMap<Phase, f64>,
+}
+
+/// A phase that has limits.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+enum Phase {
+    Preserve,
+    Retrieve,
+    Blackout,
+}
+
+impl Phase {
+    /// The name of its figure.
+    fn figure(self) -> &'static str {
+        match self {
+            Self::Preserve => PRESERVE,
+            Self::Retrieve => MEMORY,
+            Self::Blackout => BLACKOUT,
+        }
+    }
 }
 
 /// The kernel that boots with the handover.
@@ -140,12 +168,28 @@ impl Blackout {
         Ok(column)
     }
 
-    /// The limits that do not hold. Stock C, as the next kernel, has none.
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    pub(super) fn broken(&self, hops: &Hops, column: &Column) -> Vec<String> {
-        if next(hops) == Some(Implementation::C) {
-            return Vec::new();
+    /// The limits that do not hold in a run.
+    pub(super) fn all_broken(&self, lists: &[Hops], columns: &[Column]) -> Vec<String> {
+        let both = || lists.iter().zip(columns);
+        let stock = |hops: &Hops| hops.0.iter().all(|kernel| *kernel == Implementation::C);
+        let c = both().find(|(hops, _)| stock(hops)).map(|(_, column)| column);
+        both().flat_map(|(hops, column)| self.broken(hops, column, c)).collect()
+    }
+
+    /// The limits that do not hold. Stock C, as the next kernel, has none; `c` is its column in this run.
+    fn broken(&self, hops: &Hops, column: &Column, c: Option<&Column>) -> Vec<String> {
+        match next(hops) {
+            Some(Implementation::C) => Vec::new(),
+            Some(Implementation::CRuns) => self.broken_boots(hops, column),
+            _ => {
+                let phases = self.cases(hops).flat_map(|case| case.broken(hops, column, c));
+                self.broken_boots(hops, column).into_iter().chain(phases).collect()
+            }
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    fn broken_boots(&self, hops: &Hops, column: &Column) -> Vec<String> {
         let boot = |case: &Case| column.instructions(&case.row(BOOT));
         let Some(empty) = self.cases.first().and_then(boot) else {
             return vec![format!("{}: no boot with nothing to compare with", column.hops)];
@@ -160,6 +204,40 @@ impl Blackout {
             (times > most).then(text)
         });
         broken.collect()
+    }
+}
+
+impl Case {
+    /// The limits of phases that do not hold.
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    fn broken(&self, hops: &Hops, column: &Column, c: Option<&Column>) -> Vec<String> {
+        let name = &self.name;
+        let of = |column: &Column, phase: Phase| {
+            column.instructions(&self.row(phase.figure())).map(|count| count as f64)
+        };
+        let mut broken = Vec::new();
+        for (phase, most) in &self.most {
+            match of(column, *phase).map(|count| count / 1e6) {
+                None => broken.push(format!("{name}: there is no {phase:?} ({hops})")),
+                Some(million) if million > *most => broken.push(format!(
+                    "{name}: {phase:?} takes {million:.2} million instructions, not {most} ({hops})"
+                )),
+                Some(_) => {}
+            }
+        }
+        // Without stock C in this run, there is nothing to compare with.
+        let Some(c) = c.filter(|_| !self.skip.contains(&Implementation::C)) else { return broken };
+        for (phase, most) in &self.most_of_c {
+            match (of(column, *phase), of(c, *phase)) {
+                (Some(rust), Some(c)) if rust <= c * most => {}
+                (Some(rust), Some(c)) => broken.push(format!(
+                    "{name}: {phase:?} takes {:.2} times what it takes in C, not {most} ({hops})",
+                    rust / c
+                )),
+                _ => broken.push(format!("{name}: there is no {phase:?} ({hops})")),
+            }
+        }
+        broken
     }
 }
 
@@ -248,14 +326,40 @@ mod tests {
         for (name, instructions) in [("a: boot", 100), ("b: boot", 150)] {
             column.figures.push(Figure { name: name.into(), count: 1, instructions });
         }
-        assert!(blackout.broken(&hops, &column).is_empty());
+        assert!(blackout.broken(&hops, &column, None).is_empty());
         column.figures[1].instructions = 151;
         let text = "b: a boot of 1.51 empty ones, not 1.5 (c → rust)";
-        assert_eq!(blackout.broken(&hops, &column), [text]);
-        assert!(blackout.broken(&"rust,c".parse().unwrap(), &column).is_empty());
+        assert_eq!(blackout.broken(&hops, &column, None), [text]);
+        assert!(blackout.broken(&"rust,c".parse().unwrap(), &column, None).is_empty());
         column.figures.pop();
-        assert_eq!(blackout.broken(&hops, &column), ["b: there is no boot (c → rust)"]);
+        assert_eq!(blackout.broken(&hops, &column, None), ["b: there is no boot (c → rust)"]);
         column.figures.clear();
-        assert_eq!(blackout.broken(&hops, &column).len(), 1);
+        assert_eq!(blackout.broken(&hops, &column, None).len(), 1);
+    }
+    #[test]
+    fn a_phase_that_takes_too_long_is_named() {
+        let text = "memory = 1\nparameters = ''\n[[cases]]\nname = 'a'\npreserved = {}\nmost = { blackout = 2 }\n\
+                    most_of_c = { preserve = 0.5 }\n";
+        let blackout: Blackout = toml::from_str(text).unwrap();
+        let hops: Hops = "rust,rust".parse().unwrap();
+        let column = |blackout, preserve| {
+            let mut column = Column::new(&hops);
+            for (name, instructions) in [(BOOT, 1), (BLACKOUT, blackout), (PRESERVE, preserve)] {
+                let name = format!("a: {name}");
+                column.figures.push(Figure { name, count: 1, instructions });
+            }
+            column
+        };
+        let c = column(9_000_000, 10);
+        assert!(blackout.broken(&hops, &column(2_000_000, 5), Some(&c)).is_empty());
+        let broken = blackout.broken(&hops, &column(2_100_000, 6), Some(&c));
+        let [blackout_, preserve] = &*broken else { panic!("{broken:?}") };
+        assert_eq!(blackout_, "a: Blackout takes 2.10 million instructions, not 2 (rust → rust)");
+        assert_eq!(
+            preserve,
+            "a: Preserve takes 0.60 times what it takes in C, not 0.5 (rust → rust)"
+        );
+        assert_eq!(blackout.broken(&hops, &column(2_100_000, 6), None).len(), 1);
+        assert_eq!(blackout.broken(&hops, &Column::new(&hops), None).len(), 2);
     }
 }
