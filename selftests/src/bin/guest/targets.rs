@@ -7,6 +7,7 @@ use std::io::Read as _;
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
+use ruzstd::decoding::StreamingDecoder;
 use selftests::luctl::{failure, output, sessions};
 use selftests::position::KERNEL;
 use selftests::systemd::{PROGRAMS, STOCK};
@@ -17,8 +18,9 @@ const FOREIGN: &str = "/run/vmtest-foreign";
 /// The format of LUO, and one that no kernel has. Messages of the kernel have it, too.
 const FORMATS: [&[u8]; 2] = [b"luo-v5", b"luo-v0"];
 
-/// The beginning of what gzip writes.
-const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+/// The beginnings of what gzip and zstd write.
+const GZIP: &[u8] = &[0x1f, 0x8b, 8];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// Each is refused before anything happens. The kernel of the next hop is loaded and unpacked.
 pub(crate) fn check(before: &[String]) -> Result<()> {
@@ -51,10 +53,8 @@ pub(crate) fn check(before: &[String]) -> Result<()> {
 /// The next kernel, with the name of a format changed.
 fn write_foreign() -> Result<()> {
     let image = fs::read(KERNEL).context("read the next kernel")?;
-    let at = image.windows(GZIP.len()).position(|part| part == GZIP);
-    let packed = at.and_then(|at| image.get(at..)).context("the kernel is not packed by gzip")?;
-    let mut kernel = Vec::new();
-    GzDecoder::new(packed).read_to_end(&mut kernel).context("unpack the kernel")?;
+    let mut kernel =
+        unpacked(&image).context("the kernel is packed neither by gzip nor by zstd")?;
     let [format, other] = FORMATS;
     let mut changed = 0;
     let mut from = 0;
@@ -66,6 +66,28 @@ fn write_foreign() -> Result<()> {
     }
     ensure!(changed > 0, "the kernel has no format of LUO");
     fs::write(FOREIGN, kernel).context("write a kernel")
+}
+
+/// The kernel in an image.
+fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
+    let starts = |mark: &'static [u8]| {
+        let at = move |(at, part)| (part == mark).then_some(at);
+        let places = image.windows(mark.len()).enumerate().filter_map(at);
+        places.filter_map(|at| image.get(at..))
+    };
+    // Four bytes may be these by chance.
+    let zstd = starts(ZSTD).find_map(|mut packed| {
+        let mut kernel = Vec::new();
+        StreamingDecoder::new(&mut packed).ok()?.read_to_end(&mut kernel).ok()?;
+        Some(kernel)
+    });
+    zstd.or_else(|| {
+        starts(GZIP).find_map(|packed| {
+            let mut kernel = Vec::new();
+            GzDecoder::new(packed).read_to_end(&mut kernel).ok()?;
+            Some(kernel)
+        })
+    })
 }
 
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
