@@ -14,6 +14,24 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
+/// Pages of a huge page.
+pub const HUGE: usize = 512;
+
+/// The setting by which memfds get huge pages: with `advise`, where [`MappedMut::advise_huge`] asks for them.
+pub const HUGE_MEMFDS: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+/// The first word of a page of a test: none that another page has, and not zero.
+pub fn mark(page: u64) -> u64 {
+    (page + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Whether the frames of [`HUGE`] pages are adjacent, and aligned as those of a huge page.
+pub fn is_huge(frames: &[Option<u64>]) -> bool {
+    let Some(Some(first)) = frames.first() else { return false };
+    first.is_multiple_of(HUGE as u64)
+        && frames.iter().zip(*first..).all(|(frame, next)| *frame == Some(next))
+}
+
 /// A whole file in memory, to be read.
 #[derive(Debug)]
 pub struct Mapped {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Measurement, Meter, name, page, preserve_all, retrieve_all, token};
 use crate::abi;
-use crate::abi::mapped::{Mapped, MappedMut, PAGE};
+use crate::abi::mapped::{HUGE, HUGE_MEMFDS, Mapped, MappedMut, PAGE, is_huge, mark};
 use crate::scenario::Side;
 
 /// All that is handed over.
@@ -68,9 +68,6 @@ pub const TOUCH: &str = "touch memory (n: MiB)";
 /// Of so many scattered pages one may be beside the one before. A tenth are; all of them, if they were moved.
 const MOST_ADJACENT: usize = 4;
 
-/// Pages of a huge page.
-const HUGE: usize = 512;
-
 impl Memory {
     fn bytes(self) -> usize {
         self.mib << 20
@@ -104,19 +101,14 @@ impl Memory {
 
     /// Fills it with transparent huge pages.
     fn fill_huge(self, file: &OwnedFd) -> Result<()> {
-        let enabled = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-        std::fs::write(enabled, "advise").context("allow huge pages")?;
+        std::fs::write(HUGE_MEMFDS, "advise").context("allow huge pages")?;
         let mut mapped = MappedMut::new(file).context("map memory")?;
         mapped.advise_huge().context("MADV_HUGEPAGE")?;
         for page in 0..self.page_count() {
             mapped.store(page, mark(offset(page)?));
         }
         let frames = mapped.frames().context("look for pages")?;
-        let huge = frames.chunks(HUGE).filter(|frames| {
-            let first = frames.first().copied().flatten().unwrap_or(1);
-            first.is_multiple_of(HUGE as u64)
-                && frames.iter().zip(first..).all(|(frame, next)| *frame == Some(next))
-        });
+        let huge = frames.chunks(HUGE).filter(|frames| is_huge(frames));
         let (huge, all) = (huge.count(), frames.len() / HUGE);
         ensure!(huge == all, "{huge} huge pages, not {all}");
         Ok(())
@@ -171,11 +163,6 @@ fn memfd(bytes: usize) -> Result<OwnedFd> {
 
 fn offset(at: usize) -> Result<u64> {
     u64::try_from(at).context("an offset")
-}
-
-/// The first word of a page: none that another page has, and not zero.
-fn mark(page: u64) -> u64 {
-    (page + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn write_page(file: &OwnedFd, page: usize) -> Result<()> {

@@ -3,7 +3,6 @@
 //! Memfds that do not have all of their pages, or get them late.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use rustix::io::Errno;
 
 use super::Scenario;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
-use crate::abi::mapped::{MappedMut, PAGE};
+use crate::abi::mapped::{HUGE, HUGE_MEMFDS, MappedMut, PAGE, is_huge, mark};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("holes_of_a_memfd_stay_holes", before_sparse, after_sparse),
@@ -35,20 +34,15 @@ fn hole(bytes: u64) -> Result<File> {
     Ok(file.into())
 }
 
-/// The beginning of a page: none that another page has, and not zero.
-fn mark(page: u64) -> [u8; 8] {
-    (page + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes()
-}
-
 fn write_page(file: &File, page: u64) -> Result<()> {
-    file.write_all_at(&mark(page), page * PAGE as u64).context("write a page")
+    file.write_all_at(&mark(page).to_ne_bytes(), page * PAGE as u64).context("write a page")
 }
 
 /// Checks the beginning of a page, which was written or not.
 fn check_page(file: &File, page: u64, is_written: bool) -> Result<()> {
     let mut there = [0xff; 8];
     file.read_exact_at(&mut there, page * PAGE as u64).context("read a page")?;
-    let expected = if is_written { mark(page) } else { [0; 8] };
+    let expected = if is_written { mark(page) } else { 0 }.to_ne_bytes();
     ensure!(there == expected, "page {page} begins with {there:?}, not {expected:?}");
     Ok(())
 }
@@ -56,13 +50,6 @@ fn check_page(file: &File, page: u64, is_written: bool) -> Result<()> {
 /// Bytes of memory that a memfd has.
 fn memory(file: &File) -> Result<u64> {
     Ok(file.metadata().context("stat")?.blocks() * 512)
-}
-
-fn hand_over(stage: &mut Stage<'_>, name: &str, file: impl AsFd) -> Result<()> {
-    let session = create(name)?;
-    session.preserve(TOKEN.into(), file).context("PRESERVE_FD")?;
-    stage.keep(session);
-    Ok(())
 }
 
 fn take_over(name: &str) -> Result<File> {
@@ -85,7 +72,7 @@ fn before_sparse(stage: &mut Stage<'_>) -> Result<()> {
     let file = hole(size)?;
     write_page(&file, 0)?;
     write_page(&file, last)?;
-    hand_over(stage, "holes-sparse", &file)?;
+    stage.hand_over("holes-sparse", &file)?;
     let memory = memory(&file)?;
     ensure!(
         memory <= stage.kernel.pick(size, LITTLE),
@@ -122,11 +109,11 @@ fn before_late(stage: &mut Stage<'_>) -> Result<()> {
     let file = hole(PAGES * PAGE as u64)?;
     let mut mapped = MappedMut::new(&file).context("map a memfd")?;
     write_page(&file, 0)?;
-    hand_over(stage, "holes-late", &file)?;
+    stage.hand_over("holes-late", &file)?;
     write_page(&file, WRITTEN)?;
     // Twice, so that it is the same page.
     write_page(&file, WRITTEN)?;
-    mapped.store(usize::try_from(STORED)?, u64::from_ne_bytes(mark(STORED)));
+    mapped.store(usize::try_from(STORED)?, mark(STORED));
     let loaded = mapped.load(usize::try_from(LOADED)?);
     ensure!(loaded == 0, "a hole has {loaded:#x}");
     Ok(())
@@ -165,7 +152,7 @@ fn before_racing(stage: &mut Stage<'_>) -> Result<()> {
                 // From the end: PRESERVE_FD comes from the beginning.
                 for page in (0..RACING).rev().filter(|page| page % 2 == 1) {
                     written.fetch_add(1, Ordering::Relaxed);
-                    mapped.store(usize::try_from(page)?, u64::from_ne_bytes(mark(page)));
+                    mapped.store(usize::try_from(page)?, mark(page));
                 }
                 Ok::<_, anyhow::Error>(())
             });
@@ -200,7 +187,7 @@ fn before_allocated(stage: &mut Stage<'_>) -> Result<()> {
     let file = hole(ALLOCATED * PAGE as u64)?;
     fallocate(&file, FallocateFlags::empty(), 0, ALLOCATED * PAGE as u64).context("fallocate")?;
     write_page(&file, 0)?;
-    hand_over(stage, "holes-allocated", &file)?;
+    stage.hand_over("holes-allocated", &file)?;
     write_page(&file, 1)
 }
 
@@ -215,47 +202,37 @@ fn after_allocated(_: &mut Stage<'_>) -> Result<()> {
 }
 
 /// Two huge pages, and a part of a third one.
-const HUGE: u64 = (5 << 20) / PAGE as u64;
-const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+const SOME_HUGE: u64 = (5 << 20) / PAGE as u64;
 
 fn before_huge(stage: &mut Stage<'_>) -> Result<()> {
-    let file = hole(HUGE * PAGE as u64)?;
+    let file = hole(SOME_HUGE * PAGE as u64)?;
     if has_huge() {
-        fs::write(ENABLED, "advise").context("allow huge pages")?;
+        fs::write(HUGE_MEMFDS, "advise").context("allow huge pages")?;
         let mut mapped = MappedMut::new(&file).context("map a memfd")?;
         mapped.advise_huge().context("MADV_HUGEPAGE")?;
-        for page in 0..HUGE {
-            mapped.store(usize::try_from(page)?, u64::from_ne_bytes(mark(page)));
+        for page in 0..SOME_HUGE {
+            mapped.store(usize::try_from(page)?, mark(page));
         }
         let frames = mapped.frames().context("look for pages")?;
-        ensure!(is_huge(&frames), "the kernel gave no huge page");
+        let second = frames.get(HUGE..2 * HUGE);
+        ensure!(second.is_some_and(is_huge), "the kernel gave no huge page");
     } else {
-        (0..HUGE).try_for_each(|page| write_page(&file, page))?;
+        (0..SOME_HUGE).try_for_each(|page| write_page(&file, page))?;
     }
-    hand_over(stage, "holes-huge", &file)
+    stage.hand_over("holes-huge", &file)
 }
 
 fn has_huge() -> bool {
-    Path::new(ENABLED).exists()
-}
-
-/// Whether the second two megabytes are adjacent, and aligned.
-fn is_huge(frames: &[Option<u64>]) -> bool {
-    let Some(huge) = frames.get(512..1024) else { return false };
-    let Some(Some(first)) = huge.first() else { return false };
-    first.is_multiple_of(512) && huge.iter().zip(*first..).all(|(frame, next)| *frame == Some(next))
+    Path::new(HUGE_MEMFDS).exists()
 }
 
 fn after_huge(_: &mut Stage<'_>) -> Result<()> {
     let file = take_over("holes-huge")?;
-    (0..HUGE).try_for_each(|page| check_page(&file, page, true))?;
+    (0..SOME_HUGE).try_for_each(|page| check_page(&file, page, true))?;
     // It can be mapped, and cut within a huge page.
     let mut mapped = MappedMut::new(&file).context("map a memfd")?;
     mapped.store(700, 7);
-    ensure!(
-        mapped.load(700) == 7 && mapped.load(701) == u64::from_ne_bytes(mark(701)),
-        "a store is lost"
-    );
+    ensure!(mapped.load(700) == 7 && mapped.load(701) == mark(701), "a store is lost");
     drop(mapped);
     ftruncate(&file, 600 * PAGE as u64).context("cut a memfd")?;
     check_page(&file, 599, true)?;

@@ -3,7 +3,7 @@
 //! Kernels that luod must not leave for.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
@@ -70,23 +70,24 @@ fn write_foreign() -> Result<()> {
 
 /// The kernel in an image.
 fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
-    let starts = |mark: &'static [u8]| {
-        let at = move |(at, part)| (part == mark).then_some(at);
-        let places = image.windows(mark.len()).enumerate().filter_map(at);
-        places.filter_map(|at| image.get(at..))
-    };
-    // Four bytes may be these by chance.
-    let zstd = starts(ZSTD).find_map(|mut packed| {
+    first(image, ZSTD, |mut packed, kernel| {
+        let mut decoder = StreamingDecoder::new(&mut packed).map_err(io::Error::other)?;
+        decoder.read_to_end(kernel)
+    })
+    .or_else(|| first(image, GZIP, |packed, kernel| GzDecoder::new(packed).read_to_end(kernel)))
+}
+
+/// The first that can be unpacked of what begins with `mark`: these bytes may be there by chance.
+fn first(
+    image: &[u8],
+    mark: &[u8],
+    unpack: impl Fn(&[u8], &mut Vec<u8>) -> io::Result<usize>,
+) -> Option<Vec<u8>> {
+    let places = image.windows(mark.len()).enumerate().filter(|(_, part)| *part == mark);
+    let mut packed = places.filter_map(|(at, _)| image.get(at..));
+    packed.find_map(|packed| {
         let mut kernel = Vec::new();
-        StreamingDecoder::new(&mut packed).ok()?.read_to_end(&mut kernel).ok()?;
-        Some(kernel)
-    });
-    zstd.or_else(|| {
-        starts(GZIP).find_map(|packed| {
-            let mut kernel = Vec::new();
-            GzDecoder::new(packed).read_to_end(&mut kernel).ok()?;
-            Some(kernel)
-        })
+        unpack(packed, &mut kernel).is_ok().then_some(kernel)
     })
 }
 
