@@ -16,6 +16,7 @@ mod clients;
 mod crates;
 mod deb;
 mod dist;
+mod drawing;
 mod failure;
 mod gap;
 mod generated;

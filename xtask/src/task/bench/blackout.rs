@@ -21,13 +21,13 @@ use crate::vm::HopRecord;
 const LEAVE: &str = "leave";
 
 /// From there until the next kernel has a clock: kexec, and the decompressor.
-const KEXEC: &str = "kexec";
+pub(super) const KEXEC: &str = "kexec";
 
 /// From there until PID 1 runs.
-const BOOT: &str = "boot";
+pub(super) const BOOT: &str = "boot";
 
 /// From the call of `reboot(2)` until everything is retrieved.
-const BLACKOUT: &str = "blackout";
+pub(super) const BLACKOUT: &str = "blackout";
 
 /// The phases after [`BOOT`] that are part of the [`BLACKOUT`].
 const RETRIEVED: [&str; 4] = [OPEN, SESSIONS, FILES, MEMORY];

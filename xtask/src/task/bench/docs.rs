@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context, Result};
-use svg::Document;
-use svg::node::Comment;
-use svg::node::element::{Group, Rectangle, Text, Title};
+use selftests::measure::blackout::{FILES, MEMORY, OPEN, SESSIONS};
 
 use super::Column;
+use super::blackout::{BLACKOUT, BOOT, KEXEC};
+use crate::drawing::{COLOURS, document, part, round, sheet, square, text};
 use crate::failure::Failure;
 use crate::project::Project;
 
@@ -21,19 +21,15 @@ const PICTURE: &str = "docs/blackout.svg";
 const BEGIN: &str = "<!-- figures -->";
 const END: &str = "<!-- end of figures -->";
 
-/// The parts of a bar: the end of the figure's name, the name in the picture, a colour. The colours can be told apart by
-/// people who see few.
-const PARTS: [(&str, &str, &str); 6] = [
-    ("kexec", "kexec", "#4477aa"),
-    ("boot", "boot", "#ee6677"),
-    ("open", "open", "#228833"),
-    ("retrieve sessions", "sessions", "#ccbb44"),
-    ("retrieve files", "files", "#66ccee"),
-    ("retrieve memory (n: MiB)", "memory", "#aa3377"),
+/// The parts of a bar, with their names in the picture.
+const PARTS: [(&str, &str); 6] = [
+    (KEXEC, "kexec"),
+    (BOOT, "boot"),
+    (OPEN, "open"),
+    (SESSIONS, "sessions"),
+    (FILES, "files"),
+    (MEMORY, "memory"),
 ];
-
-/// The end of the name of the figure that is the sum of a bar.
-const WHOLE: &str = ": blackout";
 
 /// Writes the page's figures and the picture.
 pub(super) fn write(project: &Project, columns: &[Column]) -> Result<()> {
@@ -60,10 +56,10 @@ fn replaced(page: &str, figures: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}\n{figures}{END}{after}"))
 }
 
-/// The figures of the list with the most, in its order.
+/// The names of all figures.
 fn names(columns: &[Column]) -> impl Iterator<Item = &str> {
-    let most = columns.iter().max_by_key(|column| column.figures.len());
-    most.into_iter().flat_map(|column| column.figures.iter().map(|figure| &*figure.name))
+    let most = Column::most(columns).into_iter();
+    most.flat_map(|column| column.figures.iter().map(|figure| &*figure.name))
 }
 
 /// Million instructions: three digits.
@@ -105,40 +101,28 @@ const ROW: f64 = 24.0;
 /// A bar is cut here: the others would not be seen beside it.
 const LONGEST: u64 = 3_000_000_000;
 
-fn text(content: impl Into<String>, x: f64, y: f64, anchor: &str) -> Text {
-    Text::new(content.into()).set("x", x).set("y", y).set("text-anchor", anchor)
-}
-
-/// Tenths are enough, and equal runs give equal files.
-fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
 /// A bar for each case and list of kernels, with a colour for each phase.
 #[expect(clippy::cast_precision_loss, reason = "tenths of a point are drawn")]
 fn picture(columns: &[Column]) -> String {
     let scale = (WIDTH - LEFT - RIGHT) / LONGEST as f64;
-    let mut all = Group::new().set("font-family", "sans-serif").set("font-size", 12);
-    all = all.add(Rectangle::new().set("width", "100%").set("height", "100%").set("fill", "white"));
+    let mut all = sheet(12);
     let title = "From reboot(2) to the last file retrieved, in million instructions";
     all = all.add(text(title, 10.0, 22.0, "start").set("font-weight", "bold"));
     let mut y = 40.0;
-    for case in names(columns).filter_map(|name| name.strip_suffix(WHOLE)) {
+    let case = |name: &'_ str| name.strip_suffix(BLACKOUT)?.strip_suffix(": ").map(str::to_owned);
+    for case in names(columns).filter_map(case) {
         for column in columns {
-            let Some(whole) = column.instructions(&format!("{case}{WHOLE}")) else { continue };
+            let of = |figure| column.instructions(&format!("{case}: {figure}"));
+            let Some(whole) = of(BLACKOUT) else { continue };
             let label = format!("{case}, {}", column.hops);
             all = all.add(text(label, LEFT - 8.0, y + 13.0, "end"));
             let mut done = 0;
-            for (figure, name, colour) in PARTS {
-                let count = column.instructions(&format!("{case}: {figure}")).unwrap_or(0);
+            for ((figure, name), colour) in PARTS.into_iter().zip(COLOURS) {
+                let count = of(figure).unwrap_or(0);
                 let shown = count.min(LONGEST.saturating_sub(done));
-                let bar = Rectangle::new()
-                    .set("x", round(LEFT + done as f64 * scale))
-                    .set("y", y)
-                    .set("width", round(shown as f64 * scale))
-                    .set("height", BAR)
-                    .set("fill", colour);
-                all = all.add(bar.add(Title::new(format!("{name}: {}", million(count)))));
+                let x = LEFT + done as f64 * scale;
+                let label = format!("{name}: {}", million(count));
+                all = all.add(part(x, y, [shown as f64 * scale, BAR], colour, label));
                 done += shown;
             }
             let cut = if whole > LONGEST { "… " } else { "" };
@@ -148,16 +132,11 @@ fn picture(columns: &[Column]) -> String {
         }
         y += 6.0;
     }
-    for (number, (_, name, colour)) in (0_u8..).zip(PARTS) {
+    for (number, ((_, name), colour)) in (0_u8..).zip(PARTS.into_iter().zip(COLOURS)) {
         let x = LEFT + 80.0 * f64::from(number);
-        let square = Rectangle::new().set("x", x).set("y", y).set("width", 12).set("height", 12);
-        all = all.add(square.set("fill", colour)).add(text(name, x + 16.0, y + 11.0, "start"));
+        all = all.add(square(x, y, colour)).add(text(name, x + 16.0, y + 11.0, "start"));
     }
-    let document = Document::new()
-        .add(Comment::new("SPDX-License-Identifier: MIT OR Apache-2.0"))
-        .set("viewBox", (0.0, 0.0, WIDTH, y + 24.0))
-        .add(all);
-    format!("{document}\n")
+    document(all, WIDTH, y + 24.0)
 }
 
 #[cfg(test)]

@@ -54,6 +54,11 @@ impl Column {
         Self { hops: hops.to_string(), is_ours, figures: Vec::new(), memory: Vec::new() }
     }
 
+    /// The one with the most figures: a list of hops that takes too long for some operations does without them.
+    pub(super) fn most(columns: &[Self]) -> Option<&Self> {
+        columns.iter().max_by_key(|column| column.figures.len())
+    }
+
     /// The cost of the first operation with this name.
     pub(super) fn instructions(&self, name: &str) -> Option<u64> {
         self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.instructions)

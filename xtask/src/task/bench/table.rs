@@ -22,8 +22,7 @@ pub(crate) fn render(columns: &[Column]) -> String {
             header.push("times fewer".into());
         }
     }
-    // A list of hops that takes too long for some operations does without them.
-    let Some(most) = columns.iter().max_by_key(|column| column.figures.len()) else {
+    let Some(most) = Column::most(columns) else {
         return table.to_string();
     };
     let grows = most.figures.iter().any(|figure| most.next_smaller(figure).is_some());
