@@ -27,10 +27,7 @@ use core::{
 ///
 /// Each folio of each run is preserved, and pinned; both are owned.
 #[derive(Default)]
-pub struct PreservedFolios {
-    runs: KVVec<Run>,
-    folios: u64,
-}
+pub struct PreservedFolios(KVVec<Run>);
 
 /// Folios that are adjacent in memory, all of the same order.
 #[derive(Clone, Copy)]
@@ -73,18 +70,6 @@ impl Run {
 }
 
 impl PreservedFolios {
-    /// How many there are.
-    #[inline]
-    pub fn len(&self) -> u64 {
-        self.folios
-    }
-
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.folios == 0
-    }
-
     /// Whether a pinned folio is one of them.
     ///
     /// No folio belongs to two files, so this asks whether anything has preserved it.
@@ -97,15 +82,15 @@ impl PreservedFolios {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`. Then some may be preserved, and the other ones are left.
+    /// `ENOMEM`. Then none of them is preserved, and the pins are left.
     pub fn preserve(&mut self, pins: &mut Pins) -> Result {
         // So that what comes cannot fail halfway.
-        self.runs.reserve(pins.iter().len(), GFP_KERNEL)?;
+        self.0.reserve(pins.iter().len(), GFP_KERNEL)?;
         let mut folios = pins.iter();
         let Some(mut run) = folios.next().map(Run::of) else {
             return Ok(());
         };
-        let first_new = self.runs.len();
+        let first_new = self.0.len();
         let mut result = Ok(());
         for next in folios.map(Run::of) {
             if !run.merge(&next) {
@@ -120,7 +105,6 @@ impl PreservedFolios {
             self.give_back(first_new);
             return result;
         }
-        self.folios += pins.iter().len() as u64;
         self.merge_at(first_new);
         // The runs own the pins.
         pins.forget();
@@ -129,12 +113,12 @@ impl PreservedFolios {
 
     /// Makes one run of the last one, if its number is `at`, and the one before.
     fn merge_at(&mut self, at: usize) {
-        if at + 1 != self.runs.len() {
+        if at + 1 != self.0.len() {
             return;
         }
-        if let Some([one, next]) = at.checked_sub(1).and_then(|one| self.runs.get_mut(one..)) {
+        if let Some([one, next]) = at.checked_sub(1).and_then(|one| self.0.get_mut(one..)) {
             if one.merge(next) {
-                self.runs.truncate(at);
+                self.0.truncate(at);
             }
         }
     }
@@ -142,23 +126,23 @@ impl PreservedFolios {
     fn push(&mut self, run: Run) -> Result {
         // SAFETY: The folios are valid: they are pinned.
         to_result(unsafe { bindings::kho_preserve_folio_run(run.first(), run.count as usize) })?;
-        self.runs.push(run, GFP_KERNEL)?;
+        self.0.push(run, GFP_KERNEL)?;
         Ok(())
     }
 
     /// Gives up the preservations from a run on; the pins are somebody else's.
     fn give_back(&mut self, first: usize) {
-        for run in self.runs.iter().skip(first) {
+        for run in self.0.iter().skip(first) {
             // SAFETY: By the type invariants the folios are preserved.
             unsafe { bindings::kho_unpreserve_folio_run(run.first(), run.count as usize) };
         }
-        self.runs.truncate(first);
+        self.0.truncate(first);
     }
 }
 
 impl Drop for PreservedFolios {
     fn drop(&mut self) {
-        for run in &self.runs {
+        for run in &self.0 {
             // SAFETY: By the type invariants the folios are preserved.
             unsafe { bindings::kho_unpreserve_folio_run(run.first(), run.count as usize) };
             for number in 0..u64::from(run.count) {

@@ -9,13 +9,11 @@
 
 use crate::{
     bindings,
-    io::PhysAddr,
     page::PAGE_SIZE,
     prelude::*,
     types::Opaque, //
 };
 use core::{
-    mem::ManuallyDrop,
     ptr::NonNull,
     slice, //
 };
@@ -91,12 +89,6 @@ impl Pins {
     pub fn with_capacity(count: usize) -> Result<Self> {
         // INVARIANT: There are none.
         Ok(Self(KVec::with_capacity(count, GFP_KERNEL)?))
-    }
-
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// All of them.
@@ -215,27 +207,10 @@ impl Folios {
         self.0.capacity() - self.0.len()
     }
 
-    /// How many there are.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// All of them.
-    #[inline]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Folio> {
-        let folio = |folio: &NonNull<_>| {
-            // SAFETY: By the type invariants there is a reference to the folio, for as long as this
-            // is borrowed.
-            unsafe { Folio::from_raw(*folio) }
-        };
-        self.0.iter().map(folio)
     }
 
     /// Adds one, if there is room; otherwise it is freed.
@@ -315,7 +290,7 @@ impl Drop for Folios {
 /// # Invariants
 ///
 /// The folio is in the direct map, with one reference, which is owned.
-pub struct FolioMemory(ManuallyDrop<NonNull<bindings::folio>>);
+pub struct FolioMemory(NonNull<bindings::folio>);
 
 impl FolioMemory {
     /// # Safety
@@ -324,19 +299,14 @@ impl FolioMemory {
     #[inline]
     pub(crate) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
         // INVARIANT: The caller promises it.
-        Self(ManuallyDrop::new(folio))
+        Self(folio)
     }
 
     /// The folio.
     #[inline]
     pub fn folio(&self) -> &Folio {
         // SAFETY: By the type invariants there is a reference.
-        unsafe { Folio::from_raw(*self.0) }
-    }
-
-    /// The physical address.
-    pub fn phys(&self) -> PhysAddr {
-        self.folio().frame() * PAGE_SIZE as PhysAddr
+        unsafe { Folio::from_raw(self.0) }
     }
 
     /// The memory.
