@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::leaving::check_left;
@@ -358,10 +359,14 @@ const LARGE: u64 = 96 << 20;
 const MARK: &[u8] = b"from the previous kernel";
 
 fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
-    stage.while_leaving("drain-memfd", |leaving| {
+    let is_rust = stage.kernel == Kernel::Rust;
+    stage.while_leaving("drain-memfd", move |leaving| {
         let session = create("drain-memfd")?;
         let file = File::from(memfd("")?);
         file.set_len(LARGE).context("make the memfd large")?;
+        if is_rust {
+            fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate the memfd")?;
+        }
         for at in ends() {
             rustix::io::pwrite(&file, MARK, at).context("write the memfd")?;
         }
@@ -369,7 +374,7 @@ fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
         let (asked, preserved) = (dup(&session)?, file.try_clone().context("dup")?);
         let before = blocks(&file)?;
         let work = thread::spawn(move || abi::preserve_fd(&asked, &preserved, 1));
-        // The handler allocates all pages of the memfd.
+        // The handler in C allocates all pages of the memfd. The one in Rust leaves holes, so all pages are there.
         while blocks(&file)? == before && !work.is_finished() {
             thread::yield_now();
         }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create};
 use rustix::io::Errno;
 
 use super::stage::{Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve};
@@ -131,7 +131,8 @@ fn name(which: &str, hop: usize) -> String {
 /// A memfd of which each page is there when it is preserved.
 fn big() -> Result<OwnedFd> {
     let file = memfd_create("big", MemfdFlags::CLOEXEC).context("memfd")?;
-    ftruncate(&file, BIG).context("make a memfd large")?;
+    // A handler may preserve holes as holes.
+    fallocate(&file, FallocateFlags::empty(), 0, BIG).context("allocate a memfd")?;
     Ok(file)
 }
 
