@@ -21,6 +21,7 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+mod heap;
 mod log;
 mod manager;
 mod signals;
@@ -50,6 +51,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    heap::return_large_pieces();
     log::start();
     end_on_panic();
     match run(&Arguments::parse()) {
