@@ -22,11 +22,6 @@ __rust_helper unsigned int rust_helper_folio_order(const struct folio *folio)
 	return folio_order(folio);
 }
 
-__rust_helper bool rust_helper_folio_test_uptodate(const struct folio *folio)
-{
-	return folio_test_uptodate(folio);
-}
-
 __rust_helper unsigned long rust_helper_folio_index_of(const struct folio *folio)
 {
 	return READ_ONCE(folio->index);
@@ -40,11 +35,6 @@ __rust_helper void rust_helper_pfn_folios(unsigned long pfn, unsigned int order,
 		folios[i] = (struct folio *)pfn_to_page(pfn + (i << order));
 }
 
-__rust_helper bool rust_helper_folio_contain_hwpoisoned_page(struct folio *folio)
-{
-	return folio_contain_hwpoisoned_page(folio);
-}
-
 /* Zero a locked folio that has no content yet. */
 __rust_helper void rust_helper_folio_zero_new(struct folio *folio)
 {
@@ -54,19 +44,6 @@ __rust_helper void rust_helper_folio_zero_new(struct folio *folio)
 	folio_zero_range(folio, 0, folio_size(folio));
 	flush_dcache_folio(folio);
 	folio_mark_uptodate(folio);
-}
-
-/* The same for one that is not locked. Return whether it is in a file. */
-__rust_helper bool rust_helper_folio_make_uptodate(struct folio *folio)
-{
-	bool in_file;
-
-	folio_lock(folio);
-	in_file = folio->mapping;
-	if (in_file)
-		rust_helper_folio_zero_new(folio);
-	folio_unlock(folio);
-	return in_file;
 }
 
 __rust_helper void rust_helper_folio_put(struct folio *folio)

@@ -39,6 +39,8 @@ mod folio;
 pub use folio::{
     restore,
     restore_folio,
+    Block,
+    PreservedBlocks,
     PreservedFolios, //
 };
 

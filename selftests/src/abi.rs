@@ -19,6 +19,8 @@ use std::ptr;
 pub mod compat;
 pub mod fault;
 pub mod mapped;
+pub mod pinned;
+pub mod swap;
 
 use liveupdate_uapi::{
     Command, CreateSession, DEVICE, Finish, GetInfo, GetName, PreserveFd, RetrieveFd,

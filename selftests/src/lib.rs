@@ -10,6 +10,7 @@ pub mod abi;
 pub mod agent;
 pub mod control;
 pub mod event;
+pub mod free_memory;
 pub mod guests;
 pub mod kernel_log;
 pub mod luctl;

@@ -40,6 +40,7 @@ mod shown;
 mod stage;
 mod stuck;
 mod trace;
+mod unusual;
 
 pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
 pub use module::load as load_module;
@@ -103,7 +104,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 31] = [
+    let groups: [&[Scenario]; 32] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -117,6 +118,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         retrieve::ALL,
         memfd::ALL,
         holes::ALL,
+        unusual::ALL,
         failing::ALL,
         idle::ALL,
         info::ALL,
@@ -149,6 +151,8 @@ pub fn child(argument: &str) -> Option<fn() -> anyhow::Result<()>> {
         close::CHILD => Some(close::child_main),
         drain::CHILD => Some(drain::child_main),
         give_up::CHILD => Some(give_up::child_main),
+        unusual::CHILD => Some(unusual::child_main),
+        unusual::POISONER => Some(unusual::poisoner_main),
         _ => None,
     }
 }

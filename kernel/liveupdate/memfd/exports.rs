@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The function that `mm/shmem.c` calls.
+//! The functions that `mm/shmem.c` calls.
 
 #![expect(
     unsafe_code,
@@ -14,7 +14,10 @@ use kernel::{
     error::from_result,
     ffi::c_int,
     mm::folio::Pins,
-    prelude::*, //
+    page::PAGE_SIZE,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print, //
 };
 
 use crate::frozen;
@@ -35,4 +38,30 @@ pub(crate) unsafe extern "C" fn memfd_luo_folio_added(
         let mut pins = unsafe { Pins::of_new(folio) }?;
         frozen::added(inode.addr(), &mut pins).map(|()| 0)
     })
+}
+
+/// Prints how far a memfd is preserved, in kB as other lines of `fdinfo` do: a large one takes a
+/// while.
+///
+/// # Safety
+///
+/// `seq` must be valid, and `inode` must be that of a memfd.
+#[export]
+pub(crate) unsafe extern "C" fn memfd_luo_show_fdinfo(
+    seq: *mut bindings::seq_file,
+    inode: *mut bindings::inode,
+) {
+    let Some(progress) = frozen::progress(inode.addr()) else {
+        return;
+    };
+    // SAFETY: The caller promises it.
+    let seq = unsafe { SeqFile::from_raw(seq) };
+    let kib = |pages: u64| pages * (PAGE_SIZE as u64 / 1024);
+    seq_print!(
+        seq,
+        "liveupdate-size:\t{} kB\nliveupdate-scanned:\t{} kB\nliveupdate-preserved:\t{} kB\n",
+        kib(progress.pages),
+        kib(progress.scanned),
+        kib(progress.found)
+    );
 }

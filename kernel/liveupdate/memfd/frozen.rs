@@ -17,7 +17,10 @@ use kernel::{
     }, //
 };
 
-use crate::preserved::Preserved;
+use crate::preserved::{
+    Preserved,
+    Progress, //
+};
 
 /// By [`Memfd::id`](kernel::mm::shmem::Memfd::id).
 type Frozen = RBTree<usize, Arc<Preserved>>;
@@ -52,4 +55,10 @@ pub(crate) fn added(id: usize, pins: &mut Pins) -> Result {
     let frozen = FROZEN.as_ref().ok_or(ENODEV)?;
     let preserved = frozen.lock().get(&id).cloned();
     preserved.map_or(Ok(()), |preserved| preserved.add_late(pins))
+}
+
+/// How far a memfd is preserved, if it is to be.
+pub(crate) fn progress(id: usize) -> Option<Progress> {
+    let frozen = FROZEN.as_ref()?.lock();
+    frozen.get(&id).map(|preserved| preserved.progress())
 }

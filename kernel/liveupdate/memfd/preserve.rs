@@ -15,7 +15,8 @@ use luo_core::memfd::wire::{
 
 use crate::{
     frozen,
-    preserved::Preserved, //
+    preserved::Preserved,
+    Format, //
 };
 
 /// Preserves a memfd.
@@ -24,18 +25,19 @@ use crate::{
 ///
 /// `EOPNOTSUPP` if it has seals that the next kernel may not know, and those of
 /// [`Preserved::scan`].
-pub(crate) fn preserve(memfd: Memfd<'_>) -> Result<(kho::Address, Arc<Preserved>)> {
+pub(crate) fn preserve(memfd: Memfd<'_>, format: Format) -> Result<(kho::Address, Arc<Preserved>)> {
     let locked = memfd.lock();
     let seals = memfd.seals()?;
     if seals & !SEALS != 0 {
         return Err(EOPNOTSUPP);
     }
-    let (address, preserved) = Preserved::new(MemfdSer {
+    let root = MemfdSer {
         position: memfd.position(),
         size: locked.size(),
         seals,
         ..MemfdSer::default()
-    })?;
+    };
+    let (address, preserved) = Preserved::new(root, format)?;
     frozen::insert(memfd.id(), preserved.clone())?;
     locked.freeze();
     if let Err(error) = preserved.scan(&locked) {

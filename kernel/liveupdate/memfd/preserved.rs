@@ -6,11 +6,12 @@ use kernel::{
     current,
     kho::{
         self,
+        PreservedBlocks,
         PreservedFolios, //
     },
     mm::{
         folio::{
-            Folio,
+            FolioRun,
             Pins, //
         },
         shmem::Locked, //
@@ -23,6 +24,10 @@ use kernel::{
         RBTreeNode, //
     },
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         barrier::{
             smp_mb,
             Write, //
@@ -32,89 +37,197 @@ use kernel::{
     },
     task::might_sleep, //
 };
-use luo_core::memfd::wire::{
-    Flags,
-    FolioSer,
-    MemfdSer, //
+use luo_core::memfd::{
+    extent::ExtentSer,
+    wire::{
+        Flags,
+        FolioSer,
+        MemfdSer, //
+    },
 };
 use zerocopy::FromBytes;
 
-use crate::table::Table;
+use crate::{
+    table::Table,
+    Format, //
+};
 
-/// Folios that are pinned at once.
-const BATCH: usize = 512;
+/// Runs of folios that are pinned at once, and the most folios in them.
+const RUNS: usize = 512;
+const FOLIOS: u32 = 4096;
 
 /// A memfd that goes to the next kernel.
 #[pin_data]
 pub(crate) struct Preserved {
     /// Pages of the file.
     pages: u64,
+    /// Pages that were looked for so far, from the beginning of the file.
+    scanned: Atomic<u64>,
+    /// Pages that go to the next kernel so far.
+    found: Atomic<u64>,
     /// `None` once the memfd does not go to the next kernel any more.
     #[pin]
     state: Mutex<Option<State>>,
 }
 
+/// How far a memfd is preserved, in pages.
+#[derive(Clone, Copy)]
+pub(crate) struct Progress {
+    /// Of the file.
+    pub(crate) pages: u64,
+    /// Looked for so far, from the beginning of the file.
+    pub(crate) scanned: u64,
+    /// That go to the next kernel so far.
+    pub(crate) found: u64,
+}
+
 struct State {
     /// A [`MemfdSer`].
     root: kho::Preserved,
-    table: Table,
-    folios: PreservedFolios,
+    memory: Memory,
     scan: Scan,
+}
+
+/// The folios, and how the next kernel finds them.
+enum Memory {
+    /// Each has an entry, and is preserved at once.
+    Folios {
+        table: Table<FolioSer>,
+        folios: PreservedFolios,
+    },
+    /// Each run has an entry. It is as long as it can be when all pages were looked for, so it is
+    /// preserved then.
+    Extents {
+        table: Table<ExtentSer>,
+        blocks: PreservedBlocks,
+    },
 }
 
 /// Which pages of the file were looked for.
 enum Scan {
-    /// Some; these folios have appeared in holes meanwhile, and are preserved already.
+    /// Some; these folios have appeared in holes meanwhile, and were added already.
     Running(RBTree<u64, ()>),
     /// All.
     Done,
 }
 
+fn root_mut(root: &mut kho::Preserved) -> Result<&mut MemfdSer> {
+    let (root, _) = MemfdSer::mut_from_prefix(root.bytes_mut()).map_err(|_| EINVAL)?;
+    Ok(root)
+}
+
+/// Says how many entries count. The kexec may come at any time: they are complete before.
+fn set_count(root: &mut kho::Preserved, count: u64) -> Result {
+    smp_mb(Write);
+    root_mut(root)?.count = count;
+    Ok(())
+}
+
+impl Memory {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Folios => Self::Folios {
+                table: Table::new(),
+                folios: PreservedFolios::default(),
+            },
+            Format::Extents => Self::Extents {
+                table: Table::new(),
+                blocks: PreservedBlocks::default(),
+            },
+        }
+    }
+}
+
 impl State {
-    fn root_mut(&mut self) -> Result<&mut MemfdSer> {
-        let (root, _) = MemfdSer::mut_from_prefix(self.root.bytes_mut()).map_err(|_| EINVAL)?;
-        Ok(root)
+    /// Adds folios; there are no pins afterwards.
+    fn add(&mut self, pins: &mut Pins) -> Result {
+        match &mut self.memory {
+            Memory::Folios { table, folios } => {
+                let count: usize = pins.runs().iter().map(|run| run.count() as usize).sum();
+                let reserved = table.reserve(count);
+                // The next kernel counts the pages of the table, those without entries too.
+                root_mut(&mut self.root)?.folios = table.describe();
+                reserved?;
+                let before = table.len();
+                table.push(pins.runs().iter().flat_map(entries));
+                if let Err(error) = folios.preserve(pins) {
+                    table.truncate(before);
+                    return Err(error);
+                }
+                set_count(&mut self.root, table.len())
+            }
+            Memory::Extents { blocks, .. } => {
+                blocks.hold(pins)?;
+                match self.scan {
+                    Scan::Running(_) => Ok(()),
+                    Scan::Done => self.preserve_held(),
+                }
+            }
+        }
     }
 
-    /// Preserves folios; there are no pins afterwards.
-    fn add(&mut self, pins: &mut Pins) -> Result {
-        let reserved = self.table.reserve(pins.iter().len());
-        // The next kernel counts the pages of the table, those without entries too.
-        let table = self.table.describe();
-        self.root_mut()?.folios = table;
-        reserved?;
-        let before = self.table.len();
-        // All of them are written as dirty and valid. A folio that is clean now may be written to
-        // before the kexec, and must not be dropped then; this is the rule of Linux 7.3.
-        let entry = |folio: &Folio| FolioSer::new(folio.frame(), Flags::DATA, folio.index());
-        self.table.push(pins.iter().map(entry));
-        if let Err(error) = self.folios.preserve(pins) {
-            self.table.truncate(before);
+    /// Preserves what [`Memory::Extents`] holds. After an error it is held no more.
+    fn preserve_held(&mut self) -> Result {
+        let Memory::Extents { table, blocks } = &mut self.memory else {
+            return Ok(());
+        };
+        let reserved = table.reserve(blocks.held().len());
+        root_mut(&mut self.root)?.folios = table.describe();
+        let before = table.len();
+        let preserved = reserved.and_then(|()| {
+            table.push(blocks.held().iter().map(extent));
+            blocks.preserve()
+        });
+        if let Err(error) = preserved {
+            table.truncate(before);
+            blocks.release_held();
             return Err(error);
         }
-        let count = self.table.len();
-        // The kexec may come at any time: an entry is complete before it counts.
-        smp_mb(Write);
-        self.root_mut()?.count = count;
-        Ok(())
+        set_count(&mut self.root, table.len())
+    }
+
+    /// All pages were looked for.
+    fn end_scan(&mut self) -> Result {
+        self.scan = Scan::Done;
+        self.preserve_held()
+    }
+}
+
+/// The entries of a run. All are written as dirty and valid. A folio that is clean now may be
+/// written to before the kexec, and must not be dropped then; this is the rule of Linux 7.3.
+fn entries(run: &FolioRun) -> impl Iterator<Item = FolioSer> + '_ {
+    (0..run.count()).map(|number| {
+        let offset = u64::from(number) << run.order();
+        FolioSer::new(run.frame() + offset, Flags::DATA, run.index() + offset)
+    })
+}
+
+fn extent(run: &FolioRun) -> ExtentSer {
+    ExtentSer {
+        frame: run.frame(),
+        index: run.index(),
+        count: run.count(),
+        order: run.order() as u16,
+        flags: 0,
     }
 }
 
 impl Preserved {
     /// One without folios so far, and the address at which the next kernel finds it.
-    pub(crate) fn new(memfd: MemfdSer) -> Result<(kho::Address, Arc<Self>)> {
-        let root = kho::Preserved::new(size_of::<MemfdSer>())?;
+    pub(crate) fn new(memfd: MemfdSer, format: Format) -> Result<(kho::Address, Arc<Self>)> {
+        let mut root = kho::Preserved::new(size_of::<MemfdSer>())?;
+        *root_mut(&mut root)? = memfd;
         let address = root.address();
-        let mut state = State {
+        let state = State {
             root,
-            table: Table::new(),
-            folios: PreservedFolios::default(),
+            memory: Memory::new(format),
             scan: Scan::Running(RBTree::new()),
         };
-        *state.root_mut()? = memfd;
         let preserved = Arc::pin_init(
             pin_init!(Self {
                 pages: memfd.size.div_ceil(PAGE_SIZE as u64),
+                scanned: Atomic::new(0),
+                found: Atomic::new(0),
                 state <- new_mutex!(Some(state), "luo_memfd::Preserved::state"),
             }),
             GFP_KERNEL,
@@ -132,7 +245,7 @@ impl Preserved {
     /// Writes the position down that the file has when `reboot(2)` is called.
     pub(crate) fn set_position(&self, position: u64) {
         if let Some(state) = &mut *self.state.lock() {
-            if let Ok(root) = state.root_mut() {
+            if let Ok(root) = root_mut(&mut state.root) {
                 root.position = position;
             }
         }
@@ -140,28 +253,35 @@ impl Preserved {
 
     /// Preserves a folio that has appeared in a hole.
     pub(crate) fn add_late(&self, pins: &mut Pins) -> Result {
-        let Some(index) = pins.iter().next().map(Folio::index) else {
+        let Some(run) = pins.runs().first().copied() else {
             return Ok(());
         };
         // The file was cut before it was preserved: what adds the folio will see that, and take the
         // folio out again.
-        if index >= self.pages {
+        if run.index() >= self.pages {
             return Ok(());
         }
-        let node = RBTreeNode::new(index, (), GFP_KERNEL)?;
+        let node = RBTreeNode::new(run.index(), (), GFP_KERNEL)?;
         let mut state = self.state.lock();
         let Some(state) = &mut *state else {
             return Ok(());
         };
-        // The scan may have met it since it was added.
-        if pins.iter().all(|folio| state.folios.contains(folio)) {
-            return Ok(());
-        }
         state.add(pins)?;
+        // The folio is locked, and the scan pins no folio that is: it will find this one here.
         if let Scan::Running(late) = &mut state.scan {
             late.insert(node);
         }
+        self.found.fetch_add(run.pages(), Relaxed);
         Ok(())
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            pages: self.pages,
+            scanned: self.scanned.load(Relaxed),
+            found: self.found.load(Relaxed),
+        }
     }
 
     /// Preserves the folios that the file has.
@@ -171,33 +291,27 @@ impl Preserved {
     /// `EHWPOISON` if a page has hardware errors, `EINTR` if the process is killed, `ENOMEM`, and
     /// errors of the swap device.
     pub(crate) fn scan(&self, memfd: &Locked<'_>) -> Result {
-        let most = usize::try_from(self.pages).unwrap_or(BATCH);
-        let mut pins = Pins::with_capacity(BATCH.min(most))?;
+        let most = usize::try_from(self.pages).unwrap_or(RUNS);
+        let mut pins = Pins::with_capacity(RUNS.min(most))?;
         let mut next = 0;
         while next < self.pages {
-            memfd.pin(next, &mut pins)?;
-            let Some(end) = pins
-                .iter()
-                .last()
-                .map(|last| last.index() + (1 << last.order()))
-            else {
+            memfd.pin(next, FOLIOS, &mut pins)?;
+            let Some(end) = pins.runs().last().map(FolioRun::end) else {
                 break;
             };
             next = end;
-            pins.make_uptodate();
-            if pins.iter().any(Folio::is_poisoned) {
-                return Err(EHWPOISON);
-            }
             self.add_scanned(&mut pins)?;
+            self.scanned.store(next.min(self.pages), Relaxed);
             if current!().fatal_signal_pending() {
                 return Err(EINTR);
             }
             might_sleep();
         }
-        if let Some(state) = &mut *self.state.lock() {
-            state.scan = Scan::Done;
+        self.scanned.store(self.pages, Relaxed);
+        match &mut *self.state.lock() {
+            Some(state) => state.end_scan(),
+            None => Err(EINVAL),
         }
-        Ok(())
     }
 
     fn add_scanned(&self, pins: &mut Pins) -> Result {
@@ -207,9 +321,15 @@ impl Preserved {
         };
         if let Scan::Running(late) = &state.scan {
             if !late.is_empty() {
-                pins.retain(|folio| late.get(&folio.index()).is_none());
+                pins.exclude(|from| {
+                    let late = late.cursor_lower_bound(&from)?;
+                    Some(*late.current().0)
+                })?;
             }
         }
-        state.add(pins)
+        let found: u64 = pins.runs().iter().map(FolioRun::pages).sum();
+        state.add(pins)?;
+        self.found.fetch_add(found, Relaxed);
+        Ok(())
     }
 }

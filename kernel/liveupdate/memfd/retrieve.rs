@@ -4,7 +4,10 @@
 
 use kernel::{
     fs::File,
-    kho,
+    kho::{
+        self,
+        Block, //
+    },
     mm::{
         folio::Folios,
         shmem::{
@@ -18,6 +21,10 @@ use kernel::{
     task::might_sleep, //
 };
 use luo_core::memfd::{
+    extent::{
+        Extent,
+        ExtentSer, //
+    },
     run::{
         Gather,
         Part,
@@ -34,7 +41,14 @@ use luo_core::memfd::{
 };
 use zerocopy::{
     FromBytes,
-    IntoBytes, //
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
+};
+
+use crate::{
+    table,
+    Format, //
 };
 
 /// Folios that are added to a file at once.
@@ -112,6 +126,23 @@ impl Filling<'_> {
         Ok(())
     }
 
+    /// Adds the folios of an extent, which afterwards is what of it was not taken.
+    fn add_extent(&mut self, extent: &mut Extent) -> Result {
+        while extent.pages > 0 {
+            let mut block = Block::restore(extent.frame, extent.pages)?;
+            let mut index = extent.index;
+            // What happens to the block does not depend on the extent any more.
+            extent.advance(block.pages());
+            while block.pages() > 0 {
+                let order = extent.folio_order(self.orders, index, block.order());
+                self.begin(index, Flags::DATA)?;
+                index += self.batch.make(&mut block, order)? << order;
+                self.next = index;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a folio that is made of single pages. Returns whether that was possible.
     fn add_merged(&mut self, part: &Part, flags: Flags) -> Result<bool> {
         if part.order == 0 || self.orders >> part.order & 1 == 0 {
@@ -174,6 +205,17 @@ impl Discarding {
         }
     }
 
+    /// Frees the memory of an extent, up to the first that is not there.
+    fn discard_extent(mut extent: Extent) {
+        while extent.pages > 0 {
+            let Ok(block) = Block::restore(extent.frame, extent.pages) else {
+                return;
+            };
+            extent.advance(block.pages());
+            might_sleep();
+        }
+    }
+
     /// Room for folios, if there is memory for it.
     fn batch(&mut self) -> Option<&mut Folios> {
         if self.0.is_none() {
@@ -218,11 +260,8 @@ impl<S: Sink> Guarded<'_, S> {
 
     /// Adds the folios of a block, `left` at most. Returns how many.
     fn add_block(&mut self, gather: &mut Gather, block: &[u8], left: u64) -> u64 {
-        let Ok(entries) = <[FolioSer]>::ref_from_bytes(block) else {
-            return 0;
-        };
-        let used = usize::try_from(left).map_or(entries.len(), |left| left.min(entries.len()));
-        let mut entries = entries.get(..used).unwrap_or(entries);
+        let mut entries = used::<FolioSer>(block, left);
+        let count = entries.len() as u64;
         while !entries.is_empty() {
             let (ended, others) = gather.add(entries);
             entries = others;
@@ -231,13 +270,20 @@ impl<S: Sink> Guarded<'_, S> {
                 Err(damage) => self.fail(refuse(damage)),
             }
         }
-        used as u64
+        count
     }
 
     fn end(self) -> Result {
         self.result?;
         self.sink.end()
     }
+}
+
+/// The entries of a block, `left` at most.
+fn used<T: FromBytes + Immutable + KnownLayout>(block: &[u8], left: u64) -> &[T] {
+    let entries = table::entries(block);
+    let used = usize::try_from(left).map_or(entries.len(), |left| left.min(entries.len()));
+    entries.get(..used).unwrap_or(entries)
 }
 
 /// A memfd of the previous kernel, of which everything was checked but the table.
@@ -248,12 +294,16 @@ struct Handover {
 
 impl Handover {
     /// Reads it, and frees its memory.
-    fn take(data: kho::Incoming) -> Result<Self> {
+    fn take(data: kho::Incoming, format: Format) -> Result<Self> {
         let mut memfd = MemfdSer::default();
         let read = data.read(0, memfd.as_mut_bytes());
         data.free();
         read?;
-        let pages = memfd.check(PAGE_SIZE as u64).map_err(refuse)?;
+        let pages = match format {
+            Format::Folios => memfd.check::<FolioSer>(PAGE_SIZE as u64),
+            Format::Extents => memfd.check::<ExtentSer>(PAGE_SIZE as u64),
+        };
+        let pages = pages.map_err(refuse)?;
         Ok(Self { memfd, pages })
     }
 
@@ -275,6 +325,42 @@ impl Handover {
         }
         guarded.add(gather.end());
         guarded.end()
+    }
+
+    /// As [`Self::folios`], of a table of extents. Their memory goes into a file, or is freed if there
+    /// is none.
+    fn extents(&self, mut file: Option<&mut Filling<'_>>) -> Result {
+        if self.memfd.count == 0 {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let read = self.blocks(|block, left| {
+            let entries = used::<ExtentSer>(block, left);
+            for entry in entries {
+                let mut extent = match entry.check(self.pages) {
+                    Ok(extent) => extent,
+                    Err(damage) => {
+                        result = result.and(Err(refuse(damage)));
+                        continue;
+                    }
+                };
+                if let (Ok(()), Some(file)) = (result, &mut file) {
+                    result = file.add_extent(&mut extent);
+                }
+                Discarding::discard_extent(extent);
+            }
+            entries.len() as u64
+        });
+        result.and(read)?;
+        file.map_or(Ok(()), Sink::end)
+    }
+
+    /// Frees the memory.
+    fn discard(&self, format: Format) -> Result {
+        match format {
+            Format::Folios => self.folios(&mut Discarding::default()),
+            Format::Extents => self.extents(None),
+        }
     }
 
     /// Takes the blocks of the table over, each with the number of entries that are left, of which
@@ -308,22 +394,26 @@ fn refuse(damage: Damage) -> Error {
 ///
 /// `EOPNOTSUPP` if it is one of a later version, `EINVAL` or `ENOENT` if the handover is damaged,
 /// `ENOMEM`, also if the control group has no room for it.
-pub(crate) fn retrieve(data: kho::Incoming) -> Result<ARef<File>> {
-    let handover = Handover::take(data)?;
+pub(crate) fn retrieve(data: kho::Incoming, format: Format) -> Result<ARef<File>> {
+    let handover = Handover::take(data, format)?;
     match make(&handover.memfd) {
         Ok((file, batch)) => {
-            handover.folios(&mut Filling {
+            let mut filling = Filling {
                 file: &file,
                 orders: file.orders(handover.memfd.size),
                 batch,
                 first: 0,
                 next: 0,
                 content: Content::None,
-            })?;
+            };
+            match format {
+                Format::Folios => handover.folios(&mut filling)?,
+                Format::Extents => handover.extents(Some(&mut filling))?,
+            }
             Ok(file.into_file())
         }
         Err(error) => {
-            handover.folios(&mut Discarding::default())?;
+            handover.discard(format)?;
             Err(error)
         }
     }
@@ -331,7 +421,7 @@ pub(crate) fn retrieve(data: kho::Incoming) -> Result<ARef<File>> {
 
 /// Makes the file without its memory, and room for folios.
 fn make(memfd: &MemfdSer) -> Result<(NewMemfd, Folios)> {
-    let most = usize::try_from(memfd.count).unwrap_or(BATCH);
+    let most = usize::try_from(memfd.size.div_ceil(PAGE_SIZE as u64)).unwrap_or(BATCH);
     let batch = Folios::with_capacity(BATCH.min(most))?;
     let file = NewMemfd::new()?;
     file.add_seals(memfd.seals)?;
@@ -341,8 +431,8 @@ fn make(memfd: &MemfdSer) -> Result<(NewMemfd, Folios)> {
 }
 
 /// Frees the memory of a file that was never retrieved.
-pub(crate) fn discard(data: kho::Incoming) {
-    let freed = Handover::take(data).and_then(|it| it.folios(&mut Discarding::default()));
+pub(crate) fn discard(data: kho::Incoming, format: Format) {
+    let freed = Handover::take(data, format).and_then(|handover| handover.discard(format));
     if let Err(error) = freed {
         pr_err!("memory of a memfd that was not retrieved stays reserved: {error:?}\n");
     }

@@ -2,38 +2,55 @@
 
 //! The table of folios, in pages for the next kernel.
 
+use core::marker::PhantomData;
 use kernel::{
     kho,
     page::PAGE_SIZE,
     prelude::*, //
 };
-use luo_core::memfd::wire::{
-    FolioSer,
-    TableSer, //
+use luo_core::memfd::wire::TableSer;
+use zerocopy::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
 };
-use zerocopy::FromBytes;
 
-/// Entries of a page.
-const PER_PAGE: usize = PAGE_SIZE / size_of::<FolioSer>();
+/// The entries at the beginning of a block.
+pub(crate) fn entries<T: FromBytes + Immutable + KnownLayout>(block: &[u8]) -> &[T] {
+    let count = block.len() / size_of::<T>();
+    <[T]>::ref_from_prefix_with_elems(block, count).map_or(&[], |(entries, _)| entries)
+}
+
+/// As [`entries`], to be written.
+fn entries_mut<T: FromBytes + IntoBytes + KnownLayout>(block: &mut [u8]) -> &mut [T] {
+    let count = block.len() / size_of::<T>();
+    <[T]>::mut_from_prefix_with_elems(block, count).map_or(&mut [], |(entries, _)| entries)
+}
 
 /// Addresses of pages in a chunk: all words but the first, which is the next chunk's address.
 const PER_CHUNK: usize = PAGE_SIZE / size_of::<u64>() - 1;
 
-/// A table that grows. The next kernel may see it at any time: an entry is complete before it
+/// A table of entries that grows. The next kernel may see it at any time: an entry is complete before it
 /// counts.
-pub(crate) struct Table {
+pub(crate) struct Table<T> {
     chunks: KVec<kho::Preserved>,
     pages: KVVec<kho::Preserved>,
     entries: usize,
+    _entries: PhantomData<fn() -> T>,
 }
 
-impl Table {
+impl<T: FromBytes + IntoBytes + KnownLayout> Table<T> {
+    /// Entries of a page.
+    const PER_PAGE: usize = PAGE_SIZE / size_of::<T>();
+
     /// Without entries.
     pub(crate) const fn new() -> Self {
         Self {
             chunks: KVec::new(),
             pages: KVVec::new(),
             entries: 0,
+            _entries: PhantomData,
         }
     }
 
@@ -44,7 +61,7 @@ impl Table {
 
     /// Makes room for so many more entries.
     pub(crate) fn reserve(&mut self, more: usize) -> Result {
-        while self.pages.len() * PER_PAGE < self.entries + more {
+        while self.pages.len() * Self::PER_PAGE < self.entries + more {
             self.add_page()?;
         }
         Ok(())
@@ -74,21 +91,19 @@ impl Table {
         Ok(self.chunks.push(chunk, GFP_KERNEL)?)
     }
 
-    /// Adds entries, for which there is room.
+    /// Adds entries, as many as there is room for.
     #[inline]
-    pub(crate) fn push(&mut self, mut entries: impl ExactSizeIterator<Item = FolioSer>) {
-        while entries.len() > 0 {
-            let (page, at) = (self.entries / PER_PAGE, self.entries % PER_PAGE);
-            let Some(page) = self.pages.get_mut(page) else {
-                return;
-            };
-            let Ok(places) = <[FolioSer]>::mut_from_bytes(page.bytes_mut()) else {
-                return;
-            };
-            for (place, entry) in places.iter_mut().skip(at).zip(&mut entries) {
+    pub(crate) fn push(&mut self, mut entries: impl Iterator<Item = T>) {
+        let (mut at, page) = (self.entries % Self::PER_PAGE, self.entries / Self::PER_PAGE);
+        for page in self.pages.iter_mut().skip(page) {
+            for place in entries_mut(page.bytes_mut()).iter_mut().skip(at) {
+                let Some(entry) = entries.next() else {
+                    return;
+                };
                 *place = entry;
                 self.entries += 1;
             }
+            at = 0;
         }
     }
 

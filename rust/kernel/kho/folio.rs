@@ -6,8 +6,8 @@ use crate::{
     bindings,
     error::to_result,
     mm::folio::{
-        Folio,
         FolioMemory,
+        FolioRun,
         Folios,
         Pins, //
     },
@@ -27,131 +27,138 @@ use core::{
 ///
 /// Each folio of each run is preserved, and pinned; both are owned.
 #[derive(Default)]
-pub struct PreservedFolios(KVVec<Run>);
-
-/// Folios that are adjacent in memory, all of the same order.
-#[derive(Clone, Copy)]
-struct Run {
-    frame: u64,
-    count: u32,
-    order: u32,
-}
-
-impl Run {
-    fn of(folio: &Folio) -> Self {
-        Self {
-            frame: folio.frame(),
-            count: 1,
-            order: folio.order(),
-        }
-    }
-
-    /// The page frame behind it.
-    fn end(&self) -> u64 {
-        self.frame + (u64::from(self.count) << self.order)
-    }
-
-    /// Takes a run in that begins where this one ends.
-    fn merge(&mut self, next: &Self) -> bool {
-        let count = self.count.checked_add(next.count);
-        match count {
-            Some(count) if self.order == next.order && self.end() == next.frame => {
-                self.count = count;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn first(&self) -> *mut bindings::folio {
-        // SAFETY: The function only computes an address.
-        unsafe { bindings::pfn_folio(self.frame as usize) }
-    }
-}
+pub struct PreservedFolios(KVVec<FolioRun>);
 
 impl PreservedFolios {
-    /// Whether a pinned folio is one of them.
-    ///
-    /// No folio belongs to two files, so this asks whether anything has preserved it.
-    pub fn contains(&self, folio: &Folio) -> bool {
-        // SAFETY: The folio is valid.
-        unsafe { bindings::kho_folio_is_preserved(folio.as_ptr()) }
-    }
-
-    /// Preserves folios, in runs of adjacent ones. There are no pins afterwards.
+    /// Preserves folios. There are no pins afterwards.
     ///
     /// # Errors
     ///
     /// `ENOMEM`. Then none of them is preserved, and the pins are left.
     pub fn preserve(&mut self, pins: &mut Pins) -> Result {
+        let (runs, count) = for_c(pins.runs());
         // So that what comes cannot fail halfway.
-        self.0.reserve(pins.iter().len(), GFP_KERNEL)?;
-        let mut folios = pins.iter();
-        let Some(mut run) = folios.next().map(Run::of) else {
-            return Ok(());
-        };
-        let first_new = self.0.len();
-        let mut result = Ok(());
-        for next in folios.map(Run::of) {
-            if !run.merge(&next) {
-                result = result.and_then(|()| self.push(run));
-                run = next;
+        self.0.reserve(pins.runs().len(), GFP_KERNEL)?;
+        // SAFETY: So many runs are there, and the folios are valid: they are pinned.
+        to_result(unsafe { bindings::kho_preserve_folio_runs(runs, count) })?;
+        let mut new = pins.runs();
+        if let (Some(last), Some((first, others))) = (self.0.last_mut(), new.split_first()) {
+            if last.merge(first) {
+                new = others;
             }
         }
-        result = result.and_then(|()| self.push(run));
-        if result.is_err() {
-            // INVARIANT: The runs of these folios are not there any more, and the pins stay with
-            // the caller.
-            self.give_back(first_new);
-            return result;
-        }
-        self.merge_at(first_new);
-        // The runs own the pins.
+        self.0.extend_from_slice(new, GFP_KERNEL)?;
+        // INVARIANT: The folios were just preserved, and the runs own the pins.
         pins.forget();
         Ok(())
-    }
-
-    /// Makes one run of the last one, if its number is `at`, and the one before.
-    fn merge_at(&mut self, at: usize) {
-        if at + 1 != self.0.len() {
-            return;
-        }
-        if let Some([one, next]) = at.checked_sub(1).and_then(|one| self.0.get_mut(one..)) {
-            if one.merge(next) {
-                self.0.truncate(at);
-            }
-        }
-    }
-
-    fn push(&mut self, run: Run) -> Result {
-        // SAFETY: The folios are valid: they are pinned.
-        to_result(unsafe { bindings::kho_preserve_folio_run(run.first(), run.count as usize) })?;
-        self.0.push(run, GFP_KERNEL)?;
-        Ok(())
-    }
-
-    /// Gives up the preservations from a run on; the pins are somebody else's.
-    fn give_back(&mut self, first: usize) {
-        for run in self.0.iter().skip(first) {
-            // SAFETY: By the type invariants the folios are preserved.
-            unsafe { bindings::kho_unpreserve_folio_run(run.first(), run.count as usize) };
-        }
-        self.0.truncate(first);
     }
 }
 
 impl Drop for PreservedFolios {
     fn drop(&mut self) {
+        let (runs, count) = for_c(&self.0);
+        // SAFETY: So many runs are there. By the type invariants the folios are preserved.
+        unsafe { bindings::kho_unpreserve_folio_runs(runs, count) };
         for run in &self.0 {
-            // SAFETY: By the type invariants the folios are preserved.
-            unsafe { bindings::kho_unpreserve_folio_run(run.first(), run.count as usize) };
-            for number in 0..u64::from(run.count) {
-                let frame = run.frame + (number << run.order);
-                // SAFETY: By the type invariants the folio is pinned, so it is valid, and the pin
-                // is owned.
-                unsafe { bindings::unpin_folio(bindings::pfn_folio(frame as usize)) };
+            // SAFETY: By the type invariants the pins are owned.
+            unsafe { run.unpin() };
+        }
+    }
+}
+
+/// Runs as an array and a number.
+fn for_c(runs: &[FolioRun]) -> (*const bindings::folio_run, u32) {
+    // `FolioRun` is transparent. There are fewer than page frames, which have fewer than 2^52
+    // numbers, and less memory for them than for 2^32.
+    (runs.as_ptr().cast(), runs.len() as u32)
+}
+
+/// Folios of files that the next kernel finds as memory: adjacent ones have no borders there, so
+/// that they are few blocks.
+///
+/// When this is dropped they are not preserved any more, and not pinned.
+///
+/// # Invariants
+///
+/// Each folio of each run is pinned, and each of the first `preserved` runs is preserved; both are
+/// owned.
+#[derive(Default)]
+pub struct PreservedBlocks {
+    runs: KVVec<FolioRun>,
+    preserved: usize,
+}
+
+impl PreservedBlocks {
+    /// Takes pins of folios that [`Self::preserve`] will preserve. There are none afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. Then the pins are left.
+    pub fn hold(&mut self, pins: &mut Pins) -> Result {
+        self.runs.reserve(pins.runs().len(), GFP_KERNEL)?;
+        for run in pins.runs() {
+            let is_new = self.runs.len() == self.preserved;
+            let last = self.runs.last_mut().filter(|_| !is_new);
+            if !last.is_some_and(|last| last.merge(run)) {
+                self.runs.push(*run, GFP_KERNEL)?;
             }
         }
+        // INVARIANT: The runs own the pins.
+        pins.forget();
+        Ok(())
+    }
+
+    /// Runs that are not preserved so far.
+    pub fn held(&self) -> &[FolioRun] {
+        self.runs.get(self.preserved..).unwrap_or(&[])
+    }
+
+    /// Gives up all of [`Self::held`].
+    pub fn release_held(&mut self) {
+        self.release(self.preserved);
+    }
+
+    /// Preserves all of [`Self::held`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. Then none of them is preserved, and none is held.
+    pub fn preserve(&mut self) -> Result {
+        let first_new = self.preserved;
+        while let Some(run) = self.held().first() {
+            // SAFETY: The folios are valid: by the type invariants they are pinned.
+            let result = to_result(unsafe {
+                bindings::kho_preserve_pages(run.first().cast(), run.pages() as usize)
+            });
+            if let Err(error) = result {
+                self.release(first_new);
+                return Err(error);
+            }
+            // INVARIANT: It was just preserved.
+            self.preserved += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives up the runs from one on.
+    fn release(&mut self, first: usize) {
+        for (number, run) in self.runs.iter().enumerate().skip(first) {
+            if number < self.preserved {
+                // SAFETY: By the type invariants these pages are preserved.
+                unsafe { bindings::kho_unpreserve_pages(run.first().cast(), run.pages() as usize) };
+            }
+            // SAFETY: By the type invariants the pins are owned.
+            unsafe { run.unpin() };
+        }
+        // INVARIANT: The runs are not there any more.
+        self.preserved = self.preserved.min(first);
+        self.runs.truncate(first);
+    }
+}
+
+impl Drop for PreservedBlocks {
+    fn drop(&mut self) {
+        self.release(0);
     }
 }
 
@@ -186,6 +193,78 @@ pub fn restore(phys: u64) -> Result<FolioMemory> {
 /// As of [`restore`], and `EINVAL` if there is no such frame.
 pub fn restore_folio(frame: u64) -> Result<FolioMemory> {
     restore(phys(frame)?)
+}
+
+/// Memory that the previous kernel has preserved as one block, whatever its folios were.
+///
+/// What no folios were made of is freed when this is dropped.
+///
+/// # Invariants
+///
+/// The page frames from `frame` to before `end` belong to this value, and to no folio.
+pub struct Block {
+    frame: u64,
+    end: u64,
+}
+
+impl Block {
+    /// Takes the block over that begins with a page frame, which may be anything.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if no memory was preserved there, or it was restored before; `EINVAL` if it is
+    /// longer than `most` pages, or there is no such frame.
+    pub fn restore(frame: u64, most: u64) -> Result<Self> {
+        let phys = phys(frame)?;
+        // SAFETY: The function takes any address.
+        let order = unsafe { bindings::kho_preserved_order(phys) };
+        let order = u32::try_from(order).map_err(|_| ENOENT)?;
+        let end = 1_u64
+            .checked_shl(order)
+            .and_then(|pages| pages.checked_add(frame));
+        let end = end.filter(|end| end - frame <= most).ok_or(EINVAL)?;
+        // SAFETY: The function takes any address.
+        if !unsafe { bindings::kho_restore_block(phys, order) } {
+            return Err(ENOENT);
+        }
+        // INVARIANT: KHO has just given it, once.
+        Ok(Self { frame, end })
+    }
+
+    /// The next page frame.
+    #[inline]
+    pub fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// Pages of which no folios were made so far.
+    #[inline]
+    pub fn pages(&self) -> u64 {
+        self.end - self.frame
+    }
+
+    /// The largest order of folios that the next page frame can begin.
+    pub fn order(&self) -> u32 {
+        let aligned = self.frame.trailing_zeros();
+        let longest = self.pages().checked_ilog2().unwrap_or(0);
+        aligned.min(longest).min(bindings::MAX_PAGE_ORDER)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        while self.pages() > 0 {
+            let (frame, order) = (self.frame as usize, self.order());
+            // SAFETY: By the type invariants these pages belong to nothing else, and the frame is
+            // aligned. The folio has one reference, which is given up.
+            unsafe {
+                bindings::kho_init_folio_run(frame, order, 1);
+                bindings::folio_put(bindings::pfn_folio(frame));
+            }
+            // INVARIANT: The pages of the folio are not the block's any more.
+            self.frame += 1 << order;
+        }
+    }
 }
 
 impl Folios {
@@ -232,5 +311,24 @@ impl Folios {
             Some(folio) => unsafe { self.push(folio) }.map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// Makes folios of the beginning of a block, all of this order, which is no larger than
+    /// [`Block::order`]: as many as there is room for. Returns how many.
+    #[inline]
+    pub fn make(&mut self, block: &mut Block, order: u32) -> Result<u64> {
+        if order > block.order() {
+            return Err(EINVAL);
+        }
+        let count = (block.pages() >> order).min(self.room() as u64);
+        // SAFETY: By the type invariants of the block these pages belong to nothing else, and the
+        // frame is aligned.
+        unsafe { bindings::kho_init_folio_run(block.frame as usize, order, count as usize) };
+        let frame = block.frame;
+        // INVARIANT: The pages of the folios are not the block's any more.
+        block.frame += count << order;
+        // SAFETY: These folios were just made, each with one reference.
+        unsafe { self.push_run(frame, order, count as usize) }?;
+        Ok(count)
     }
 }

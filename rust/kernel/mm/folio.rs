@@ -32,87 +32,149 @@ impl Folio {
         unsafe { folio.cast().as_ref() }
     }
 
-    /// A pointer for C.
-    #[inline]
-    pub(crate) fn as_ptr(&self) -> *mut bindings::folio {
-        self.0.get()
-    }
-
-    /// The page frame that it begins with.
-    #[inline]
-    pub fn frame(&self) -> u64 {
-        // SAFETY: `self` is a valid folio.
-        unsafe { bindings::folio_pfn(self.0.get()) as u64 }
-    }
-
     /// It has two to the power of this many pages.
     #[inline]
     pub fn order(&self) -> u32 {
         // SAFETY: `self` is a valid folio.
         unsafe { bindings::folio_order(self.0.get()) }
     }
+}
 
-    /// The page of its file that it begins with; any number if it belongs to none.
+/// Folios that follow each other in a file and in memory, all of one order: numbers, which own
+/// nothing.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct FolioRun(bindings::folio_run);
+
+impl FolioRun {
+    /// The page frame that it begins with.
+    #[inline]
+    pub fn frame(&self) -> u64 {
+        self.0.pfn as u64
+    }
+
+    /// The page of the file that it begins with.
     #[inline]
     pub fn index(&self) -> u64 {
-        // SAFETY: `self` is a valid folio. A folio whose file is known does not move in it.
-        unsafe { bindings::folio_index_of(self.0.get()) as u64 }
+        self.0.index as u64
     }
 
-    /// Whether its content is valid.
+    /// Folios in it.
     #[inline]
-    pub fn is_uptodate(&self) -> bool {
-        // SAFETY: `self` is a valid folio.
-        unsafe { bindings::folio_test_uptodate(self.0.get()) }
+    pub fn count(&self) -> u32 {
+        self.0.nr
     }
 
-    /// Whether a page of it has hardware errors.
+    /// Each has two to the power of this many pages.
     #[inline]
-    pub fn is_poisoned(&self) -> bool {
-        // SAFETY: `self` is a valid folio.
-        unsafe { bindings::folio_contain_hwpoisoned_page(self.0.get()) }
+    pub fn order(&self) -> u32 {
+        self.0.order
+    }
+
+    /// Pages of all of it.
+    #[inline]
+    pub fn pages(&self) -> u64 {
+        u64::from(self.count()) << self.order()
+    }
+
+    /// The page of the file behind it.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.index() + self.pages()
+    }
+
+    /// Takes a run in that begins where this one ends. Returns whether it does.
+    pub(crate) fn merge(&mut self, next: &Self) -> bool {
+        let follows = self.order() == next.order()
+            && self.frame() + self.pages() == next.frame()
+            && self.end() == next.index();
+        match self.count().checked_add(next.count()) {
+            Some(count) if follows => {
+                self.0.nr = count;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The first folios of it, so many, and the others.
+    fn split_at(&self, count: u32) -> (Self, Self) {
+        let (mut first, mut others) = (*self, *self);
+        first.0.nr = count.min(self.count());
+        others.0.nr -= first.0.nr;
+        others.0.pfn += first.pages() as usize;
+        others.0.index += first.pages() as usize;
+        (first, others)
+    }
+
+    /// The first folio, for C.
+    pub(crate) fn first(&self) -> *mut bindings::folio {
+        // SAFETY: The function only computes an address.
+        unsafe { bindings::pfn_folio(self.0.pfn) }
+    }
+
+    /// Gives the pins of all folios up.
+    ///
+    /// # Safety
+    ///
+    /// Each folio must be pinned, and the pins must be given away.
+    pub(crate) unsafe fn unpin(&self) {
+        // SAFETY: The caller promises it.
+        unsafe { bindings::memfd_unpin_folio_run(&self.0) };
     }
 }
 
-/// Folios of a file that are pinned: they stay in the file, and where they are.
+/// Folios of a file that are pinned: they stay in the file, and where they are. Their content is
+/// valid.
 ///
 /// # Invariants
 ///
-/// Each pointer is a folio with a pin that is owned.
-pub struct Pins(KVec<NonNull<bindings::folio>>);
-
-// SAFETY: A pin is not bound to a thread.
-unsafe impl Send for Pins {}
+/// Each folio of each run has a pin that is owned.
+pub struct Pins(KVec<FolioRun>);
 
 impl Pins {
-    /// Room for so many.
-    pub fn with_capacity(count: usize) -> Result<Self> {
+    /// Room for so many runs.
+    pub fn with_capacity(runs: usize) -> Result<Self> {
         // INVARIANT: There are none.
-        Ok(Self(KVec::with_capacity(count, GFP_KERNEL)?))
+        Ok(Self(KVec::with_capacity(runs, GFP_KERNEL)?))
     }
 
     /// All of them.
     #[inline]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Folio> + Clone {
-        let folio = |folio: &NonNull<_>| {
-            // SAFETY: By the type invariants the folio is pinned, and stays so for as long as this
-            // is borrowed.
-            unsafe { Folio::from_raw(*folio) }
-        };
-        self.0.iter().map(folio)
+    pub fn runs(&self) -> &[FolioRun] {
+        &self.0
     }
 
-    /// Keeps those for which `keep` is true, and unpins the others.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Folio) -> bool) {
-        self.0.retain(|folio| {
-            // SAFETY: By the type invariants the folio is pinned.
-            let stays = keep(unsafe { Folio::from_raw(*folio) });
-            if !stays {
-                // SAFETY: By the type invariants the pin is owned, and it is given up here.
-                unsafe { bindings::unpin_folio(folio.as_ptr()) };
+    /// Unpins folios: those that begin with the pages which `next` names, each the first one from a
+    /// page on.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. Then some of them are left.
+    pub fn exclude(&mut self, mut next: impl FnMut(u64) -> Option<u64>) -> Result {
+        let mut at = 0;
+        while let Some(run) = self.0.get(at).copied() {
+            let Some(index) = next(run.index()).filter(|index| *index < run.end()) else {
+                at += 1;
+                continue;
+            };
+            // So that what comes cannot fail halfway.
+            self.0.reserve(1, GFP_KERNEL)?;
+            let (before, others) = run.split_at((index - run.index() >> run.order()) as u32);
+            let (one, behind) = others.split_at(1);
+            let _ = self.0.remove(at);
+            // SAFETY: By the type invariants the pin is owned.
+            // INVARIANT: The folio is in no run any more.
+            unsafe { one.unpin() };
+            if behind.count() > 0 {
+                let _ = self.0.insert_within_capacity(at, behind);
             }
-            stays
-        });
+            if before.count() > 0 {
+                let _ = self.0.insert_within_capacity(at, before);
+                at += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Leaves the pins to somebody else.
@@ -121,15 +183,16 @@ impl Pins {
         self.0.clear();
     }
 
-    /// Has C fill the room that is left: it is given a place for folios and their number, and
-    /// returns how many it has pinned.
+    /// Has C fill the room that is left: it is given a place for runs and their number, and returns
+    /// how many it has filled.
     ///
     /// # Safety
     ///
-    /// `fill` must write as many valid folios as it returns, each with a pin that is given away.
+    /// `fill` must write as many runs as it returns. Each of their folios must be valid, with a pin
+    /// that is given away.
     pub(super) unsafe fn fill(
         &mut self,
-        fill: impl FnOnce(*mut *mut bindings::folio, u32) -> Result<usize>,
+        fill: impl FnOnce(*mut bindings::folio_run, u32) -> Result<usize>,
     ) -> Result {
         let room = self.0.spare_capacity_mut();
         let count = fill(
@@ -154,31 +217,31 @@ impl Pins {
     /// The folio must be valid, locked, and in the page cache.
     pub unsafe fn of_new(folio: NonNull<bindings::folio>) -> Result<Self> {
         let mut pins = Self::with_capacity(1)?;
+        // SAFETY: The caller promises that the folio is valid.
+        let run = unsafe {
+            bindings::folio_run {
+                pfn: bindings::folio_pfn(folio.as_ptr()),
+                index: bindings::folio_index_of(folio.as_ptr()),
+                nr: 1,
+                order: bindings::folio_order(folio.as_ptr()),
+            }
+        };
         // SAFETY: The caller promises it.
         crate::error::to_result(unsafe { bindings::memfd_pin_new_folio(folio.as_ptr()) })?;
         // INVARIANT: It was just pinned, and there is room for it.
-        pins.0.push(folio, GFP_KERNEL)?;
+        pins.0.push(FolioRun(run), GFP_KERNEL)?;
         // SAFETY: The caller promises that the folio is valid, and locked.
         unsafe { bindings::folio_zero_new(folio.as_ptr()) };
         Ok(pins)
-    }
-
-    /// Makes the content of each folio valid, by zeroes, and waits for those that do so already.
-    /// Unpins folios that are no part of their file any more.
-    pub fn make_uptodate(&mut self) {
-        if self.iter().all(Folio::is_uptodate) {
-            return;
-        }
-        self.retain(|folio| {
-            // SAFETY: By the type invariants the folio is pinned, so it is valid.
-            folio.is_uptodate() || unsafe { bindings::folio_make_uptodate(folio.0.get()) }
-        });
     }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        self.retain(|_| false);
+        for run in &self.0 {
+            // SAFETY: By the type invariants the pins are owned, and they are given up here.
+            unsafe { run.unpin() };
+        }
     }
 }
 

@@ -115,24 +115,32 @@ impl Locked<'_> {
         unsafe { bindings::shmem_freeze(self.memfd.inode(), false) };
     }
 
-    /// Pins folios that the file has from page `start` on, as many as there is room for. Those that
-    /// are swapped out are brought in, and those in memory that must not be pinned are moved.
+    /// Pins folios that the file has from page `start` on: so many at most, in as many runs as there
+    /// is room for. Those that are swapped out are brought in, those in memory that must not be
+    /// pinned are moved, and those without content are zeroed.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, and errors of moving and of the swap device.
-    pub fn pin(&self, start: u64, pins: &mut Pins) -> Result {
-        let last = self.size().checked_sub(1).ok_or(EINVAL)? as i64;
-        let start = start.checked_mul(PAGE_SIZE as u64).ok_or(EINVAL)?;
-        let start = i64::try_from(start).map_err(|_| EINVAL)?;
+    /// `EHWPOISON` if a page has hardware errors, `ENOMEM`, and errors of moving and of the swap
+    /// device.
+    pub fn pin(&self, start: u64, most: u32, pins: &mut Pins) -> Result {
+        let end = self.size().checked_sub(1).ok_or(EINVAL)? / PAGE_SIZE as u64;
         let file = self.memfd.0.as_ptr();
         // SAFETY:
-        // - The file is valid, and the function writes no more folios than there is room for.
-        // - It returns how many it has pinned, and none if it fails.
+        // - The file is valid, and its inode is locked by the type invariants.
+        // - The function writes no more runs than there is room for, pins each folio of them, and
+        //   returns how many runs there are. None is left if it fails.
         unsafe {
-            pins.fill(|folios, room| {
-                let count = bindings::memfd_pin_present_folios(file, start, last, folios, room);
-                to_result(count.min(0) as i32)?;
+            pins.fill(|runs, room| {
+                let count = bindings::memfd_pin_folio_runs(
+                    file,
+                    start as usize,
+                    end as usize,
+                    runs,
+                    room,
+                    most,
+                );
+                to_result(count)?;
                 Ok(count as usize)
             })
         }

@@ -11,16 +11,19 @@ use rustix::io::Result;
 use rustix::ioctl::ioctl;
 use rustix::mm::{MapFlags, ProtFlags, UserfaultfdFlags, mmap_anonymous, munmap, userfaultfd};
 
+use super::mapped::{MappedMut, PAGE};
 use super::{ROOM, Raw};
 
-/// `UFFDIO_API`, `UFFDIO_REGISTER` and `UFFDIO_WRITEPROTECT`.
+/// `UFFDIO_API`, `UFFDIO_REGISTER`, `UFFDIO_COPY` and `UFFDIO_WRITEPROTECT`.
 const API: u32 = 0xc018_aa3f;
 const REGISTER: u32 = 0xc020_aa00;
+const COPY: u32 = 0xc028_aa03;
 const WRITE_PROTECT: u32 = 0xc018_aa06;
 
-/// `UFFD_API`, and `UFFD_FEATURE_PAGEFAULT_FLAG_WP`.
+/// `UFFD_API`, `UFFD_FEATURE_PAGEFAULT_FLAG_WP` and `UFFD_FEATURE_MISSING_SHMEM`.
 const VERSION: u64 = 0xaa;
 const CAN_PROTECT: u64 = 1;
+const CAN_MEMFDS: u64 = 1 << 5;
 
 /// `UFFDIO_REGISTER_MODE_*`, and `UFFDIO_WRITEPROTECT_MODE_WP`.
 const MISSING: u64 = 1;
@@ -66,11 +69,24 @@ fn new() -> Result<(Page, Faults)> {
         mmap_anonymous(ptr::null_mut(), ROOM, access, MapFlags::PRIVATE)
     }
     .map(Page)?;
-    // SAFETY: Only pages of this mapping are registered, to which no reference exists.
-    let faults = unsafe { userfaultfd(FLAGS) }.map(Faults)?;
-    faults.tell(API, &mut [VERSION, CAN_PROTECT, 0])?;
-    Ok((page, faults))
+    Ok((page, Faults::new(CAN_PROTECT)?))
 }
+
+/// Fills a hole of a memfd, which is mapped, with a page: the first word is `word`.
+pub fn fill(mapped: &MappedMut, page: usize, word: u64) -> Result<()> {
+    let faults = Faults::new(CAN_MEMFDS)?;
+    let (memory, bytes) = mapped.whole();
+    let memory = memory.addr() as u64;
+    faults.tell(REGISTER, &mut [memory, bytes as u64, MISSING, 0])?;
+    let mut content = Box::new(Content([0; PAGE / 8]));
+    content.0[0] = word;
+    let content = ptr::from_ref(&*content).addr() as u64;
+    faults.tell(COPY, &mut [memory + (page * PAGE) as u64, content, PAGE as u64, 0, 0])
+}
+
+/// A page of words.
+#[repr(align(4096))]
+struct Content([u64; PAGE / 8]);
 
 impl Page {
     fn address(&self) -> u64 {
@@ -93,6 +109,13 @@ impl Drop for Page {
 }
 
 impl Faults {
+    fn new(features: u64) -> Result<Self> {
+        // SAFETY: Only pages are registered to which no reference exists.
+        let faults = unsafe { userfaultfd(FLAGS) }.map(Self)?;
+        faults.tell(API, &mut [VERSION, features, 0])?;
+        Ok(faults)
+    }
+
     /// Whether a command has stopped.
     pub fn has_stopped_one(&self) -> Result<bool> {
         let mut events = [PollFd::new(&self.0, PollFlags::IN)];

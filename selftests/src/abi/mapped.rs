@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::ptr;
 
 use rustix::io::{Errno, Result};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -108,8 +108,38 @@ impl MappedMut {
 
     /// Asks for huge pages.
     pub fn advise_huge(&self) -> Result<()> {
-        // SAFETY: The whole mapping; the advice changes no content.
-        unsafe { madvise(self.0.memory, self.0.bytes, Advice::LinuxHugepage) }
+        self.advise(libc::MADV_HUGEPAGE)
+    }
+
+    /// Asks for huge pages in place of those that are there.
+    pub fn collapse(&self) -> Result<()> {
+        self.advise(libc::MADV_COLLAPSE)
+    }
+
+    /// Has the pages swapped out that can be.
+    pub fn page_out(&self) -> Result<()> {
+        self.advise(libc::MADV_PAGEOUT)
+    }
+
+    /// Makes the memory bad, as a hardware error does. The process gets a signal that kills it.
+    pub fn poison(&self) -> Result<()> {
+        self.advise(libc::MADV_HWPOISON)
+    }
+
+    /// As rustix does it, which does not know all of these.
+    fn advise(&self, advice: i32) -> Result<()> {
+        // SAFETY: The whole mapping. None of these changes content that can be read afterwards.
+        match unsafe { libc::madvise(self.0.memory, self.0.bytes, advice) } {
+            0 => Ok(()),
+            _ => {
+                Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+            }
+        }
+    }
+
+    /// All of the memory.
+    pub(super) fn whole(&self) -> (*mut c_void, usize) {
+        (self.0.memory, self.0.bytes)
     }
 
     /// Reads the first word of a page.

@@ -9,9 +9,10 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{pread, pwrite};
 use serde::{Deserialize, Serialize};
 
-use super::{Measurement, Meter, name, page, preserve_all, retrieve_all, token};
+use super::{Cost, Measurement, Meter, name, page, preserve_all, retrieve_all, token};
 use crate::abi;
 use crate::abi::mapped::{HUGE, HUGE_MEMFDS, Mapped, MappedMut, PAGE, is_huge, mark};
+use crate::free_memory::free;
 use crate::scenario::Side;
 
 /// All that is handed over.
@@ -52,6 +53,8 @@ pub enum Pages {
 
 /// Time of PRESERVE_FD for all memory; the count is its MiB, as below.
 pub const PRESERVE: &str = "preserve memory (n: MiB)";
+/// Memory that PRESERVE_FD takes for all memory: what describes it, and pages that the file did not have.
+pub const TAKEN: &str = "taken by memory (n: MiB)";
 /// Time of the first open, which reads the handover.
 pub const OPEN: &str = "open";
 /// Time of RETRIEVE_SESSION for all sessions.
@@ -208,12 +211,15 @@ impl Preserved {
         }
         let files = self.memory.iter().map(|memory| memory.make()).collect::<Result<Vec<_>>>()?;
         let session = abi::create(&device, "memory").context("CREATE_SESSION")?;
+        let before = free()?;
         let (preserved, cost) = Meter::all(PRESERVE, self.mib(), || preserve_all(&session, &files));
         preserved.context("PRESERVE_FD")?;
+        let taken = Cost::Bytes(before.saturating_sub(free()?));
+        let taken = Measurement { name: TAKEN.into(), count: self.mib(), cost: taken };
         let mut all = self.memory.iter().zip(&files);
         all.try_for_each(|(memory, file)| memory.check_place(file))?;
         kept.push(session);
-        Ok(vec![cost])
+        Ok(vec![cost, taken])
     }
 
     fn after(&self) -> Result<Vec<Measurement>> {

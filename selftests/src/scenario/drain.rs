@@ -21,6 +21,7 @@ use super::stage::{
     Log, Stage, check_came, create, dup, fails, finish, joined, memfd, not_applicable, number_of,
     retrieve, test_device, test_file, try_create, try_retrieve, wait_for_slow,
 };
+use super::unusual::Progress;
 use super::{Kernel, Scenario};
 use crate::abi;
 use crate::test_device::{
@@ -370,12 +371,14 @@ fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
         for at in ends() {
             rustix::io::pwrite(&file, MARK, at).context("write the memfd")?;
         }
-        let blocks = |file: &File| file.metadata().map(|of| of.blocks()).context("stat the memfd");
         let (asked, preserved) = (dup(&session)?, file.try_clone().context("dup")?);
         let before = blocks(&file)?;
         let work = thread::spawn(move || abi::preserve_fd(&asked, &preserved, 1));
         // The handler in C allocates all pages of the memfd. The one in Rust leaves holes, so all pages are there.
-        while blocks(&file)? == before && !work.is_finished() {
+        let has_begun = || -> Result<bool> {
+            if is_rust { Ok(Progress::of(&file)?.is_some()) } else { Ok(blocks(&file)? > before) }
+        };
+        while !has_begun()? && !work.is_finished() {
             thread::yield_now();
         }
         leaving.until_handed_over()?;
@@ -384,6 +387,10 @@ fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
         leave_open(session);
         Ok(())
     })
+}
+
+fn blocks(file: &File) -> Result<u64> {
+    file.metadata().map(|of| of.blocks()).context("stat the memfd")
 }
 
 fn ends() -> [u64; 2] {

@@ -25,21 +25,21 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_memfd_that_was_let_go_can_be_cut", cut),
 ];
 
-const TOKEN: u32 = 1;
+pub(super) const TOKEN: u32 = 1;
 
 /// A memfd of so many bytes, all of them holes.
-fn hole(bytes: u64) -> Result<File> {
+pub(super) fn hole(bytes: u64) -> Result<File> {
     let file = memfd_create("holes", MemfdFlags::CLOEXEC).context("memfd")?;
     ftruncate(&file, bytes).context("make a memfd large")?;
     Ok(file.into())
 }
 
-fn write_page(file: &File, page: u64) -> Result<()> {
+pub(super) fn write_page(file: &File, page: u64) -> Result<()> {
     file.write_all_at(&mark(page).to_ne_bytes(), page * PAGE as u64).context("write a page")
 }
 
 /// Checks the beginning of a page, which was written or not.
-fn check_page(file: &File, page: u64, is_written: bool) -> Result<()> {
+pub(super) fn check_page(file: &File, page: u64, is_written: bool) -> Result<()> {
     let mut there = [0xff; 8];
     file.read_exact_at(&mut there, page * PAGE as u64).context("read a page")?;
     let expected = if is_written { mark(page) } else { 0 }.to_ne_bytes();
@@ -48,11 +48,11 @@ fn check_page(file: &File, page: u64, is_written: bool) -> Result<()> {
 }
 
 /// Bytes of memory that a memfd has.
-fn memory(file: &File) -> Result<u64> {
+pub(super) fn memory(file: &File) -> Result<u64> {
     Ok(file.metadata().context("stat")?.blocks() * 512)
 }
 
-fn take_over(name: &str) -> Result<File> {
+pub(super) fn take_over(name: &str) -> Result<File> {
     let session = retrieve(name)?;
     let file = session.retrieve(TOKEN.into()).context("RETRIEVE_FD")?;
     finish(session)?;

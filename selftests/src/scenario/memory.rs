@@ -2,7 +2,6 @@
 
 //! The memory of sessions and files: how much it is, and that it comes back.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 
 use super::stage::{Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve};
 use super::{Scenario, module};
+use crate::free_memory::free;
 
 pub(super) const FIRST: &[Scenario] =
     &[Scenario::across("what_is_never_finished_is_free_after_the_next_update", before, after)];
@@ -21,24 +21,6 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_session_takes_little_memory", sessions),
     Scenario::here("a_preserved_file_takes_little_memory", files),
 ];
-
-const PAGE: u64 = 4096;
-
-/// Free memory, in bytes, with the pages that each CPU keeps for its next allocations: `MemFree` does
-/// not count those, and they can be many after much was freed.
-fn free() -> Result<u64> {
-    // A read of this file adds up the counts of all CPUs.
-    fs::read("/proc/sys/vm/stat_refresh").context("add up the counts of memory")?;
-    let zones = fs::read_to_string("/proc/zoneinfo").context("read /proc/zoneinfo")?;
-    let pages = zones.lines().filter_map(|line| {
-        let line = line.trim_start();
-        let pages = line.strip_prefix("pages free").or_else(|| line.strip_prefix("count:"))?;
-        Some(pages.trim().parse::<u64>().with_context(|| format!("understand {line:?}")))
-    });
-    let pages = pages.sum::<Result<u64>>()?;
-    ensure!(pages > 0, "/proc/zoneinfo shows no free pages");
-    Ok(pages * PAGE)
-}
 
 /// Free memory when it grows no more: files are freed a moment after they are closed.
 fn settled() -> Result<u64> {

@@ -48,6 +48,13 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
+    /// The same, whose kernels have more parameters.
+    pub(crate) fn with_parameters(self, parameters: &str) -> Self {
+        let hops = self.plan.hops().cloned();
+        let plan = hops.map(|hop| Hop { cmdline: format!("{} {parameters}", hop.cmdline), ..hop });
+        Self { plan: plan.collect(), ..self }
+    }
+
     /// Whether both do the same and are judged in the same way; names may differ.
     pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
         let Self { name: _, role, plan, first } = self;

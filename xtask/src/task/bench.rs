@@ -231,7 +231,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = run_folder::create(&prepared.setup.cache, options.report.as_deref())?;
     let profile = options.build.profile;
     let memory = subject.memory().max(guest.memory(profile));
-    let memory = memory.max(blackout.as_ref().map_or(0, |blackout| blackout.memory));
+    let memory = memory.max(blackout.as_ref().map_or(0, Blackout::memory));
     let machine = MachineOptions::of_memory(memory);
     let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
 
@@ -262,16 +262,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         docs::write(&Project::open()?, &columns)?;
     }
     let found: Vec<_> = columns.iter().flat_map(limits::beside_ioctls).collect();
-    let memory = columns.iter().flat_map(limits::memory);
+    let memory = columns.iter().flat_map(|column| match &blackout {
+        Some(_) => Blackout::taken(column).collect(),
+        None => limits::memory(column),
+    });
     let lines: Vec<_> = found.iter().map(ToString::to_string).chain(memory).collect();
     say(&format!("{}\n", lines.join("\n")))?;
     let mut broken: Vec<_> =
         columns.iter().filter(|it| it.is_ours).flat_map(limits::out_of_proportion).collect();
     broken.extend(found.iter().filter(|found| !found.holds()).map(ToString::to_string));
-    broken.extend(columns.iter().flat_map(limits::of_updates));
-    broken.extend(columns.iter().flat_map(limits::of_guests));
     if let Some(blackout) = &blackout {
         broken.extend(blackout.all_broken(&lists, &columns));
+    } else {
+        broken.extend(columns.iter().flat_map(limits::of_updates));
+        broken.extend(columns.iter().flat_map(limits::of_guests));
     }
     ensure!(broken.is_empty(), "too much: {}", broken.join("; "));
     if subject == Subject::Agent && !options.figures_only {

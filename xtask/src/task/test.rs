@@ -41,6 +41,17 @@ const BENCH_BLACKOUT: &[&str] =
 /// Everything is slow on a debug kernel, so this comes without the boot scenarios.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
 
+/// Memfds in the other format of the handover.
+const EXTENTS: &[&str] = &[
+    "vm-test",
+    "--hops",
+    "rust,rust,rust",
+    "--boots",
+    "none",
+    "--parameters",
+    "luo_memfd.extents=1",
+];
+
 /// Services of a real systemd.
 const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
 
@@ -70,7 +81,8 @@ fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
     let vm = vm();
-    let all: [&[&str]; 7] = [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
+    let all: [&[&str]; 8] =
+        [DEBUG, &vm, EXTENTS, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 

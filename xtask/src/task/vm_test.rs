@@ -53,6 +53,9 @@ pub(crate) struct Options {
     pub(crate) build: BuildOptions,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
+    /// More parameters of each kernel: `luo_memfd.extents=1`
+    #[arg(long, value_name = "TEXT")]
+    parameters: Option<String>,
     /// Keep the files of the virtual machines: kernel, initramfs, payload
     #[arg(long)]
     keep: bool,
@@ -174,7 +177,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let below = |run: &Run| (runs.len() > 1).then(|| run.hops.file_name());
     let mut queue = Queue::default();
     for run in &runs {
-        queue.add(below(run).as_deref(), suite::machines(&run.tests, &run.hops, platform));
+        let mut machines = suite::machines(&run.tests, &run.hops, platform);
+        if let Some(parameters) = &options.parameters {
+            machines = machines.into_iter().map(|vm| vm.with_parameters(parameters)).collect();
+        }
+        queue.add(below(run).as_deref(), machines);
     }
     let vms = queue
         .machines()

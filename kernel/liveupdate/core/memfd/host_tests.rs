@@ -11,6 +11,7 @@ use crate::{
     chain::Memory as _,
     host_pages::{buffer, Pages},
     memfd::{
+        extent::ExtentSer,
         run::{Gather, Parts},
         table::Chunks,
         wire::{Damage, Flags, FolioSer, MemfdSer, TableSer},
@@ -131,7 +132,25 @@ proptest! {
         let _ = read(&pages, &any);
         let mut header = [0; 48];
         header[..32].copy_from_slice(&bytes);
-        let _ = MemfdSer::read_from_bytes(&header).unwrap().check(4096);
+        let _ = MemfdSer::read_from_bytes(&header).unwrap().check::<FolioSer>(4096);
+    }
+
+    #[test]
+    fn no_extent_is_outside_of_its_file(
+        frame in any::<u64>(),
+        index in prop_oneof![0_u64..100, any::<u64>()],
+        count in prop_oneof![0_u32..9, any::<u32>()],
+        order in 0_u16..60,
+        pages in prop_oneof![0_u64..100, any::<u64>()],
+        orders in any::<u64>(),
+    ) {
+        let ser = ExtentSer { frame, index, count, order, flags: 0 };
+        if let Ok(extent) = ser.check(pages) {
+            prop_assert_eq!(u128::from(extent.pages), u128::from(count) << order);
+            prop_assert!(index + (extent.pages - (1 << order)) < pages);
+            let order = extent.folio_order(orders, index, 10);
+            prop_assert!(order <= 10 && index % (1 << order) == 0);
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct MemfdSer {
     pub flags: u32,
     /// Entries of the table.
     pub count: u64,
-    /// The table of [`FolioSer`]; not used if there are no entries.
+    /// The table, of [`FolioSer`] in `memfd-v2`; not used if there are no entries.
     pub folios: TableSer,
 }
 
@@ -178,12 +178,13 @@ const _: () = {
 };
 
 impl MemfdSer {
-    /// Checks everything but the table's content. Returns the pages of the file.
+    /// Checks everything but the table's content, which is of entries of this type. Returns the pages
+    /// of the file.
     ///
     /// # Errors
     ///
     /// The first [`Damage`] that is found.
-    pub fn check(&self, page_size: u64) -> Result<u64, Damage> {
+    pub fn check<Entry>(&self, page_size: u64) -> Result<u64, Damage> {
         if self.size > MAX_SIZE {
             return Err(Damage::Size(self.size));
         }
@@ -198,19 +199,18 @@ impl MemfdSer {
             return Err(Damage::Folios(self.count));
         }
         if self.count > 0 {
-            self.folios.check(self.count, page_size)?;
+            let per_page = page_size.checked_div(size_of::<Entry>() as u64);
+            self.folios.check(self.count, per_page.unwrap_or(0))?;
         }
         Ok(pages)
     }
 }
 
 impl TableSer {
-    /// Checks that it can hold so many entries, and is of a kind that is known.
-    fn check(&self, count: u64, page_size: u64) -> Result<(), Damage> {
+    /// Checks that it can hold so many entries, of which each page has `per_page`, and is of a kind that
+    /// is known.
+    fn check(&self, count: u64, per_page: u64) -> Result<(), Damage> {
         let known = Self::ALLOC | Self::HUGE_VMAP;
-        let per_page = page_size
-            .checked_div(size_of::<FolioSer>() as u64)
-            .unwrap_or(0);
         let room = u64::from(self.pages).saturating_mul(per_page);
         // Only the order's lowest bits count, which is fine after the first comparison.
         let block = 1_u32.wrapping_shl(self.order.into());
@@ -267,8 +267,8 @@ mod tests {
             folios: table,
             ..MemfdSer::default()
         };
-        assert_eq!(good.check(4096), Ok(2));
-        assert_eq!(MemfdSer::default().check(4096), Ok(0));
+        assert_eq!(good.check::<FolioSer>(4096), Ok(2));
+        assert_eq!(MemfdSer::default().check::<FolioSer>(4096), Ok(0));
         let with = |folios| MemfdSer { folios, ..good };
         for (bad, damage) in [
             (
@@ -299,7 +299,7 @@ mod tests {
                 Damage::Table,
             ),
         ] {
-            assert_eq!(bad.check(4096), Err(damage));
+            assert_eq!(bad.check::<FolioSer>(4096), Err(damage));
         }
     }
 }

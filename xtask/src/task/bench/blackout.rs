@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, Preserved, SESSIONS};
+use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, Preserved, SESSIONS, TAKEN};
 use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
 use serde::Deserialize;
 
-use super::{Column, Figure, LEFT, between, hop, machine, measured, stamp};
+use super::{Column, Figure, LEFT, Weight, between, hop, machine, measured, stamp};
 use crate::failure::Failure;
 use crate::judge::Ran;
 use crate::kernel::{Hops, Implementation, Profile};
@@ -44,7 +44,7 @@ struct Settings {
 #[serde(deny_unknown_fields)]
 pub(super) struct Blackout {
     /// Memory of the machine, in MiB.
-    pub(super) memory: u32,
+    memory: u32,
     /// Kernel parameters.
     parameters: String,
     cases: Vec<Case>,
@@ -56,6 +56,11 @@ pub(super) struct Blackout {
 struct Case {
     name: String,
     preserved: Preserved,
+    /// More kernel parameters.
+    #[serde(default)]
+    parameters: String,
+    /// Memory of the machine, in MiB, if it takes more than others. Such a case is run only by its name.
+    memory: Option<u32>,
     /// Kernels that would take too long.
     #[serde(default)]
     skip: Vec<Implementation>,
@@ -64,6 +69,8 @@ struct Case {
     /// Million instructions that a phase may take in Rust, by its name.
     #[serde(default)]
     most: BTreeMap<Phase, f64>,
+    /// KiB that PRESERVE_FD may take for a GiB of memory in Rust.
+    most_kib_a_gib: Option<u64>,
     /// How many times that of stock C in the same run a phase may take in Rust.
     #[serde(default)]
     most_of_c: BTreeMap<Phase, f64>,
@@ -128,9 +135,15 @@ impl Blackout {
         }
         let mut first = true;
         self.cases.retain(|case| {
-            std::mem::take(&mut first) || names.is_empty() || names.contains(&case.name)
+            let is_usual = names.is_empty() && case.memory.is_none();
+            std::mem::take(&mut first) || is_usual || names.contains(&case.name)
         });
         Ok(self)
+    }
+
+    /// Memory of the machines, in MiB: as much as any case takes, since their boots are compared.
+    pub(super) fn memory(&self) -> u32 {
+        self.cases.iter().filter_map(|case| case.memory).chain([self.memory]).max().unwrap_or(0)
     }
 
     fn cases(&self, hops: &Hops) -> impl Iterator<Item = &Case> {
@@ -145,7 +158,7 @@ impl Blackout {
                 let action = Action::Blackout { preserved: case.preserved.clone(), side };
                 let name = format!("blackout/{side:?}").to_lowercase();
                 let mut hop = hop(kernel, profile, name, action);
-                hop.cmdline = format!("{} {}", hop.cmdline, self.parameters);
+                hop.cmdline = format!("{} {} {}", hop.cmdline, self.parameters, case.parameters);
                 hop
             })
         };
@@ -156,7 +169,7 @@ impl Blackout {
     pub(super) fn column(&self, hops: &Hops, machines: &[&Ran]) -> Result<Column> {
         let mut column = Column::new(hops);
         for (case, ran) in self.cases(hops).zip(machines) {
-            let (figures, _) = measured(ran)?;
+            let (figures, memory) = measured(ran)?;
             let phases =
                 phases(&ran.record.hops).with_context(|| format!("in {}", ran.log.display()))?;
             let retrieved = figures.iter().filter(|it| RETRIEVED.contains(&&*it.name));
@@ -164,8 +177,18 @@ impl Blackout {
             let whole = Figure { name: BLACKOUT.into(), count: 1, instructions: all };
             let all = phases.into_iter().chain(figures).chain([whole]);
             column.figures.extend(all.map(|it| Figure { name: case.row(&it.name), ..it }));
+            let memory = memory.into_iter();
+            column.memory.extend(memory.map(|it| Weight { name: case.row(&it.name), ..it }));
         }
         Ok(column)
+    }
+
+    /// The memory that cases take, in words.
+    pub(super) fn taken(column: &Column) -> impl Iterator<Item = String> {
+        column
+            .memory
+            .iter()
+            .map(|it| format!("{} ({}): {} KiB a GiB", it.name, column.hops, kib_a_gib(it)))
     }
 
     /// The limits that do not hold in a run.
@@ -225,6 +248,16 @@ impl Case {
                 Some(_) => {}
             }
         }
+        let taken = self.row(TAKEN);
+        let taken = column.memory.iter().find(|it| it.name == taken).map(kib_a_gib);
+        match (self.most_kib_a_gib, taken) {
+            (Some(most), Some(taken)) if taken > most => {
+                broken
+                    .push(format!("{name}: {taken} KiB are taken for a GiB, not {most} ({hops})"));
+            }
+            (Some(_), None) => broken.push(format!("{name}: no memory was measured ({hops})")),
+            _ => {}
+        }
         // Without stock C in this run, there is nothing to compare with.
         let Some(c) = c.filter(|_| !self.skip.contains(&Implementation::C)) else { return broken };
         for (phase, most) in &self.most_of_c {
@@ -239,6 +272,11 @@ impl Case {
         }
         broken
     }
+}
+
+/// KiB for each GiB of memory, of which the count is in MiB: as many as bytes for each MiB.
+pub(super) fn kib_a_gib(weight: &Weight) -> u64 {
+    weight.each()
 }
 
 /// The phases from `reboot(2)` to PID 1.
@@ -302,7 +340,12 @@ mod tests {
         let names = |blackout: Blackout| -> Vec<_> {
             blackout.cases.into_iter().map(|case| case.name).collect()
         };
-        assert_eq!(names(all().only(&[]).unwrap()), names(all()));
+        let usual = all().only(&[]).unwrap();
+        assert!(usual.cases.iter().all(|case| case.memory.is_none()));
+        assert_eq!(usual.memory(), all().memory);
+        let large = all().cases.into_iter().find(|case| case.memory.is_some()).unwrap();
+        let only = all().only(&[large.name]).unwrap();
+        assert_eq!((only.cases.len(), Some(only.memory())), (2, large.memory));
         let dense = "1 GiB dense".to_owned();
         assert_eq!(names(all().only(&[dense]).unwrap()), ["nothing", "1 GiB dense"]);
         assert!(all().only(&["none".into()]).unwrap_err().to_string().contains("`none`"));

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use selftests::measure::blackout::{FILES, MEMORY, OPEN, SESSIONS};
 
 use super::Column;
-use super::blackout::{BLACKOUT, BOOT, KEXEC};
+use super::blackout::{BLACKOUT, BOOT, KEXEC, kib_a_gib};
 use crate::drawing::{COLOURS, document, part, round, sheet, square, text};
 use crate::failure::Failure;
 use crate::project::Project;
@@ -35,7 +35,7 @@ const PARTS: [(&str, &str); 6] = [
 pub(super) fn write(project: &Project, columns: &[Column]) -> Result<()> {
     let path = project.folder.join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let page = replaced(&page, &table(columns))?;
+    let page = replaced(&page, &format!("{}\n{}", table(columns), memory_table(columns)))?;
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
     let path = project.folder.join(PICTURE);
     fs::write(&path, picture(columns)).with_context(|| format!("write {}", path.display()))
@@ -56,6 +56,22 @@ fn replaced(page: &str, figures: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}\n{figures}{END}{after}"))
 }
 
+/// A table of the memory that PRESERVE takes.
+fn memory_table(columns: &[Column]) -> String {
+    let mut table = heading("KiB a GiB", columns);
+    let most = columns.iter().max_by_key(|column| column.memory.len());
+    for weight in most.iter().flat_map(|column| &column.memory) {
+        let _ = write!(table, "| {} |", weight.name);
+        for column in columns {
+            let same = column.memory.iter().find(|it| it.name == weight.name);
+            let cell = same.map_or_else(|| "-".into(), |it| kib_a_gib(it).to_string());
+            let _ = write!(table, " {cell} |");
+        }
+        table.push('\n');
+    }
+    table
+}
+
 /// The names of all figures.
 fn names(columns: &[Column]) -> impl Iterator<Item = &str> {
     let most = Column::most(columns).into_iter();
@@ -73,14 +89,20 @@ fn million(instructions: u64) -> String {
     }
 }
 
-fn table(columns: &[Column]) -> String {
-    let mut table = String::from("| million instructions |");
+/// The first lines of a table with a column for each list of hops.
+fn heading(first: &str, columns: &[Column]) -> String {
+    let mut table = format!("| {first} |");
     for column in columns {
         let _ = write!(table, " {} |", column.hops);
     }
     table.push_str("\n| --- |");
     table.push_str(&" ---: |".repeat(columns.len()));
     table.push('\n');
+    table
+}
+
+fn table(columns: &[Column]) -> String {
+    let mut table = heading("million instructions", columns);
     for name in names(columns) {
         let _ = write!(table, "| {name} |");
         for column in columns {

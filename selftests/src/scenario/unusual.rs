@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Memfds whose pages are somewhere else, are used by others, or are broken.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FallocateFlags, fallocate, ftruncate};
+use rustix::io::Errno;
+
+use super::holes::{TOKEN, check_page, hole, take_over, write_page};
+use super::stage::{Stage, create, dup, fails, not_applicable};
+use super::{Kernel, Scenario};
+use crate::abi;
+use crate::abi::mapped::{MappedMut, PAGE, mark};
+use crate::abi::pinned::Pinned;
+use crate::abi::swap::Swap;
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::here("fdinfo_says_how_far_a_memfd_is_preserved", progress),
+    Scenario::here("preserve_of_a_process_that_is_killed_ends_and_leaves_nothing", killed),
+    Scenario::here("preserved_pages_stay_where_they_are", stay),
+    Scenario::here("a_memfd_with_a_hardware_error_is_refused", poisoned),
+    Scenario::across("pages_that_are_swapped_out_cross", before_swapped, after_swapped),
+    Scenario::across("pages_that_are_pinned_for_dma_cross", before_pinned, after_pinned),
+    Scenario::across("pages_by_userfaultfd_cross", before_filled, after_filled),
+];
+
+/// Pages of a small memfd.
+const PAGES: u64 = 64;
+
+/// A memfd with so many pages, all written.
+fn full(pages: u64) -> Result<File> {
+    let file = hole(pages * PAGE as u64)?;
+    (0..pages).try_for_each(|page| write_page(&file, page))?;
+    Ok(file)
+}
+
+fn check_full(file: &File) -> Result<()> {
+    (0..PAGES).try_for_each(|page| check_page(file, page, true))
+}
+
+/// How far a memfd is preserved, in kB. Only the handler in Rust says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) size: u64,
+    pub(super) scanned: u64,
+    pub(super) preserved: u64,
+}
+
+impl Progress {
+    /// `None` of a file that is not to be preserved.
+    pub(super) fn of(file: impl AsFd) -> Result<Option<Self>> {
+        let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = |key: &str| {
+            let of_key = |line: &str| {
+                let (name, value) = line.strip_prefix("liveupdate-")?.split_once(":\t")?;
+                (name == key).then(|| value.strip_suffix(" kB")?.parse().ok())?
+            };
+            text.lines().find_map(of_key)
+        };
+        match (line("size"), line("scanned"), line("preserved")) {
+            (Some(size), Some(scanned), Some(preserved)) => {
+                Ok(Some(Self { size, scanned, preserved }))
+            }
+            _ if text.contains("liveupdate") => bail!("{path} has only a part: {text}"),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn progress(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::C {
+        return not_applicable("the handler in C does not say");
+    }
+    let file = hole(PAGES * PAGE as u64)?;
+    write_page(&file, 0)?;
+    write_page(&file, 5)?;
+    let check = |preserved: Option<u64>| {
+        let expected = preserved.map(|preserved| Progress { size: 256, scanned: 256, preserved });
+        let shown = Progress::of(&file)?;
+        ensure!(shown == expected, "fdinfo shows {shown:?}, not {expected:?}");
+        Ok(())
+    };
+    check(None)?;
+    let session = create("progress")?;
+    session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
+    check(Some(8))?;
+    write_page(&file, 9)?;
+    check(Some(12))?;
+    drop(session);
+    check(None)
+}
+
+/// Argument of the process that preserves its standard output in the session that is its standard input.
+pub(super) const CHILD: &str = "--child-that-preserves";
+
+pub(super) fn child_main() -> Result<()> {
+    let session = std::io::stdin();
+    abi::preserve_fd(&session, std::io::stdout(), TOKEN.into()).context("PRESERVE_FD")
+}
+
+fn child(argument: &str, input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) -> Result<Child> {
+    let program = std::env::current_exe().context("find this program")?;
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::from(input.into())).stdout(Stdio::from(output.into()));
+    command.spawn().context("start a child")
+}
+
+/// Bytes of a memfd of which PRESERVE_FD takes some milliseconds.
+const LARGE: u64 = 128 << 20;
+/// How often a process is killed, until one is killed in time.
+const TRIES: u32 = 50;
+
+fn killed(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::C {
+        return not_applicable("PRESERVE_FD of a memfd cannot be interrupted in C");
+    }
+    let file = hole(LARGE)?;
+    fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate a memfd")?;
+    for _ in 0..TRIES {
+        if is_killed(&file)? {
+            return Ok(());
+        }
+    }
+    bail!("none of {TRIES} processes was killed while it preserved a memfd")
+}
+
+/// Kills a process that preserves a memfd. Returns whether it had not done so.
+fn is_killed(file: &File) -> Result<bool> {
+    let session = create("unusual-killed")?;
+    let mut child = child(CHILD, dup(&session)?, file.try_clone().context("dup")?)?;
+    drop(session);
+    let mut status = None;
+    while Progress::of(file)?.is_none() && status.is_none() {
+        status = child.try_wait().context("look at the child")?;
+        thread::yield_now();
+    }
+    child.kill().context("kill the child")?;
+    // What it does from here on it does with a signal.
+    let is_early = Progress::of(file)?.is_some_and(|now| now.scanned < now.size);
+    let status = child.wait().context("wait for the child")?;
+    ensure!(!is_early || status.signal() == Some(9), "the child was not killed: {status}");
+    let left = Progress::of(file)?;
+    ensure!(left.is_none(), "it is preserved: {left:?}");
+    ftruncate(file, LARGE - 1).context("cut a memfd that is not preserved")?;
+    ftruncate(file, LARGE).context("make a memfd longer")?;
+    Ok(is_early)
+}
+
+fn stay(_: &mut Stage<'_>) -> Result<()> {
+    // As long as two huge pages.
+    let pages = 1024;
+    let file = full(pages)?;
+    let session = create("unusual-stay")?;
+    session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
+    let mapped = MappedMut::new(&file).context("map a memfd")?;
+    let frames = || -> Result<_> {
+        for page in 0..pages {
+            let word = mapped.load(usize::try_from(page)?);
+            ensure!(word == mark(page), "page {page} has {word:#x}");
+        }
+        mapped.frames().context("look for pages")
+    };
+    let before = frames()?;
+    // Each of them may fail, or do nothing.
+    let _ = mapped.page_out();
+    let _ = mapped.collapse();
+    let _ = fs::write("/proc/sys/vm/compact_memory", "1");
+    let after = frames()?;
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    ensure!(moved == 0, "{moved} pages were moved");
+    Ok(())
+}
+
+/// Argument of the process that poisons the memfd that is its standard input.
+pub(super) const POISONER: &str = "--child-that-poisons";
+
+pub(super) fn poisoner_main() -> Result<()> {
+    let file = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("dup")?);
+    let mapped = MappedMut::new(&file).context("map a memfd")?;
+    let _ = mapped.load(0);
+    mapped.poison().context("MADV_HWPOISON")
+}
+
+fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
+    let file = hole(PAGE as u64)?;
+    write_page(&file, 0)?;
+    let nothing = File::options().write(true).open("/dev/null").context("open /dev/null")?;
+    let mut child = child(POISONER, file.try_clone().context("dup")?, nothing)?;
+    let status = child.wait().context("wait for the child")?;
+    if status.code() == Some(1) {
+        return not_applicable("this kernel does not poison memory");
+    }
+    let refused = create("unusual-poisoned")?.preserve(TOKEN.into(), &file);
+    if stage.kernel == Kernel::C {
+        return not_applicable("the handler in C does not look for hardware errors");
+    }
+    fails("PRESERVE_FD", refused, Errno::HWPOISON)
+}
+
+/// A disk in memory.
+const DISK: &str = "/dev/ram0";
+
+/// Pages that were swapped out since the kernel was started.
+fn swapped_out() -> Result<u64> {
+    let text = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
+    let count = text.lines().find_map(|line| line.strip_prefix("pswpout "));
+    count.context("/proc/vmstat has no pswpout")?.parse().context("understand /proc/vmstat")
+}
+
+fn before_swapped(stage: &mut Stage<'_>) -> Result<()> {
+    let file = full(PAGES)?;
+    {
+        let swap = Swap::on(Path::new(DISK), 4096).context("swapon")?;
+        let before = swapped_out()?;
+        let mapped = MappedMut::new(&file).context("map a memfd")?;
+        for page in 0..PAGES {
+            let _ = mapped.load(usize::try_from(page)?);
+        }
+        mapped.page_out().context("MADV_PAGEOUT")?;
+        drop(mapped);
+        let count = swapped_out()? - before;
+        ensure!(count >= PAGES / 2, "{count} pages were swapped out");
+        stage.hand_over("unusual-swapped", &file)?;
+        drop(swap);
+    }
+    check_full(&file)
+}
+
+fn after_swapped(_: &mut Stage<'_>) -> Result<()> {
+    check_full(&take_over("unusual-swapped")?)
+}
+
+fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {
+    let file = full(PAGES)?;
+    let mapped = MappedMut::new(&file).context("map a memfd")?;
+    let pinned = Pinned::all(&mapped).context("register a buffer of io_uring")?;
+    stage.hand_over("unusual-pinned", &file)?;
+    drop(pinned);
+    Ok(())
+}
+
+fn after_pinned(_: &mut Stage<'_>) -> Result<()> {
+    check_full(&take_over("unusual-pinned")?)
+}
+
+/// The page that is filled.
+const FILLED: u64 = 7;
+
+fn before_filled(stage: &mut Stage<'_>) -> Result<()> {
+    let file = hole(PAGES * PAGE as u64)?;
+    write_page(&file, 0)?;
+    let mapped = MappedMut::new(&file).context("map a memfd")?;
+    let fill_page =
+        || abi::fault::fill(&mapped, usize::try_from(FILLED)?, mark(FILLED)).context("UFFDIO_COPY");
+    if stage.kernel == Kernel::C {
+        // No hole is left behind PRESERVE_FD.
+        fill_page()?;
+    }
+    stage.hand_over("unusual-filled", &file)?;
+    if stage.kernel == Kernel::Rust {
+        fill_page()?;
+    }
+    Ok(())
+}
+
+fn after_filled(_: &mut Stage<'_>) -> Result<()> {
+    let file = take_over("unusual-filled")?;
+    (0..PAGES).try_for_each(|page| check_page(&file, page, page == 0 || page == FILLED))
+}
