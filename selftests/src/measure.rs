@@ -7,6 +7,7 @@
 
 mod agent;
 pub mod blackout;
+mod threads;
 mod vmm;
 
 use std::os::fd::OwnedFd;
@@ -36,6 +37,8 @@ pub enum Load {
     Agent,
     /// A guest of our VMM, whose memory has so many MiB.
     Guest,
+    /// Memfds that so many threads preserve and retrieve side by side, and each smaller number.
+    Threads,
 }
 
 /// The cost of one operation.
@@ -142,6 +145,8 @@ pub fn run(
         (Load::Agent, _) => agent::before(count, place),
         (Load::Guest, Side::After) => vmm::after(count),
         (Load::Guest, _) => vmm::before(count, place),
+        (Load::Threads, Side::After) => threads::after(count),
+        (Load::Threads, _) => threads::before(count, kept),
     }
 }
 

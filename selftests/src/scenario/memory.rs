@@ -20,6 +20,11 @@ pub(super) const FIRST: &[Scenario] =
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_session_takes_little_memory", sessions),
     Scenario::here("a_preserved_file_takes_little_memory", files),
+    Scenario::across(
+        "finish_frees_the_memory_of_a_file_that_was_never_retrieved",
+        unretrieved_before,
+        unretrieved_after,
+    ),
 ];
 
 /// Free memory when it grows no more: files are freed a moment after they are closed.
@@ -164,5 +169,26 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     if stage.hop == 2 {
         return not_applicable("nothing was left unfinished before the first update");
     }
+    Ok(())
+}
+
+/// A session that is finished without a look at its file.
+const UNRETRIEVED: &str = "memory-unretrieved";
+
+fn unretrieved_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.hand_over(UNRETRIEVED, big()?)
+}
+
+fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.is_debug {
+        finish(retrieve(UNRETRIEVED)?)?;
+        return not_applicable("kernels that look for errors free memory late");
+    }
+    let session = retrieve(UNRETRIEVED)?;
+    let before = settled()?;
+    finish(session)?;
+    let gained = settled()?.saturating_sub(before);
+    // Other tasks of the kernel take some pages meanwhile.
+    ensure!(gained >= BIG - BIG / 64, "{} of {} KiB are free again", gained >> 10, BIG >> 10);
     Ok(())
 }

@@ -75,6 +75,8 @@ enum Subject {
     Vmm,
     /// That of whole updates, by phases, with what `xtask/bench.toml` says.
     Blackout,
+    /// That of memfds which two threads preserve and retrieve side by side, in time: on two processors.
+    Threads,
 }
 
 impl Subject {
@@ -94,12 +96,23 @@ impl Subject {
             }
             Self::Vmm => &[(Load::Guest, 128), (Load::Guest, 1024)],
             Self::Blackout => &[],
+            Self::Threads => &[(Load::Threads, 2)],
         }
+    }
+
+    /// What figures are shown in; they are a thousand times that.
+    fn unit(self) -> &'static str {
+        if self.counts() { "thousand instructions" } else { "microseconds" }
+    }
+
+    /// Whether instructions are counted, of one processor.
+    fn counts(self) -> bool {
+        self != Self::Threads
     }
 
     fn guest(self) -> &'static Pid1 {
         match self {
-            Self::Kernel | Self::Agent | Self::Blackout => &Pid1::PLAIN,
+            Self::Kernel | Self::Agent | Self::Blackout | Self::Threads => &Pid1::PLAIN,
             Self::Vmm => &Pid1::HOST,
         }
     }
@@ -107,7 +120,7 @@ impl Subject {
     /// How long a machine may take: counting is slow, and with guests of guests ten times slower at times.
     fn limits(self) -> Limits {
         let (silence, total) = match self {
-            Self::Kernel | Self::Agent => (5, 15),
+            Self::Kernel | Self::Agent | Self::Threads => (5, 15),
             Self::Vmm | Self::Blackout => (20, 40),
         };
         Limits { silence: Duration::from_mins(silence), total: Duration::from_mins(total) }
@@ -117,7 +130,7 @@ impl Subject {
     fn memory(self) -> u32 {
         match self {
             Self::Kernel | Self::Agent | Self::Blackout => 2048,
-            Self::Vmm => 4096,
+            Self::Vmm | Self::Threads => 4096,
         }
     }
 
@@ -181,7 +194,7 @@ impl Column {
             Load::Sessions => (LEAVE_SESSIONS, LEAVING),
             Load::Files => (LEAVE_FILES, LEAVING),
             Load::Agent => (LEAVE_CLIENTS, LAST_READY),
-            Load::Library | Load::Guest => return Ok(()),
+            Load::Library | Load::Guest | Load::Threads => return Ok(()),
         };
         let instructions = between(first, begin, LEFT);
         let instructions = instructions.with_context(|| format!("no `{begin}` in {log}"))?;
@@ -233,7 +246,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let memory = subject.memory().max(guest.memory(profile));
     let memory = memory.max(blackout.as_ref().map_or(0, Blackout::memory));
     let machine = MachineOptions::of_memory(memory);
-    let runner = Runner::new(&prepared, profile, machine, &folder)?.counting();
+    let runner = Runner::new(&prepared, profile, machine, &folder)?;
+    let runner = if subject.counts() { runner.counting() } else { runner };
 
     let loads = subject.loads();
     let mut queue = Queue::default();
@@ -245,10 +259,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         queue.add(None, machines);
     }
     let vms = queue.machines().iter().map(|vm| (vm.clone(), subject.limits()));
+    let vms: Vec<_> = vms.collect();
     // Machines that count instructions do not mind neighbours.
-    let results = runner.run_all(vms.collect());
-    results.error.map_or(Ok(()), Err)?;
-    let columns = lists.iter().zip(queue.sort_out(&results.each));
+    let at_once = if subject.counts() { vms.len().max(1) } else { 1 };
+    let mut each = Vec::new();
+    for vms in vms.chunks(at_once) {
+        let results = runner.run_all(vms.to_vec());
+        results.error.map_or(Ok(()), Err)?;
+        each.extend(results.each);
+    }
+    let columns = lists.iter().zip(queue.sort_out(&each));
     let columns = columns.map(|(hops, machines)| match &blackout {
         Some(blackout) => blackout.column(hops, &machines),
         None => Column::of(hops, loads, &machines),
@@ -257,7 +277,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
-    say(&format!("\n{}\nfigures: {}\n", table::render(&columns), path.display()))?;
+    say(&format!("\n{}\nfigures: {}\n", table::render(&columns, subject.unit()), path.display()))?;
     if options.docs {
         docs::write(&Project::open()?, &columns)?;
     }

@@ -10,12 +10,12 @@ use crate::task::bench::{Column, Figure};
 /// Only the header has a line.
 const STYLE: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─'));
 
-/// A table of all figures: a row for each operation, the first column is what others are compared
+/// A table of all figures, by the thousand, which the unit is: a row for each operation, the first column is what others are compared
 /// with.
-pub(crate) fn render(columns: &[Column]) -> String {
+pub(crate) fn render(columns: &[Column], unit: &str) -> String {
     let mut table = Table::new();
     table.load_style(STYLE);
-    let mut header = vec!["thousand instructions".to_owned(), "n".to_owned()];
+    let mut header = vec![unit.to_owned(), "n".to_owned()];
     for (at, column) in columns.iter().enumerate() {
         header.push(column.hops.clone());
         if at > 0 {
@@ -91,7 +91,7 @@ mod tests {
             ],
             memory: Vec::new(),
         };
-        let text = render(&[column("c → c", 3), column("rust → rust", 1)]);
+        let text = render(&[column("c → c", 3), column("rust → rust", 1)], "thousand instructions");
         let row = text.lines().find(|line| line.contains("10000")).unwrap();
         for part in ["create", "4500.0", "1500.0", "3.00", "75.0"] {
             assert!(row.contains(part), "{part} in {row}");
