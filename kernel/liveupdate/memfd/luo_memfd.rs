@@ -158,11 +158,13 @@ impl<F: HasFormat> FileHandler for MemfdHandler<F> {
         data: kho::Address,
         private: ArcBorrow<'_, Preserved>,
     ) -> Result<kho::Address> {
-        private.set_position(Memfd::of(file).ok_or(EINVAL)?.position());
+        private.freeze(Memfd::of(file).ok_or(EINVAL)?.position());
         Ok(data)
     }
 
-    fn unfreeze(_file: &File, _data: kho::Address, _private: ArcBorrow<'_, Preserved>) {}
+    fn unfreeze(_file: &File, _data: kho::Address, private: ArcBorrow<'_, Preserved>) {
+        private.unfreeze();
+    }
 
     fn retrieve(data: kho::Incoming) -> Result<ARef<File>> {
         retrieve::retrieve(data, F::FORMAT)

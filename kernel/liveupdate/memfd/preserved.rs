@@ -45,7 +45,11 @@ use luo_core::memfd::{
         MemfdSer, //
     },
 };
-use zerocopy::FromBytes;
+use zerocopy::{
+    FromBytes,
+    IntoBytes,
+    KnownLayout, //
+};
 
 use crate::{
     table::Table,
@@ -86,6 +90,8 @@ struct State {
     root: kho::Preserved,
     memory: Memory,
     scan: Scan,
+    /// The kexec may come at any time: the table must not grow, since two places tell of that.
+    is_frozen: bool,
 }
 
 /// The folios, and how the next kernel finds them.
@@ -96,7 +102,7 @@ enum Memory {
         folios: PreservedFolios,
     },
     /// Each run has an entry. It is as long as it can be when all pages were looked for, so it is
-    /// preserved then.
+    /// held until then, and preserved afterwards.
     Extents {
         table: Table<ExtentSer>,
         blocks: PreservedBlocks,
@@ -114,6 +120,28 @@ enum Scan {
 fn root_mut(root: &mut kho::Preserved) -> Result<&mut MemfdSer> {
     let (root, _) = MemfdSer::mut_from_prefix(root.bytes_mut()).map_err(|_| EINVAL)?;
     Ok(root)
+}
+
+/// Makes room in a table for `count` entries, and a few that may come later: a page of them at most,
+/// or `spare`. Tells the next kernel, which counts pages without entries too.
+fn grow<T: FromBytes + IntoBytes + KnownLayout>(
+    root: &mut kho::Preserved,
+    table: &mut Table<T>,
+    count: usize,
+    spare: u64,
+    is_frozen: bool,
+) -> Result {
+    if is_frozen {
+        return if table.room() < count {
+            Err(ENOMEM)
+        } else {
+            Ok(())
+        };
+    }
+    let spare = usize::try_from(spare).unwrap_or(usize::MAX);
+    let reserved = table.reserve(count + spare.min(Table::<T>::PER_PAGE));
+    root_mut(root)?.folios = table.describe();
+    reserved
 }
 
 /// Says how many entries count. The kexec may come at any time: they are complete before.
@@ -139,15 +167,12 @@ impl Memory {
 }
 
 impl State {
-    /// Adds folios; there are no pins afterwards.
-    fn add(&mut self, pins: &mut Pins) -> Result {
+    /// Adds folios; there are no pins afterwards. `spare` is how many may come later.
+    fn add(&mut self, pins: &mut Pins, spare: u64) -> Result {
         match &mut self.memory {
             Memory::Folios { table, folios } => {
                 let count: usize = pins.runs().iter().map(|run| run.count() as usize).sum();
-                let reserved = table.reserve(count);
-                // The next kernel counts the pages of the table, those without entries too.
-                root_mut(&mut self.root)?.folios = table.describe();
-                reserved?;
+                grow(&mut self.root, table, count, spare, self.is_frozen)?;
                 let before = table.len();
                 table.push(pins.runs().iter().flat_map(entries));
                 if let Err(error) = folios.preserve(pins) {
@@ -160,36 +185,42 @@ impl State {
                 blocks.hold(pins)?;
                 match self.scan {
                     Scan::Running(_) => Ok(()),
-                    Scan::Done => self.preserve_held(),
+                    Scan::Done => self.preserve_held(spare).map(|_| ()),
                 }
             }
         }
     }
 
-    /// Preserves what [`Memory::Extents`] holds. After an error it is held no more.
-    fn preserve_held(&mut self) -> Result {
+    /// Preserves some of what [`Memory::Extents`] holds. After an error it is held no more. Returns
+    /// whether it was all.
+    fn preserve_held(&mut self, spare: u64) -> Result<bool> {
         let Memory::Extents { table, blocks } = &mut self.memory else {
-            return Ok(());
+            return Ok(true);
         };
-        let reserved = table.reserve(blocks.held().len());
-        root_mut(&mut self.root)?.folios = table.describe();
+        let count = blocks.held().len().min(RUNS);
         let before = table.len();
-        let preserved = reserved.and_then(|()| {
-            table.push(blocks.held().iter().map(extent));
-            blocks.preserve()
+        let room = grow(&mut self.root, table, count, spare, self.is_frozen);
+        let preserved = room.and_then(|()| {
+            table.push(blocks.held().iter().take(count).map(extent));
+            blocks.preserve(count)
         });
         if let Err(error) = preserved {
             table.truncate(before);
             blocks.release_held();
             return Err(error);
         }
-        set_count(&mut self.root, table.len())
+        let is_all = blocks.held().is_empty();
+        set_count(&mut self.root, table.len())?;
+        Ok(is_all)
     }
 
-    /// All pages were looked for.
-    fn end_scan(&mut self) -> Result {
-        self.scan = Scan::Done;
-        self.preserve_held()
+    /// All pages were looked for. Returns whether that is all that there is to do.
+    fn end_scan(&mut self, spare: u64) -> Result<bool> {
+        let is_all = self.preserve_held(spare)?;
+        if is_all {
+            self.scan = Scan::Done;
+        }
+        Ok(is_all)
     }
 }
 
@@ -222,6 +253,7 @@ impl Preserved {
             root,
             memory: Memory::new(format),
             scan: Scan::Running(RBTree::new()),
+            is_frozen: false,
         };
         let preserved = Arc::pin_init(
             pin_init!(Self {
@@ -242,13 +274,27 @@ impl Preserved {
         drop(state);
     }
 
-    /// Writes the position down that the file has when `reboot(2)` is called.
-    pub(crate) fn set_position(&self, position: u64) {
+    /// `reboot(2)` was called: writes down the position that the file has now. Pages may still
+    /// appear.
+    pub(crate) fn freeze(&self, position: u64) {
         if let Some(state) = &mut *self.state.lock() {
+            state.is_frozen = true;
             if let Ok(root) = root_mut(&mut state.root) {
                 root.position = position;
             }
         }
+    }
+
+    /// Undoes [`Self::freeze`].
+    pub(crate) fn unfreeze(&self) {
+        if let Some(state) = &mut *self.state.lock() {
+            state.is_frozen = false;
+        }
+    }
+
+    /// Pages that may still appear, of those that were not found.
+    fn holes(&self) -> u64 {
+        self.pages.saturating_sub(self.found.load(Relaxed))
     }
 
     /// Preserves a folio that has appeared in a hole.
@@ -266,7 +312,7 @@ impl Preserved {
         let Some(state) = &mut *state else {
             return Ok(());
         };
-        state.add(pins)?;
+        state.add(pins, self.holes())?;
         // The folio is locked, and the scan pins no folio that is: it will find this one here.
         if let Scan::Running(late) = &mut state.scan {
             late.insert(node);
@@ -308,8 +354,18 @@ impl Preserved {
             might_sleep();
         }
         self.scanned.store(self.pages, Relaxed);
+        while !self.end_scan()? {
+            if current!().fatal_signal_pending() {
+                return Err(EINTR);
+            }
+            might_sleep();
+        }
+        Ok(())
+    }
+
+    fn end_scan(&self) -> Result<bool> {
         match &mut *self.state.lock() {
-            Some(state) => state.end_scan(),
+            Some(state) => state.end_scan(self.holes()),
             None => Err(EINVAL),
         }
     }
@@ -328,8 +384,7 @@ impl Preserved {
             }
         }
         let found: u64 = pins.runs().iter().map(FolioRun::pages).sum();
-        state.add(pins)?;
         self.found.fetch_add(found, Relaxed);
-        Ok(())
+        state.add(pins, self.holes())
     }
 }

@@ -376,6 +376,10 @@ impl Handover {
                 left -= add(kho::restore(*block)?.bytes(), left);
             }
         }
+        // A block has the size that KHO says, whatever the table says.
+        if left > 0 {
+            return Err(refuse(Damage::Length));
+        }
         Ok(())
     }
 }

@@ -31,8 +31,7 @@ fn entries_mut<T: FromBytes + IntoBytes + KnownLayout>(block: &mut [u8]) -> &mut
 /// Addresses of pages in a chunk: all words but the first, which is the next chunk's address.
 const PER_CHUNK: usize = PAGE_SIZE / size_of::<u64>() - 1;
 
-/// A table of entries that grows. The next kernel may see it at any time: an entry is complete before it
-/// counts.
+/// A table of entries that grows.
 pub(crate) struct Table<T> {
     chunks: KVec<kho::Preserved>,
     pages: KVVec<kho::Preserved>,
@@ -42,7 +41,7 @@ pub(crate) struct Table<T> {
 
 impl<T: FromBytes + IntoBytes + KnownLayout> Table<T> {
     /// Entries of a page.
-    const PER_PAGE: usize = PAGE_SIZE / size_of::<T>();
+    pub(crate) const PER_PAGE: usize = PAGE_SIZE / size_of::<T>();
 
     /// Without entries.
     pub(crate) const fn new() -> Self {
@@ -59,7 +58,13 @@ impl<T: FromBytes + IntoBytes + KnownLayout> Table<T> {
         self.entries as u64
     }
 
-    /// Makes room for so many more entries.
+    /// How many more entries there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.pages.len() * Self::PER_PAGE - self.entries
+    }
+
+    /// Makes room for so many more entries. The next kernel must not see the table before it is told
+    /// of all its pages.
     pub(crate) fn reserve(&mut self, more: usize) -> Result {
         while self.pages.len() * Self::PER_PAGE < self.entries + more {
             self.add_page()?;

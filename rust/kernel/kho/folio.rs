@@ -118,14 +118,18 @@ impl PreservedBlocks {
         self.release(self.preserved);
     }
 
-    /// Preserves all of [`Self::held`].
+    /// Preserves so many of [`Self::held`], or as many as there are.
     ///
     /// # Errors
     ///
     /// `ENOMEM`. Then none of them is preserved, and none is held.
-    pub fn preserve(&mut self) -> Result {
+    pub fn preserve(&mut self, most: usize) -> Result {
         let first_new = self.preserved;
-        while let Some(run) = self.held().first() {
+        while let Some(run) = self
+            .held()
+            .first()
+            .filter(|_| self.preserved - first_new < most)
+        {
             // SAFETY: The folios are valid: by the type invariants they are pinned.
             let result = to_result(unsafe {
                 bindings::kho_preserve_pages(run.first().cast(), run.pages() as usize)
@@ -173,11 +177,13 @@ fn phys(frame: u64) -> Result<u64> {
 ///
 /// # Errors
 ///
-/// `ENOENT` if no memory was preserved there, or it was restored before.
+/// `ENOENT` if no memory was preserved there, or it was restored before; `EINVAL` if it is longer
+/// than any folio.
 pub fn restore(phys: u64) -> Result<FolioMemory> {
     // SAFETY: The function takes any address.
-    if unsafe { bindings::kho_preserved_order(phys) } < 0 {
-        return Err(ENOENT);
+    let order = unsafe { bindings::kho_preserved_order(phys) };
+    if u32::try_from(order).map_err(|_| ENOENT)? > bindings::MAX_PAGE_ORDER {
+        return Err(EINVAL);
     }
     // SAFETY: The function takes any address.
     let folio = unsafe { bindings::kho_restore_folio(phys) };
@@ -288,6 +294,9 @@ impl Folios {
     /// there is room for, and as KHO gives at once. Returns how many.
     #[inline]
     pub fn restore_run(&mut self, frame: u64, order: u32, count: u64) -> Result<u64> {
+        if order > bindings::MAX_PAGE_ORDER {
+            return Ok(0);
+        }
         let count = count.min(self.room() as u64);
         let phys = phys(frame)?;
         // SAFETY: The function takes any address.

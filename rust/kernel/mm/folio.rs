@@ -188,8 +188,8 @@ impl Pins {
     ///
     /// # Safety
     ///
-    /// `fill` must write as many runs as it returns. Each of their folios must be valid, with a pin
-    /// that is given away.
+    /// `fill` must write as many runs as it returns, and no more than there is room for. Each of
+    /// their folios must be valid, with a pin that is given away.
     pub(super) unsafe fn fill(
         &mut self,
         fill: impl FnOnce(*mut bindings::folio_run, u32) -> Result<usize>,

@@ -126,15 +126,22 @@ impl MappedMut {
         self.advise(libc::MADV_HWPOISON)
     }
 
-    /// As rustix does it, which does not know all of these.
+    /// Makes a page one that must not be touched: a touch is a signal.
+    ///
+    /// # Panics
+    ///
+    /// If the file has no such page.
+    pub fn guard(&self, page: usize) -> Result<()> {
+        /// `MADV_GUARD_INSTALL`.
+        const GUARD: i32 = 102;
+        // SAFETY: The page is one of the mapping, and no reference to it exists.
+        unsafe { advise(self.0.first_word(page).cast(), PAGE, GUARD) }
+    }
+
     fn advise(&self, advice: i32) -> Result<()> {
-        // SAFETY: The whole mapping. None of these changes content that can be read afterwards.
-        match unsafe { libc::madvise(self.0.memory, self.0.bytes, advice) } {
-            0 => Ok(()),
-            _ => {
-                Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
-            }
-        }
+        // SAFETY: The whole mapping, to which no reference exists. Content stays, or cannot be read any more, which is
+        // a signal.
+        unsafe { self::advise(self.0.memory, self.0.bytes, advice) }
     }
 
     /// All of the memory.
@@ -165,6 +172,19 @@ impl MappedMut {
     /// As [`Mapped::frames`], also for pages that were written to.
     pub fn frames(&self) -> std::io::Result<Vec<Option<u64>>> {
         self.0.frames()
+    }
+}
+
+/// As rustix does it, which does not know all kinds of advice.
+///
+/// # Safety
+///
+/// It must be right to do this to the memory.
+unsafe fn advise(memory: *mut c_void, bytes: usize, advice: i32) -> Result<()> {
+    // SAFETY: The caller promises it.
+    match unsafe { libc::madvise(memory, bytes, advice) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
     }
 }
 

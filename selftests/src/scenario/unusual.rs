@@ -29,6 +29,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::across("pages_that_are_swapped_out_cross", before_swapped, after_swapped),
     Scenario::across("pages_that_are_pinned_for_dma_cross", before_pinned, after_pinned),
     Scenario::across("pages_by_userfaultfd_cross", before_filled, after_filled),
+    Scenario::across(
+        "a_page_that_userfaultfd_cannot_map_is_there_once",
+        before_guarded,
+        after_guarded,
+    ),
 ];
 
 /// Pages of a small memfd.
@@ -41,8 +46,8 @@ fn full(pages: u64) -> Result<File> {
     Ok(file)
 }
 
-fn check_full(file: &File) -> Result<()> {
-    (0..PAGES).try_for_each(|page| check_page(file, page, true))
+fn check_full(file: &File, pages: u64) -> Result<()> {
+    (0..pages).try_for_each(|page| check_page(file, page, true))
 }
 
 /// How far a memfd is preserved, in kB. Only the handler in Rust says so.
@@ -154,28 +159,36 @@ fn is_killed(file: &File) -> Result<bool> {
     Ok(is_early)
 }
 
-fn stay(_: &mut Stage<'_>) -> Result<()> {
-    // As long as two huge pages.
-    let pages = 1024;
-    let file = full(pages)?;
-    let session = create("unusual-stay")?;
-    session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
-    let mapped = MappedMut::new(&file).context("map a memfd")?;
+/// Pages of a memfd that are to be moved: as long as two huge pages.
+const MANY: u64 = 1024;
+
+/// Has the pages of a memfd moved in all ways there are. Returns how many are somewhere else afterwards.
+fn moved(file: &File) -> Result<usize> {
+    let mapped = MappedMut::new(file).context("map a memfd")?;
     let frames = || -> Result<_> {
-        for page in 0..pages {
+        for page in 0..MANY {
             let word = mapped.load(usize::try_from(page)?);
             ensure!(word == mark(page), "page {page} has {word:#x}");
         }
         mapped.frames().context("look for pages")
     };
     let before = frames()?;
-    // Each of them may fail, or do nothing.
+    // Each of them may fail.
     let _ = mapped.page_out();
     let _ = mapped.collapse();
-    let _ = fs::write("/proc/sys/vm/compact_memory", "1");
     let after = frames()?;
-    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-    ensure!(moved == 0, "{moved} pages were moved");
+    Ok(before.iter().zip(&after).filter(|(before, after)| before != after).count())
+}
+
+fn stay(_: &mut Stage<'_>) -> Result<()> {
+    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    let (file, other) = (full(MANY)?, full(MANY)?);
+    let session = create("unusual-stay")?;
+    session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
+    let count = moved(&other)?;
+    ensure!(count > 0, "no page is moved that could be");
+    let count = moved(&file)?;
+    ensure!(count == 0, "{count} preserved pages were moved");
     Ok(())
 }
 
@@ -186,8 +199,14 @@ pub(super) fn poisoner_main() -> Result<()> {
     let file = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("dup")?);
     let mapped = MappedMut::new(&file).context("map a memfd")?;
     let _ = mapped.load(0);
-    mapped.poison().context("MADV_HWPOISON")
+    match mapped.poison() {
+        Err(Errno::INVAL) => std::process::exit(UNKNOWN),
+        done => done.context("MADV_HWPOISON"),
+    }
 }
+
+/// The exit code of that process if the kernel does not know the advice.
+const UNKNOWN: i32 = 77;
 
 fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
     let file = hole(PAGE as u64)?;
@@ -195,9 +214,11 @@ fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
     let nothing = File::options().write(true).open("/dev/null").context("open /dev/null")?;
     let mut child = child(POISONER, file.try_clone().context("dup")?, nothing)?;
     let status = child.wait().context("wait for the child")?;
-    if status.code() == Some(1) {
+    if status.code() == Some(UNKNOWN) {
         return not_applicable("this kernel does not poison memory");
     }
+    // The signal for memory that is used and has an error.
+    ensure!(status.success() || status.signal() == Some(7), "no page was poisoned: {status}");
     let refused = create("unusual-poisoned")?.preserve(TOKEN.into(), &file);
     if stage.kernel == Kernel::C {
         return not_applicable("the handler in C does not look for hardware errors");
@@ -205,8 +226,9 @@ fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
     fails("PRESERVE_FD", refused, Errno::HWPOISON)
 }
 
-/// A disk in memory.
+/// A disk in memory, and the pages of it that are used.
 const DISK: &str = "/dev/ram0";
+const SWAP: u32 = 8192;
 
 /// Pages that were swapped out since the kernel was started.
 fn swapped_out() -> Result<u64> {
@@ -216,26 +238,25 @@ fn swapped_out() -> Result<u64> {
 }
 
 fn before_swapped(stage: &mut Stage<'_>) -> Result<()> {
-    let file = full(PAGES)?;
-    {
-        let swap = Swap::on(Path::new(DISK), 4096).context("swapon")?;
-        let before = swapped_out()?;
-        let mapped = MappedMut::new(&file).context("map a memfd")?;
-        for page in 0..PAGES {
-            let _ = mapped.load(usize::try_from(page)?);
-        }
-        mapped.page_out().context("MADV_PAGEOUT")?;
-        drop(mapped);
-        let count = swapped_out()? - before;
-        ensure!(count >= PAGES / 2, "{count} pages were swapped out");
-        stage.hand_over("unusual-swapped", &file)?;
-        drop(swap);
+    let file = full(MANY)?;
+    let swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    let before = swapped_out()?;
+    let mapped = MappedMut::new(&file).context("map a memfd")?;
+    for page in 0..MANY {
+        let _ = mapped.load(usize::try_from(page)?);
     }
-    check_full(&file)
+    mapped.page_out().context("MADV_PAGEOUT")?;
+    drop(mapped);
+    let count = swapped_out()? - before;
+    // A few may be on lists of a processor.
+    ensure!(count >= MANY / 2, "{count} pages were swapped out");
+    stage.hand_over("unusual-swapped", &file)?;
+    drop(swap);
+    check_full(&file, MANY)
 }
 
 fn after_swapped(_: &mut Stage<'_>) -> Result<()> {
-    check_full(&take_over("unusual-swapped")?)
+    check_full(&take_over("unusual-swapped")?, MANY)
 }
 
 fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {
@@ -248,7 +269,7 @@ fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn after_pinned(_: &mut Stage<'_>) -> Result<()> {
-    check_full(&take_over("unusual-pinned")?)
+    check_full(&take_over("unusual-pinned")?, PAGES)
 }
 
 /// The page that is filled.
@@ -273,5 +294,25 @@ fn before_filled(stage: &mut Stage<'_>) -> Result<()> {
 
 fn after_filled(_: &mut Stage<'_>) -> Result<()> {
     let file = take_over("unusual-filled")?;
+    (0..PAGES).try_for_each(|page| check_page(&file, page, page == 0 || page == FILLED))
+}
+
+fn before_guarded(stage: &mut Stage<'_>) -> Result<()> {
+    let file = hole(PAGES * PAGE as u64)?;
+    write_page(&file, 0)?;
+    stage.hand_over("unusual-guarded", &file)?;
+    if stage.kernel == Kernel::Rust {
+        let mapped = MappedMut::new(&file).context("map a memfd")?;
+        let page = usize::try_from(FILLED)?;
+        mapped.guard(page).context("MADV_GUARD_INSTALL")?;
+        let filled = abi::fault::fill(&mapped, page, mark(FILLED + 1));
+        ensure!(filled == Err(Errno::EXIST), "UFFDIO_COPY into a guarded page: {filled:?}");
+    }
+    // The page of the copy that failed is there, or this makes one: the last content counts.
+    write_page(&file, FILLED)
+}
+
+fn after_guarded(_: &mut Stage<'_>) -> Result<()> {
+    let file = take_over("unusual-guarded")?;
     (0..PAGES).try_for_each(|page| check_page(&file, page, page == 0 || page == FILLED))
 }

@@ -48,11 +48,16 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// The same, whose kernels have more parameters.
-    pub(crate) fn with_parameters(self, parameters: &str) -> Self {
-        let hops = self.plan.hops().cloned();
-        let plan = hops.map(|hop| Hop { cmdline: format!("{} {parameters}", hop.cmdline), ..hop });
-        Self { plan: plan.collect(), ..self }
+    /// The same, whose kernels have more parameters, in turns.
+    pub(crate) fn with_parameters(self, parameters: &[String]) -> Self {
+        if parameters.is_empty() {
+            return self;
+        }
+        let turns = parameters.iter().cycle().skip(self.first.saturating_sub(1));
+        let hops = self.plan.hops().cloned().zip(turns);
+        let hop =
+            |(hop, more): (Hop, &String)| Hop { cmdline: format!("{} {more}", hop.cmdline), ..hop };
+        Self { plan: hops.map(hop).collect(), ..self }
     }
 
     /// Whether both do the same and are judged in the same way; names may differ.

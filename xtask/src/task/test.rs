@@ -41,7 +41,7 @@ const BENCH_BLACKOUT: &[&str] =
 /// Everything is slow on a debug kernel, so this comes without the boot scenarios.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
 
-/// Memfds in the other format of the handover.
+/// Memfds in the other format of the handover, and after it in the usual one.
 const EXTENTS: &[&str] = &[
     "vm-test",
     "--hops",
@@ -50,6 +50,8 @@ const EXTENTS: &[&str] = &[
     "none",
     "--parameters",
     "luo_memfd.extents=1",
+    "--parameters",
+    "luo_memfd.extents=0",
 ];
 
 /// Services of a real systemd.

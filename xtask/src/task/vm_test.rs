@@ -53,9 +53,10 @@ pub(crate) struct Options {
     pub(crate) build: BuildOptions,
     #[command(flatten)]
     pub(crate) machine: MachineOptions,
-    /// More parameters of each kernel: `luo_memfd.extents=1`
+    /// More parameters of each kernel: `luo_memfd.extents=1`; if given several times, the kernels of
+    /// a chain have them in turns
     #[arg(long, value_name = "TEXT")]
-    parameters: Option<String>,
+    parameters: Vec<String>,
     /// Keep the files of the virtual machines: kernel, initramfs, payload
     #[arg(long)]
     keep: bool,
@@ -177,10 +178,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let below = |run: &Run| (runs.len() > 1).then(|| run.hops.file_name());
     let mut queue = Queue::default();
     for run in &runs {
-        let mut machines = suite::machines(&run.tests, &run.hops, platform);
-        if let Some(parameters) = &options.parameters {
-            machines = machines.into_iter().map(|vm| vm.with_parameters(parameters)).collect();
-        }
+        let machines = suite::machines(&run.tests, &run.hops, platform).into_iter();
+        let machines = machines.map(|vm| vm.with_parameters(&options.parameters)).collect();
         queue.add(below(run).as_deref(), machines);
     }
     let vms = queue

@@ -28,7 +28,7 @@ pub enum Damage {
     Folios(u64),
     /// The table of folios has an impossible order, number of pages or kind.
     Table,
-    /// The table is longer than the number of its pages says, or leads back to itself.
+    /// The table is longer or shorter than the number of its pages says, or leads back to itself.
     Length,
     /// A folio is outside of the file, or has flags that are not known.
     Folio(u64),
