@@ -361,13 +361,14 @@ const MARK: &[u8] = b"from the previous kernel";
 
 fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
     let is_rust = stage.kernel == Kernel::Rust;
+    // It takes a while, for which other parts should not wait.
+    let file = File::from(memfd("")?);
+    file.set_len(LARGE).context("make the memfd large")?;
+    if is_rust {
+        fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate the memfd")?;
+    }
     stage.while_leaving("drain-memfd", move |leaving| {
         let session = create("drain-memfd")?;
-        let file = File::from(memfd("")?);
-        file.set_len(LARGE).context("make the memfd large")?;
-        if is_rust {
-            fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate the memfd")?;
-        }
         for at in ends() {
             rustix::io::pwrite(&file, MARK, at).context("write the memfd")?;
         }
