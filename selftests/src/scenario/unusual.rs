@@ -120,7 +120,11 @@ fn child(argument: &str, input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) 
 
 /// Bytes of a memfd of which PRESERVE_FD takes some milliseconds.
 const LARGE: u64 = 128 << 20;
-/// How often a process is killed, until one is killed in time.
+/// What PRESERVE_FD does between two looks for a signal, at the most, in kB.
+const PORTION: u64 = 16 << 10;
+/// How many processes are killed early.
+const KILLS: u32 = 3;
+/// How many are killed at all, until so many of them are killed early.
 const TRIES: u32 = 50;
 
 fn killed(stage: &mut Stage<'_>) -> Result<()> {
@@ -129,15 +133,17 @@ fn killed(stage: &mut Stage<'_>) -> Result<()> {
     }
     let file = hole(LARGE)?;
     fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate a memfd")?;
+    let mut early = 0;
     for _ in 0..TRIES {
-        if is_killed(&file)? {
+        early += u32::from(is_killed(&file)?);
+        if early == KILLS {
             return Ok(());
         }
     }
-    bail!("none of {TRIES} processes was killed while it preserved a memfd")
+    bail!("of {TRIES} processes, {early} were killed while they preserved a memfd")
 }
 
-/// Kills a process that preserves a memfd. Returns whether it had not done so.
+/// Kills a process that preserves a memfd. Returns whether it had done no more than half.
 fn is_killed(file: &File) -> Result<bool> {
     let session = create("unusual-killed")?;
     let mut child = child(CHILD, dup(&session)?, file.try_clone().context("dup")?)?;
@@ -149,14 +155,22 @@ fn is_killed(file: &File) -> Result<bool> {
     }
     child.kill().context("kill the child")?;
     // What it does from here on it does with a signal.
-    let is_early = Progress::of(file)?.is_some_and(|now| now.scanned < now.size);
+    let begin = Progress::of(file)?.filter(|now| now.scanned <= now.size / 2);
+    let mut last = begin;
+    while let Some(now) = Progress::of(file)? {
+        last = Some(now);
+    }
     let status = child.wait().context("wait for the child")?;
-    ensure!(!is_early || status.signal() == Some(9), "the child was not killed: {status}");
+    if let (Some(begin), Some(last)) = (begin, last) {
+        ensure!(status.signal() == Some(9), "the child was not killed: {status}");
+        let more = last.scanned - begin.scanned;
+        ensure!(more <= 2 * PORTION, "it has gone on for {more} kB");
+    }
     let left = Progress::of(file)?;
     ensure!(left.is_none(), "it is preserved: {left:?}");
     ftruncate(file, LARGE - 1).context("cut a memfd that is not preserved")?;
     ftruncate(file, LARGE).context("make a memfd longer")?;
-    Ok(is_early)
+    Ok(begin.is_some())
 }
 
 /// Pages of a memfd that are to be moved: as long as two huge pages.
