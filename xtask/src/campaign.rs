@@ -196,7 +196,7 @@ impl Campaign {
                 hops.map(of).into()
             }
             Self::Vm => of_guests(task),
-            Self::Bench => ["kernel", "agent", "blackout"]
+            Self::Bench => ["kernel", "agent", "blackout", "threads"]
                 .map(|subject| task(subject, &["bench", subject], 90))
                 .into(),
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],

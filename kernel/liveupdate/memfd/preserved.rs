@@ -122,8 +122,8 @@ fn root_mut(root: &mut kho::Preserved) -> Result<&mut MemfdSer> {
     Ok(root)
 }
 
-/// Makes room in a table for `count` entries, and a few that may come later: a page of them at most,
-/// or `spare`. Tells the next kernel, which counts pages without entries too.
+/// Makes room in a table for `count` entries, and for `spare` that may come later, but no more than
+/// a page of those. Tells the next kernel, which counts pages without entries too.
 fn grow<T: FromBytes + IntoBytes + KnownLayout>(
     root: &mut kho::Preserved,
     table: &mut Table<T>,
@@ -216,7 +216,14 @@ impl State {
 
     /// All pages were looked for. Returns whether that is all that there is to do.
     fn end_scan(&mut self, spare: u64) -> Result<bool> {
-        let is_all = self.preserve_held(spare)?;
+        let is_all = match &mut self.memory {
+            // There may be no folio so far, and so no room.
+            Memory::Folios { table, .. } => {
+                grow(&mut self.root, table, 0, spare, self.is_frozen)?;
+                true
+            }
+            Memory::Extents { .. } => self.preserve_held(spare)?,
+        };
         if is_all {
             self.scan = Scan::Done;
         }
