@@ -2,8 +2,8 @@
 
 //! The formats of a memfd in the handover: `memfd-v2`, and `memfd-v3` for those who ask for it.
 //!
-//! `memfd-v2` is bit-compatible with Linux 7.3: `include/linux/kho/abi/memfd.h`, and `struct kho_vmalloc` of
-//! `include/linux/kho/abi/kexec_handover.h` for the table of folios.
+//! `memfd-v2` is bit-compatible with Linux 7.3: `include/linux/kho/abi/memfd.h`, and
+//! `struct kho_vmalloc` of `include/linux/kho/abi/kexec_handover.h` for the table of folios.
 //!
 //! - [`wire`]: the structures, and what is checked of each alone.
 //! - [`table`]: the pages of the table, read without trust.

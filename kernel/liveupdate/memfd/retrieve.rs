@@ -327,8 +327,8 @@ impl Handover {
         guarded.end()
     }
 
-    /// As [`Self::folios`], of a table of extents. Their memory goes into a file, or is freed if there
-    /// is none.
+    /// As [`Self::folios`], of a table of extents. Their memory goes into a file, or is freed if
+    /// there is none.
     fn extents(&self, mut file: Option<&mut Filling<'_>>) -> Result {
         if self.memfd.count == 0 {
             return Ok(());

@@ -63,8 +63,8 @@ impl<T: FromBytes + IntoBytes + KnownLayout> Table<T> {
         self.pages.len() * Self::PER_PAGE - self.entries
     }
 
-    /// Makes room for so many more entries. The next kernel must not see the table before it is told
-    /// of all its pages.
+    /// Makes room for so many more entries. The next kernel must not see the table before it is
+    /// told of all its pages.
     pub(crate) fn reserve(&mut self, more: usize) -> Result {
         while self.pages.len() * Self::PER_PAGE < self.entries + more {
             self.add_page()?;

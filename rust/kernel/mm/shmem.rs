@@ -115,9 +115,9 @@ impl Locked<'_> {
         unsafe { bindings::shmem_freeze(self.memfd.inode(), false) };
     }
 
-    /// Pins folios that the file has from page `start` on: so many at most, in as many runs as there
-    /// is room for. Those that are swapped out are brought in, those in memory that must not be
-    /// pinned are moved, and those without content are zeroed.
+    /// Pins folios that the file has from page `start` on: so many at most, in as many runs as
+    /// there is room for. Those that are swapped out are brought in, those in memory that must not
+    /// be pinned are moved, and those without content are zeroed.
     ///
     /// # Errors
     ///

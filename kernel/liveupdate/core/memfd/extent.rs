@@ -2,9 +2,9 @@
 
 //! Extents: the format `memfd-v3`.
 //!
-//! A memfd is a [`MemfdSer`](super::wire::MemfdSer), as in `memfd-v2`, whose table has [`ExtentSer`]
-//! instead of folios. The memory of an extent is preserved as `kho_preserve_pages()` does it: as few
-//! blocks of any order, which say nothing about the folios that were there.
+//! A memfd is a [`MemfdSer`](super::wire::MemfdSer), as in `memfd-v2`, whose table has
+//! [`ExtentSer`] instead of folios. The memory of an extent is preserved as `kho_preserve_pages()`
+//! does it: as few blocks of any order, which say nothing about the folios that were there.
 //!
 //! Linux 7.3 does not know this format.
 
@@ -57,8 +57,8 @@ impl ExtentSer {
     ///
     /// # Errors
     ///
-    /// [`Damage::Folio`] if it is empty, outside of the file, or has an impossible order or flags that
-    /// are not known. The last folio of a file may reach over its end.
+    /// [`Damage::Folio`] if it is empty, outside of the file, or has an impossible order or flags
+    /// that are not known. The last folio of a file may reach over its end.
     pub fn check(&self, pages: u64) -> Result<Extent, Damage> {
         self.extent(pages).ok_or(Damage::Folio(self.index))
     }
@@ -96,9 +96,9 @@ impl Extent {
         self.pages = self.pages.wrapping_sub(pages);
     }
 
-    /// The order of the folios that a part of it becomes: the largest one of `orders`, which has a bit
-    /// for each, that is aligned in the file and not larger than `most`. Pages become folios of the
-    /// order that they had, too.
+    /// The order of the folios that a part of it becomes: the largest one of `orders`, which has a
+    /// bit for each, that is aligned in the file and not larger than `most`. Pages become folios of
+    /// the order that they had, too.
     #[inline]
     pub fn folio_order(&self, orders: u64, index: u64, most: u32) -> u32 {
         let had = 1_u64.checked_shl(self.order).unwrap_or(0);

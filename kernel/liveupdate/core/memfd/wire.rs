@@ -178,8 +178,8 @@ const _: () = {
 };
 
 impl MemfdSer {
-    /// Checks everything but the table's content, which is of entries of this type. Returns the pages
-    /// of the file.
+    /// Checks everything but the table's content, which is of entries of this type. Returns the
+    /// pages of the file.
     ///
     /// # Errors
     ///
@@ -207,8 +207,8 @@ impl MemfdSer {
 }
 
 impl TableSer {
-    /// Checks that it can hold so many entries, of which each page has `per_page`, and is of a kind that
-    /// is known.
+    /// Checks that it can hold so many entries, of which each page has `per_page`, and is of a kind
+    /// that is known.
     fn check(&self, count: u64, per_page: u64) -> Result<(), Damage> {
         let known = Self::ALLOC | Self::HUGE_VMAP;
         let room = u64::from(self.pages).saturating_mul(per_page);

@@ -69,13 +69,16 @@ pub(super) fn beside_ioctls(column: &Column) -> Vec<Beside<'_>> {
 /// The limit of growth: more than this, for ten times as many, is neither linear nor n log n.
 const MOST_GROWTH: u64 = 20;
 
+/// Instructions that are by chance: an interrupt of the timer more or less.
+const CHANCE: u64 = 100_000;
+
 /// Figures that are more than [`MOST_GROWTH`] times those of a tenth as many.
 pub(super) fn out_of_proportion(column: &Column) -> Vec<String> {
     // The end of a kernel has a limit of its own, and too little of it is luod's to be compared.
     let others = column.figures.iter().filter(|figure| figure.name != LEAVE_CLIENTS);
     let grows = others.filter(|figure| {
         tenth(column, figure).is_some_and(|tenth| {
-            figure.instructions > tenth.instructions.saturating_mul(MOST_GROWTH)
+            figure.instructions > tenth.instructions.max(CHANCE).saturating_mul(MOST_GROWTH)
         })
     });
     let text = |figure: &Figure| {
@@ -198,10 +201,12 @@ mod tests {
     #[test]
     fn growth_out_of_proportion_is_named() {
         let column = column(&[
-            ("linear", 1_000, 500),
-            ("linear", 10_000, 9_000),
-            ("quadratic", 1_000, 500),
-            ("quadratic", 10_000, 40_000),
+            ("linear", 1_000, 500_000),
+            ("linear", 10_000, 9_000_000),
+            ("quadratic", 1_000, 500_000),
+            ("quadratic", 10_000, 40_000_000),
+            ("by chance", 1_000, 0),
+            ("by chance", 10_000, 700_000),
             ("single", 1, 7),
         ]);
         let text = "quadratic: ten times as many take more than 20 times as long";
