@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGE: u64 = 4096;
+use crate::abi::mapped::PAGE;
 
 /// Free memory, in bytes, with the pages that each CPU keeps for its next allocations: `MemFree` does
 /// not count those, and they can be many after much was freed.
@@ -25,5 +25,5 @@ pub fn free() -> Result<u64> {
     });
     let pages = pages.sum::<Result<u64>>()?;
     ensure!(pages > 0, "/proc/zoneinfo shows no free pages");
-    Ok(pages * PAGE)
+    Ok(pages * PAGE as u64)
 }

@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::holes::{allocated, hole};
 use super::leaving::check_left;
 use super::shown::check_name;
 use super::stage::{
@@ -362,11 +362,7 @@ const MARK: &[u8] = b"from the previous kernel";
 fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
     let is_rust = stage.kernel == Kernel::Rust;
     // It takes a while, for which other parts should not wait.
-    let file = File::from(memfd("")?);
-    file.set_len(LARGE).context("make the memfd large")?;
-    if is_rust {
-        fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate the memfd")?;
-    }
+    let file = if is_rust { allocated(LARGE)? } else { hole(LARGE)? };
     stage.while_leaving("drain-memfd", move |leaving| {
         let session = create("drain-memfd")?;
         for at in ends() {

@@ -34,6 +34,13 @@ pub(super) fn hole(bytes: u64) -> Result<File> {
     Ok(file.into())
 }
 
+/// A memfd of so many bytes, all of them in memory, and none written.
+pub(super) fn allocated(bytes: u64) -> Result<File> {
+    let file = hole(bytes)?;
+    fallocate(&file, FallocateFlags::empty(), 0, bytes).context("allocate a memfd")?;
+    Ok(file)
+}
+
 pub(super) fn write_page(file: &File, page: u64) -> Result<()> {
     file.write_all_at(&mark(page).to_ne_bytes(), page * PAGE as u64).context("write a page")
 }
@@ -184,8 +191,7 @@ fn after_racing(_: &mut Stage<'_>) -> Result<()> {
 const ALLOCATED: u64 = 32;
 
 fn before_allocated(stage: &mut Stage<'_>) -> Result<()> {
-    let file = hole(ALLOCATED * PAGE as u64)?;
-    fallocate(&file, FallocateFlags::empty(), 0, ALLOCATED * PAGE as u64).context("fallocate")?;
+    let file = allocated(ALLOCATED * PAGE as u64)?;
     write_page(&file, 0)?;
     stage.hand_over("holes-allocated", &file)?;
     write_page(&file, 1)

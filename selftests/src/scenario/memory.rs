@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
+use super::holes::allocated;
 use super::stage::{Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve};
 use super::{Scenario, module};
 use crate::free_memory::free;
@@ -115,15 +116,9 @@ fn name(which: &str, hop: usize) -> String {
     format!("{which}-{hop}")
 }
 
-/// A memfd of which each page is there: a handler may preserve holes as holes.
-fn allocated(bytes: u64) -> Result<OwnedFd> {
-    let file = memfd_create("allocated", MemfdFlags::CLOEXEC).context("memfd")?;
-    fallocate(&file, FallocateFlags::empty(), 0, bytes).context("allocate a memfd")?;
-    Ok(file)
-}
-
 fn before(stage: &mut Stage<'_>) -> Result<()> {
     for which in [RETRIEVED, WAITING] {
+        // A handler may preserve holes as holes, which take nothing.
         stage.hand_over(name(which, stage.hop), allocated(BIG)?)?;
     }
     Ok(())

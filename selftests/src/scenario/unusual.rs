@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{FallocateFlags, fallocate, ftruncate};
+use rustix::fs::ftruncate;
 use rustix::io::Errno;
 
-use super::holes::{TOKEN, check_page, hole, take_over, write_page};
+use super::holes::{TOKEN, allocated, check_page, hole, take_over, write_page};
 use super::stage::{Stage, create, dup, fails, not_applicable};
 use super::{Kernel, Scenario};
 use crate::abi;
@@ -112,8 +112,7 @@ pub(super) fn child_main() -> Result<()> {
 }
 
 fn child(argument: &str, input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) -> Result<Child> {
-    let program = std::env::current_exe().context("find this program")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new("/proc/self/exe");
     command.arg(argument).stdin(Stdio::from(input.into())).stdout(Stdio::from(output.into()));
     command.spawn().context("start a child")
 }
@@ -131,8 +130,7 @@ fn killed(stage: &mut Stage<'_>) -> Result<()> {
     if stage.kernel == Kernel::C {
         return not_applicable("PRESERVE_FD of a memfd cannot be interrupted in C");
     }
-    let file = hole(LARGE)?;
-    fallocate(&file, FallocateFlags::empty(), 0, LARGE).context("allocate a memfd")?;
+    let file = allocated(LARGE)?;
     let mut early = 0;
     for _ in 0..TRIES {
         early += u32::from(is_killed(&file)?);
