@@ -3,14 +3,15 @@
 //! Crates of others, compiled once for all checkouts.
 //!
 //! Each checkout has build folders of its own, because cargo knows its own sources by their times: two checkouts in one
-//! folder would take each other's for fresh. Crates of a registry never change. So a build folder that is not there yet
-//! begins as a copy of an earlier one, without what is made from this project's sources.
+//! folder would take each other's for fresh. Crates of a registry never change. So a build folder begins with a copy of
+//! an earlier one, without what is made from this project's sources.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -61,20 +62,54 @@ pub(crate) fn with_seed<T>(
     project: &Path,
     target: &Path,
     kind: &str,
-    _: &Lock,
+    lock: &Lock,
     build: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let Common { own, key } = common(cache, project)?;
-    let seed = cache.path("crates", format!("{kind}-{key}"));
-    note("crates of others are compiled anew", begin(cache, &seed, target, key));
+    let folder = BuildFolder { cache, project, target, kind };
+    folder.seed(lock)?;
     let done = build()?;
-    // One that began before the lock file changed has crates that are of no use any more.
-    let is_its = fs::read_to_string(target.join(MARK)).is_ok_and(|mark| mark == *key);
-    if is_its && !made(target, own).is_subset(&made(&seed, own)) {
-        let kept = gather(cache, target, &seed, own).and_then(|()| forget(cache, kind));
-        note("crates of others are not kept for the next checkout", kept);
-    }
+    folder.keep(lock)?;
     Ok(done)
+}
+
+/// A build folder whose crates of others come from a seed.
+#[derive(Clone, Copy)]
+pub(crate) struct BuildFolder<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) project: &'a Path,
+    /// Cargo's folder of a profile, or one with several.
+    pub(crate) target: &'a Path,
+    /// Seeds of one kind have the same flags.
+    pub(crate) kind: &'a str,
+}
+
+impl BuildFolder<'_> {
+    fn seed_folder(&self, key: &str) -> PathBuf {
+        self.cache.path("crates", format!("{}-{key}", self.kind))
+    }
+
+    /// Adds what the seed has, once. Cargo must not build there meanwhile.
+    pub(crate) fn seed(&self, _: &Lock) -> Result<()> {
+        let key = &common(self.cache, self.project)?.key;
+        let begun = begin(self.cache, &self.seed_folder(key), self.target, key);
+        note("crates of others are compiled anew", begun);
+        Ok(())
+    }
+
+    /// Adds to the seed what was built meanwhile.
+    pub(crate) fn keep(&self, _: &Lock) -> Result<()> {
+        let Common { own, key } = common(self.cache, self.project)?;
+        let seed = self.seed_folder(key);
+        // One that began before the lock file changed has crates that are of no use any more.
+        let mark = fs::read_to_string(self.target.join(MARK));
+        let is_its = mark.is_ok_and(|mark| mark == *key);
+        if is_its && !made(self.target, own).is_subset(&made(&seed, own)) {
+            let kept = gather(self.cache, self.target, &seed, own);
+            let kept = kept.and_then(|()| forget(self.cache, self.kind));
+            note("crates of others are not kept for the next checkout", kept);
+        }
+        Ok(())
+    }
 }
 
 fn note(what: &str, done: Result<()>) {
@@ -117,9 +152,9 @@ fn version(project: &Path) -> Command {
     command
 }
 
-/// Makes a build folder that is not there yet, from the seed if there is one.
+/// Begins a build folder with the seed, if there is one, unless that was done before. What is there already stays.
 fn begin(cache: &Cache, seed: &Path, target: &Path, key: &str) -> Result<()> {
-    if target.exists() {
+    if target.join(MARK).exists() {
         return Ok(());
     }
     // A copy that was cut short must not look like a whole one.
@@ -133,7 +168,29 @@ fn begin(cache: &Cache, seed: &Path, target: &Path, key: &str) -> Result<()> {
         fs::create_dir(&unfinished).with_context(|| format!("make {}", unfinished.display()))?;
     }
     fs::write(unfinished.join(MARK), key).context("mark a build folder")?;
+    if target.exists() {
+        unite(&unfinished, target).with_context(|| format!("add to {}", target.display()))?;
+        return remove(&unfinished);
+    }
     fs::rename(&unfinished, target).with_context(|| format!("make {}", target.display()))
+}
+
+/// Moves files of `from` into `to`, except for those that are there, the mark last.
+fn unite(from: &Path, to: &Path) -> Result<()> {
+    // Cargo builds a crate again if one that it depends on is younger. These depend on those that are there, and not the
+    // other way round, so they are younger, and among themselves as old.
+    let now = SystemTime::now();
+    for entry in WalkDir::new(from) {
+        let entry = entry.context("look through a seed")?;
+        let there = to.join(entry.path().strip_prefix(from)?);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&there)?;
+        } else if !there.exists() && entry.file_name() != MARK {
+            fs::File::open(entry.path())?.set_modified(now)?;
+            fs::rename(entry.path(), &there)?;
+        }
+    }
+    fs::rename(from.join(MARK), to.join(MARK)).context("mark a build folder")
 }
 
 /// Adds to the seed what this build folder has of others.
@@ -229,6 +286,27 @@ mod tests {
         }
         assert!(seed.join(serde).exists() && seed.join(tokio).exists());
         assert!(!seed.join("luod").exists());
+    }
+
+    #[test]
+    fn a_seed_leaves_alone_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&folder.path().join("cache")).unwrap();
+        fs::create_dir(cache.folder().join("logs")).unwrap();
+        let (seed, target) = (cache.path("crates", "dev-1"), folder.path().join("target/debug"));
+        for (folder, file) in [(&seed, "deps/a"), (&seed, "deps/b"), (&target, "deps/b")] {
+            fs::create_dir_all(folder.join("deps")).unwrap();
+            fs::write(folder.join(file), folder.to_string_lossy().as_bytes()).unwrap();
+        }
+        let text = |file: &str| fs::read_to_string(target.join(file)).unwrap();
+        begin(&cache, &seed, &target, "key").unwrap();
+        assert_eq!(text("deps/a"), seed.to_string_lossy());
+        assert_eq!(text("deps/b"), target.to_string_lossy());
+        assert_eq!(text(MARK), "key");
+        let age = |file: &str| fs::metadata(target.join(file)).unwrap().modified().unwrap();
+        assert!(age("deps/a") >= age("deps/b"));
+        // The seed itself is as it was, for the next checkout.
+        assert!(seed.join("deps/a").exists() && !target.with_extension("new").exists());
     }
 
     #[test]

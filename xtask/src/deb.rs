@@ -19,8 +19,23 @@ use control::{Facts, Package};
 const PROGRAMS: [(&str, &str); 4] =
     [("luod", "luod"), ("luod", "luctl"), ("lu-qemu", "lu-qemu"), ("luod-ch", "luod-ch")];
 
+/// Who needs packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Those who run the programs.
+    Users,
+    /// Those who build programs with liblu too.
+    Developers,
+}
+
 /// Makes the packages in the folder `out`, and returns their paths.
-pub(crate) fn make(project: &Path, cache: &Cache, out: &Path, lock: &Lock) -> Result<Vec<PathBuf>> {
+pub(crate) fn make(
+    project: &Path,
+    cache: &Cache,
+    out: &Path,
+    audience: Audience,
+    lock: &Lock,
+) -> Result<Vec<PathBuf>> {
     let log = cache.path("logs", "deb.log");
     let libraries = dist::build(cache, project, &log, lock)?;
     let programs = dist::compile(cache, project, &programs(), &log, lock)?;
@@ -28,7 +43,10 @@ pub(crate) fn make(project: &Path, cache: &Cache, out: &Path, lock: &Lock) -> Re
     let scratch = cache.scratch("deb")?;
     let maintainer = control::maintainer(project);
     let mut made = Vec::new();
-    for package in control::PACKAGES {
+    let is_wanted = |package: &&Package| {
+        audience == Audience::Developers || package.part != control::Part::Development
+    };
+    for package in control::PACKAGES.iter().filter(is_wanted) {
         let root = scratch.join(package.name);
         let place = stage::Place { project, root: &root };
         match package.part {

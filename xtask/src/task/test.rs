@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cache::Cache;
+use crate::crates::BuildFolder;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
 use crate::progress::human;
@@ -29,6 +30,9 @@ use beside::Beside;
 const HOPS_C: &[&str] = &["c,c", "c,c,c"];
 const HOPS_RUST: &[&str] = &["rust,rust,rust", "rust,c,rust", "c,c"];
 
+/// Memfds are handed over in the usual format, and by the second kernel in the other one.
+const FORMATS: &[&str] = &["luo_memfd.extents=0", "luo_memfd.extents=1"];
+
 const BENCH: &[&str] = &["bench", "--hops", "rust,rust"];
 
 /// The suite `agent` shows whole updates.
@@ -40,19 +44,6 @@ const BENCH_BLACKOUT: &[&str] =
 
 /// Everything is slow on a debug kernel, so this comes without the boot scenarios.
 const DEBUG: &[&str] = &["vm-test", "--profile", "debug", "--hops", "rust,rust", "--boots", "none"];
-
-/// Memfds in the other format of the handover, and after it in the usual one.
-const EXTENTS: &[&str] = &[
-    "vm-test",
-    "--hops",
-    "rust,rust,rust",
-    "--boots",
-    "none",
-    "--parameters",
-    "luo_memfd.extents=1",
-    "--parameters",
-    "luo_memfd.extents=0",
-];
 
 /// Services of a real systemd.
 const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust,rust"];
@@ -83,18 +74,18 @@ fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
     let vm = vm();
-    let all: [&[&str]; 8] =
-        [DEBUG, &vm, EXTENTS, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
+    let all: [&[&str]; 7] = [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
 /// Steps that the summary names, the longest.
 const LONGEST: usize = 12;
 
-/// The words of `vm-test` over these lists of hops.
+/// The words of `vm-test` over these lists of hops. A kernel in C does not look at the parameters.
 fn over<'h>(hops: &[&'h str]) -> Vec<&'h str> {
     let lists = hops.iter().flat_map(|hops| ["--hops", hops]);
-    ["vm-test"].into_iter().chain(lists).collect()
+    let formats = FORMATS.iter().flat_map(|format| ["--parameters", format]);
+    ["vm-test"].into_iter().chain(lists).chain(formats).collect()
 }
 
 /// Runs the task: all parts, also after failures.
@@ -102,6 +93,11 @@ pub(crate) fn run() -> Result<()> {
     let begin = Instant::now();
     let project = Project::open()?;
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
+    // A profile's folder: those of other targets are beside it.
+    let (cache, target) = (Cache::of_user()?, project.folder.join("target/debug"));
+    let crates =
+        BuildFolder { cache: &cache, project: &project.folder, target: &target, kind: "dev" };
+    crates.seed(&cache.prepare()?)?;
     // Kernels take longest, and a part of it uses one processor.
     let builds = thread::spawn({
         let has_rust = project.has_rust();
@@ -112,6 +108,7 @@ pub(crate) fn run() -> Result<()> {
         part("host tests", || host_tests(&project.folder))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
     ];
+    crates.keep(&cache.prepare()?)?;
     // Machines of one row leave a processor to those of the other.
     let beside = project.has_rust().then(|| Beside::begin(rows_beside()));
     results.extend([

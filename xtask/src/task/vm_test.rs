@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Lock;
-use crate::deb;
+use crate::deb::{self, Audience};
 use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
@@ -210,11 +210,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn agent_packages(setup: &BuildSetup, lock: &Lock) -> Result<Vec<PathBuf>> {
     let (project, cache) = (&setup.project.folder, &setup.cache);
     let step = Progress::begin(cache, "make packages of liblu and luod");
-    let made = deb::make(project, cache, &project.join("target/deb"), lock)?;
+    let made = deb::make(project, cache, &project.join("target/deb"), Audience::Users, lock)?;
     step.done();
-    // Programs need no headers.
-    let is_needed = |path: &PathBuf| !path.to_string_lossy().contains("-dev_");
-    Ok(made.into_iter().filter(is_needed).collect())
+    Ok(made)
 }
 
 /// A list of hops, and the tests that make sense over it.
