@@ -314,14 +314,19 @@ impl Preserved {
         if run.index() >= self.pages {
             return Ok(());
         }
-        let node = RBTreeNode::new(run.index(), (), GFP_KERNEL)?;
+        // The scan has to hear of it, unless it has looked for all pages.
+        let node = if self.scanned.load(Relaxed) < self.pages {
+            Some(RBTreeNode::new(run.index(), (), GFP_KERNEL)?)
+        } else {
+            None
+        };
         let mut state = self.state.lock();
         let Some(state) = &mut *state else {
             return Ok(());
         };
         state.add(pins, self.holes())?;
         // The folio is locked, and the scan pins no folio that is: it will find this one here.
-        if let Scan::Running(late) = &mut state.scan {
+        if let (Scan::Running(late), Some(node)) = (&mut state.scan, node) {
             late.insert(node);
         }
         self.found.fetch_add(run.pages(), Relaxed);

@@ -396,9 +396,14 @@ fn refuse(damage: Damage) -> Error {
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` if it is one of a later version, `EINVAL` or `ENOENT` if the handover is damaged,
+/// `EOPNOTSUPP` if it is one of a later version, `EINVAL` or `EIO` if the handover is damaged,
 /// `ENOMEM`, also if the control group has no room for it.
 pub(crate) fn retrieve(data: kho::Incoming, format: Format) -> Result<ARef<File>> {
+    // `ENOENT` would say that the session has no such file.
+    fill(data, format).map_err(|error| if error == ENOENT { EIO } else { error })
+}
+
+fn fill(data: kho::Incoming, format: Format) -> Result<ARef<File>> {
     let handover = Handover::take(data, format)?;
     match make(&handover.memfd) {
         Ok((file, batch)) => {

@@ -125,21 +125,27 @@ impl PreservedBlocks {
     /// `ENOMEM`. Then none of them is preserved, and none is held.
     pub fn preserve(&mut self, most: usize) -> Result {
         let first_new = self.preserved;
-        while let Some(run) = self
-            .held()
-            .first()
-            .filter(|_| self.preserved - first_new < most)
-        {
-            // SAFETY: The folios are valid: by the type invariants they are pinned.
-            let result = to_result(unsafe {
-                bindings::kho_preserve_pages(run.first().cast(), run.pages() as usize)
-            });
-            if let Err(error) = result {
+        let end = self.runs.len().min(first_new.saturating_add(most));
+        while let Some(new @ [first, ..]) = self.runs.get(self.preserved..end) {
+            // A page by itself is a block of its own, and KHO takes many of those at once.
+            let single = new.iter().take_while(|run| run.pages() == 1).count();
+            let result = if let Some(single @ [_, ..]) = new.get(..single) {
+                let (runs, count) = for_c(single);
+                // SAFETY: So many runs are there, and the folios are valid: by the type invariants
+                // they are pinned.
+                unsafe { bindings::kho_preserve_folio_runs(runs, count) }
+            } else {
+                // SAFETY: The folios are valid: by the type invariants they are pinned.
+                unsafe {
+                    bindings::kho_preserve_pages(first.first().cast(), first.pages() as usize)
+                }
+            };
+            if let Err(error) = to_result(result) {
                 self.release(first_new);
                 return Err(error);
             }
-            // INVARIANT: It was just preserved.
-            self.preserved += 1;
+            // INVARIANT: These were just preserved.
+            self.preserved += single.max(1);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 //! Memfds whose description for the next kernel, by the kernel's own handler, is damaged.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
@@ -28,21 +29,30 @@ fn position(stage: &Stage<'_>) -> u64 {
     POSITION + u64::try_from(stage.hop).unwrap_or_default()
 }
 
-/// Damage to a memfd: a field of `struct memfd_luo_ser` of which all bits are flipped.
+/// Damage to a memfd: bytes of which all bits are flipped.
 struct Damage {
     /// The token of the memfd, and its number of pages.
     token: u32,
-    /// Offset of the field, and its size in bytes.
-    field: (u64, usize),
+    place: Place,
     /// The answer of RETRIEVE_FD.
     answer: Errno,
 }
 
-const DAMAGES: [Damage; 2] = [
+/// Where the bytes are.
+enum Place {
+    /// A field of `struct memfd_luo_ser`: its offset, and its size in bytes.
+    Field(u64, usize),
+    /// A byte in the middle of the first page frame in the list of pages, or of extents.
+    Frame,
+}
+
+const DAMAGES: [Damage; 3] = [
     // Seals that no kernel knows.
-    Damage { token: 1, field: (16, 4), answer: Errno::OPNOTSUPP },
+    Damage { token: 1, place: Place::Field(16, 4), answer: Errno::OPNOTSUPP },
     // More pages in the list of pages than it has.
-    Damage { token: 2, field: (40, 1), answer: Errno::INVAL },
+    Damage { token: 2, place: Place::Field(40, 1), answer: Errno::INVAL },
+    // Memory that was not preserved.
+    Damage { token: 4, place: Place::Frame, answer: Errno::IO },
 ];
 
 /// The memfd that is whole.
@@ -56,6 +66,17 @@ fn marked(pages: u32, position: u64) -> Result<OwnedFd> {
     }
     seek(&file, SeekFrom::Start(position)).context("seek in a memfd")?;
     Ok(file)
+}
+
+/// The address of the list of pages of the `struct memfd_luo_ser` at `address`: of the first block that
+/// the first chunk of its `struct kho_vmalloc` names, behind the address of the next chunk.
+fn first_entry(memory: &File, address: u64) -> Result<u64> {
+    let number = |at| {
+        let mut bytes = [0; 8];
+        memory.read_exact_at(&mut bytes, at).context("read memory")?;
+        anyhow::Ok(u64::from_ne_bytes(bytes))
+    };
+    number(number(address + 32)? + 8)
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
@@ -73,15 +94,18 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
         let mut size = [0; 8];
         memory.read_exact_at(&mut size, address + 8).context("read memory")?;
         let pages = u64::from_ne_bytes(size) / PAGE as u64;
-        for Damage { field: (at, length), .. } in
-            DAMAGES.iter().filter(|damage| u64::from(damage.token) == pages)
+        for Damage { place, .. } in DAMAGES.iter().filter(|damage| u64::from(damage.token) == pages)
         {
-            let mut field = vec![0; *length];
-            memory.read_exact_at(&mut field, address + at).context("read memory")?;
-            for byte in &mut field {
+            let (at, length) = match place {
+                Place::Field(offset, length) => (address + offset, *length),
+                Place::Frame => (first_entry(&memory, address)? + 4, 1),
+            };
+            let mut bytes = vec![0; length];
+            memory.read_exact_at(&mut bytes, at).context("read memory")?;
+            for byte in &mut bytes {
                 *byte = !*byte;
             }
-            memory.write_all_at(&field, address + at).context("write memory")?;
+            memory.write_all_at(&bytes, at).context("write memory")?;
             damaged += 1;
         }
     }

@@ -134,6 +134,15 @@ impl Subject {
         }
     }
 
+    /// More parameters of the kernels.
+    fn parameters(self) -> Vec<String> {
+        match self {
+            // Where much of the memory is scratch memory, most pages of a memfd are there, and PRESERVE moves them.
+            Self::Threads => vec!["kho_scratch=128M,512M,64M".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
     /// The kernels that are compared.
     fn hops(self) -> Vec<Hops> {
         let all = match self {
@@ -254,7 +263,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for hops in &lists {
         let machines = match &blackout {
             Some(blackout) => blackout.machines(hops, profile),
-            None => loads.iter().map(|load| vm(hops, profile, *load)).collect(),
+            None => loads
+                .iter()
+                .map(|load| vm(hops, profile, *load).with_parameters(&subject.parameters()))
+                .collect(),
         };
         queue.add(None, machines);
     }
