@@ -130,7 +130,9 @@ impl Subject {
     fn memory(self) -> u32 {
         match self {
             Self::Kernel | Self::Agent | Self::Blackout => 2048,
-            Self::Vmm | Self::Threads => 4096,
+            Self::Vmm => 4096,
+            // Pages come from scratch memory where that is more than half of what a zone has.
+            Self::Threads => 8192,
         }
     }
 
