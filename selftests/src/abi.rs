@@ -147,6 +147,13 @@ pub fn give_back(memory: &mut [u8]) -> Result<()> {
     unsafe { madvise(memory.as_mut_ptr().cast(), memory.len(), Advice::LinuxDontNeed) }
 }
 
+/// Asks for huge pages for `memory`, whole pages. Not each kernel has them.
+pub fn advise_huge(memory: &mut [u8]) -> Result<()> {
+    // SAFETY: The bytes are borrowed for the whole call, and stay as they are; the kernel refuses memory that is not
+    // made of whole pages.
+    unsafe { madvise(memory.as_mut_ptr().cast(), memory.len(), Advice::LinuxHugepage) }
+}
+
 /// Processor cycles since power-on; instructions, on a machine that counts those. A kexec does not set them back.
 /// `None` where the harness does not know a counter like that.
 pub fn cycles() -> Option<u64> {

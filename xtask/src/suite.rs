@@ -190,7 +190,7 @@ pub(crate) fn all() -> Vec<Test> {
         Suite::Scenarios,
         "kunit",
         Kind::KUnit,
-        "KUnit of luo_core and examples of rust/kernel, in a Rust kernel",
+        "KUnit of luo_core and of KHO, examples of rust/kernel, in a Rust kernel",
     ));
     tests
 }

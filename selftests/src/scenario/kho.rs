@@ -130,44 +130,51 @@ fn marked_pages() -> Result<(&'static mut [u8], u64)> {
     }
     let mut fill = |_| {
         let mut chunk = vec![0; CHUNK];
-        whole_pages(&mut chunk).for_each(|place| place.copy_from_slice(&page));
+        let places = whole_pages(&mut chunk).chunks_exact_mut(PAGE);
+        places.for_each(|place| place.copy_from_slice(&page));
         chunk
     };
     let available = usize::try_from(meminfo("MemAvailable")?).context("MemAvailable")?;
     let chunks: Vec<_> = (0..available.saturating_sub(SPARE) / CHUNK).map(&mut fill).collect();
 
     let (scratch, pagemap) = (scratch()?, File::open("/proc/self/pagemap").context("pagemap")?);
+    let is_outside = |place: &u64| !scratch.iter().any(|area| area.contains(place));
     let mut kept = None;
     for chunk in chunks {
         let chunk = chunk.leak();
         let places = physical(&pagemap, chunk)?;
         ensure!(!places.contains(&0), "pagemap does not say where memory is");
-        for (page, place) in whole_pages(chunk).zip(places) {
-            if scratch.iter().any(|area| area.contains(&place)) {
-                continue;
+        let mut pages = whole_pages(chunk);
+        for group in places.chunk_by(|one, next| is_outside(one) == is_outside(next)) {
+            let (mut part, others) = pages.split_at_mut(group.len() * PAGE);
+            pages = others;
+            let Some(place) = group.first().filter(|place| is_outside(place)) else { continue };
+            if kept.is_none() {
+                let (page, others) = part.split_at_mut(PAGE);
+                kept = Some((page, *place));
+                part = others;
             }
-            match kept {
-                None => kept = Some((page, place)),
-                // Loading the next kernel takes memory outside of the scratch areas.
-                Some(_) => give_back(page).context("give memory back")?,
-            }
+            // Loading the next kernel takes memory outside of the scratch areas.
+            give_back(part).context("give memory back")?;
         }
     }
     kept.context("no memory outside of the scratch areas")
 }
 
 /// The whole pages of a piece of memory.
-fn whole_pages(memory: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
+pub(super) fn whole_pages(memory: &mut [u8]) -> &mut [u8] {
     let first = memory.as_ptr().align_offset(PAGE);
-    memory.get_mut(first..).unwrap_or_default().chunks_exact_mut(PAGE)
+    let pages = memory.get_mut(first..).unwrap_or_default();
+    let length = pages.len() - pages.len() % PAGE;
+    pages.get_mut(..length).unwrap_or_default()
 }
 
 /// The physical addresses of the whole pages of a piece of memory.
 fn physical(pagemap: &File, memory: &mut [u8]) -> Result<Vec<u64>> {
     let size = u64::try_from(PAGE).context("the size of a page")?;
-    let places: Vec<_> = whole_pages(memory).map(|page| page.as_ptr().addr()).collect();
-    let first = u64::try_from(places.first().context("no page")? / PAGE).context("the address")?;
-    let mut entries = vec![0; places.len() * 8];
+    let pages = whole_pages(memory);
+    let first = u64::try_from(pages.as_ptr().addr() / PAGE).context("the address")?;
+    let mut entries = vec![0; pages.len() / PAGE * 8];
     pagemap.read_exact_at(&mut entries, first * 8).context("read pagemap")?;
     let (entries, _) = entries.as_chunks::<8>();
     // The number of the page is in bits 0 to 54.

@@ -122,6 +122,7 @@ pub(super) fn kho(hop: usize, record: Option<&HopRecord>) -> Cell {
 
 /// Suites and examples that must be among the tests of the kernel.
 const KUNIT: &[&str] = &[
+    "kho_test_radix_runs",
     "luo_core_chain",
     "luo_core_command",
     "luo_core_lifecycle",

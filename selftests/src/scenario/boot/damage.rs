@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use super::with_handler;
+use crate::scenario::kho::whole_pages;
 use crate::scenario::shown::check_shown_damaged;
 use crate::scenario::stage::{Log, Stage, fails, memfd, meminfo, open_is_eio, test_device};
 use crate::{abi, test_device};
@@ -83,7 +84,10 @@ fn check_untouched(root: &[u8]) -> Result<()> {
     let size = usize::try_from(meminfo("MemAvailable")?.saturating_sub(SPARE)).context("memory")?;
     // A page that is given to a process is made of zeros before.
     let mut filled = vec![0_u8; size];
-    filled.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    let pages = whole_pages(&mut filled);
+    // Small pages do as well, but they take ten seconds.
+    let _ = abi::advise_huge(pages);
+    pages.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     drop(std::hint::black_box(filled));
     ensure!(read(file)? == content, "the memory of the file was given away");
     for (page, before) in [root, block].into_iter().zip(there) {
