@@ -44,7 +44,7 @@ mod unusual;
 
 pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
 pub use module::load as load_module;
-pub use stage::{Kernel, NotApplicable, Stage};
+pub use stage::{Kernel, Kernels, NotApplicable, Stage};
 
 /// The work of a scenario in one hop.
 pub type Part = fn(&mut Stage<'_>) -> anyhow::Result<()>;

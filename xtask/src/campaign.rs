@@ -32,6 +32,8 @@ pub(crate) enum Campaign {
     Soak,
     /// All tests on debug kernels, over all mixed hops
     Debug,
+    /// All tests on kernels with parts of both implementations
+    Mixed,
     /// Services of systemd over two kexecs, on both implementations
     Systemd,
     /// luod and its clients over three kexecs in a row and more, on both implementations
@@ -102,6 +104,17 @@ pub(crate) struct Ran {
 /// Hops of `debug`: a live update from and to each implementation.
 const MIXED: &[&str] = &["rust,rust", "c,rust", "rust,c", "rust,c,rust"];
 
+/// Hops of `mixed`: an orchestrator with the other handler of memfds, from and to each of these and of the usual
+/// kernels; and C that takes memory over by runs.
+const PARTS: &[&str] = &[
+    "rust+memfd-c,c+memfd-rust,rust+memfd-c",
+    "c+memfd-rust,rust,c+memfd-rust",
+    "rust+memfd-c,c,rust+memfd-c",
+    "c+memfd-rust,c,c+memfd-rust",
+    "rust+memfd-c,rust,rust+memfd-c",
+    "c+runs,rust,c+runs",
+];
+
 /// Machines for which the libraries compile, besides the host.
 const MACHINES: &[&str] =
     &["aarch64-unknown-linux-musl", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];
@@ -152,6 +165,10 @@ impl Campaign {
                     task(hops, &["vm-test", "--profile", "debug", "--hops", hops], 90)
                 };
                 MIXED.iter().map(of).collect()
+            }
+            Self::Mixed => {
+                let of = |hops: &&str| task(hops, &["vm-test", "--hops", hops], 60);
+                PARTS.iter().map(of).collect()
             }
             Self::Miri => {
                 let under_miri = |what: &str, arguments: &[&str]| Part {

@@ -27,6 +27,14 @@ pub(crate) enum Implementation {
     #[value(name = "c+runs")]
     #[serde(rename = "c+runs")]
     CRuns,
+    /// Upstream's, with this project's handler of memfds.
+    #[value(name = "c+memfd-rust")]
+    #[serde(rename = "c+memfd-rust")]
+    CMemfdRust,
+    /// This project's, with upstream's handler of memfds.
+    #[value(name = "rust+memfd-c")]
+    #[serde(rename = "rust+memfd-c")]
+    RustMemfdC,
     /// This project's.
     Rust,
 }
@@ -37,8 +45,20 @@ impl Implementation {
         match self {
             Self::C => &["c"],
             Self::CRuns => &["c", "c+runs"],
+            Self::CMemfdRust => &["c", "c+memfd-rust"],
+            Self::RustMemfdC => &["rust", "rust+memfd-c"],
             Self::Rust => &["rust"],
         }
+    }
+
+    /// Whether its orchestrator is this project's.
+    pub(crate) fn is_rust(self) -> bool {
+        matches!(self, Self::Rust | Self::RustMemfdC)
+    }
+
+    /// Whether it has anything of this project.
+    pub(crate) fn has_rust(self) -> bool {
+        self.is_rust() || self == Self::CMemfdRust
     }
 }
 
@@ -47,6 +67,8 @@ impl fmt::Display for Implementation {
         f.pad(match self {
             Self::C => "c",
             Self::CRuns => "c+runs",
+            Self::CMemfdRust => "c+memfd-rust",
+            Self::RustMemfdC => "rust+memfd-c",
             Self::Rust => "rust",
         })
     }
@@ -144,9 +166,12 @@ impl FromStr for Hops {
         for part in text.split(',') {
             let (name, count) = part.split_once('*').unwrap_or((part, "1"));
             let kernel = Implementation::from_str(name.trim(), false).map_err(|_| {
+                let all: Vec<_> =
+                    Implementation::value_variants().iter().map(|it| format!("`{it}`")).collect();
                 format!(
-                    "`{}` is no kernel; hops are `c`, `c+runs` and `rust`, as in `c,rust,c` or `c,rust*3`",
-                    name.trim()
+                    "`{}` is no kernel; hops are {}, as in `c,rust,c` or `c,rust*3`",
+                    name.trim(),
+                    all.join(", ")
                 )
             })?;
             let count = count.trim().parse().ok().filter(|count| (1..=MOST_HOPS).contains(count));

@@ -143,7 +143,7 @@ impl BuildSetup {
 
 /// Refuses implementations that this checkout does not have.
 fn check_present(project: &Project, implementations: &[Implementation]) -> Result<(), Failure> {
-    if implementations.contains(&Implementation::Rust) && !project.has_rust() {
+    if implementations.iter().any(|it| it.has_rust()) && !project.has_rust() {
         let what = "this checkout has no Rust implementation (kernel/liveupdate/luo)";
         return Err(Failure::new(what, "use the implementation `c`"));
     }

@@ -199,8 +199,10 @@ impl Test {
     /// Whether it makes sense over these kernels.
     pub(crate) fn applies(&self, hops: &Hops) -> bool {
         match self.kind {
-            Kind::Boot(boot) if boot.is_rust_only => hops.0.get(1) == Some(&Implementation::Rust),
-            Kind::KUnit => hops.0.contains(&Implementation::Rust),
+            Kind::Boot(boot) if boot.is_rust_only => {
+                hops.0.get(1).is_some_and(|kernel| kernel.is_rust())
+            }
+            Kind::KUnit => hops.0.iter().any(|kernel| kernel.is_rust()),
             _ => true,
         }
     }

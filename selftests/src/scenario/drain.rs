@@ -360,7 +360,7 @@ const LARGE: u64 = 96 << 20;
 const MARK: &[u8] = b"from the previous kernel";
 
 fn memfd_before(stage: &mut Stage<'_>) -> Result<()> {
-    let is_rust = stage.kernel == Kernel::Rust;
+    let is_rust = stage.memfd == Kernel::Rust;
     // It takes a while, for which other parts should not wait.
     let file = if is_rust { allocated(LARGE)? } else { hole(LARGE)? };
     stage.while_leaving("drain-memfd", move |leaving| {

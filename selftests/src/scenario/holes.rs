@@ -74,7 +74,7 @@ const SPARSE_IN_C: u64 = 4 << 20;
 const LITTLE: u64 = 64 << 10;
 
 fn before_sparse(stage: &mut Stage<'_>) -> Result<()> {
-    let size = stage.kernel.pick(SPARSE_IN_C, SPARSE);
+    let size = stage.memfd.pick(SPARSE_IN_C, SPARSE);
     let last = size / PAGE as u64 - 1;
     let file = hole(size)?;
     write_page(&file, 0)?;
@@ -82,7 +82,7 @@ fn before_sparse(stage: &mut Stage<'_>) -> Result<()> {
     stage.hand_over("holes-sparse", &file)?;
     let memory = memory(&file)?;
     ensure!(
-        memory <= stage.kernel.pick(size, LITTLE),
+        memory <= stage.memfd.pick(size, LITTLE),
         "PRESERVE_FD has made {memory} bytes of two pages"
     );
     Ok(())
@@ -93,7 +93,7 @@ fn after_sparse(stage: &mut Stage<'_>) -> Result<()> {
     let size = file.metadata().context("stat")?.len();
     let last = size / PAGE as u64 - 1;
     let memory = memory(&file)?;
-    if stage.last == Some(Kernel::Rust) {
+    if stage.last_memfd == Some(Kernel::Rust) {
         ensure!(size == SPARSE, "the memfd has {size} bytes");
         ensure!(memory <= LITTLE, "two pages have become {memory} bytes");
     }

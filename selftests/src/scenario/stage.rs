@@ -46,21 +46,35 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// By its label in the plan.
-    pub fn from_label(label: &str) -> Option<Self> {
-        match label {
-            "c" | "c+runs" => Some(Self::C),
-            "rust" => Some(Self::Rust),
-            _ => None,
-        }
-    }
-
     /// The expected value of this implementation, for differences on purpose only.
     pub fn pick<T>(self, c: T, rust: T) -> T {
         match self {
             Self::C => c,
             Self::Rust => rust,
         }
+    }
+}
+
+/// Whose parts a kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    /// LUO itself.
+    pub luo: Kernel,
+    /// The handler of memfds.
+    pub memfd: Kernel,
+}
+
+impl Kernels {
+    /// By the label of a kernel in the plan.
+    pub fn from_label(label: &str) -> Option<Self> {
+        let (luo, memfd) = match label {
+            "c" | "c+runs" => (Kernel::C, Kernel::C),
+            "c+memfd-rust" => (Kernel::C, Kernel::Rust),
+            "rust+memfd-c" => (Kernel::Rust, Kernel::C),
+            "rust" => (Kernel::Rust, Kernel::Rust),
+            _ => return None,
+        };
+        Some(Self { luo, memfd })
     }
 }
 
@@ -72,8 +86,12 @@ pub struct Stage<'a> {
     pub hops: usize,
     /// The implementation in this kernel.
     pub kernel: Kernel,
+    /// The implementation of the handler of memfds in this kernel.
+    pub memfd: Kernel,
     /// The implementation in the previous kernel.
     pub last: Option<Kernel>,
+    /// That of the handler of memfds.
+    pub last_memfd: Option<Kernel>,
     /// Whether the kernel has KASAN and the like, which make everything slow.
     pub is_debug: bool,
     /// Files that stay open until the kexec.

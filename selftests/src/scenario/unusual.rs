@@ -81,7 +81,7 @@ impl Progress {
 }
 
 fn progress(stage: &mut Stage<'_>) -> Result<()> {
-    if stage.kernel == Kernel::C {
+    if stage.memfd == Kernel::C {
         return not_applicable("the handler in C does not say");
     }
     let file = hole(PAGES * PAGE as u64)?;
@@ -127,7 +127,7 @@ const KILLS: u32 = 3;
 const TRIES: u32 = 50;
 
 fn killed(stage: &mut Stage<'_>) -> Result<()> {
-    if stage.kernel == Kernel::C {
+    if stage.memfd == Kernel::C {
         return not_applicable("PRESERVE_FD of a memfd cannot be interrupted in C");
     }
     let file = allocated(LARGE)?;
@@ -232,7 +232,7 @@ fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
     // The signal for memory that is used and has an error.
     ensure!(status.success() || status.signal() == Some(7), "no page was poisoned: {status}");
     let refused = create("unusual-poisoned")?.preserve(TOKEN.into(), &file);
-    if stage.kernel == Kernel::C {
+    if stage.memfd == Kernel::C {
         return not_applicable("the handler in C does not look for hardware errors");
     }
     fails("PRESERVE_FD", refused, Errno::HWPOISON)
@@ -293,12 +293,12 @@ fn before_filled(stage: &mut Stage<'_>) -> Result<()> {
     let mapped = MappedMut::new(&file).context("map a memfd")?;
     let fill_page =
         || abi::fault::fill(&mapped, usize::try_from(FILLED)?, mark(FILLED)).context("UFFDIO_COPY");
-    if stage.kernel == Kernel::C {
+    if stage.memfd == Kernel::C {
         // No hole is left behind PRESERVE_FD.
         fill_page()?;
     }
     stage.hand_over("unusual-filled", &file)?;
-    if stage.kernel == Kernel::Rust {
+    if stage.memfd == Kernel::Rust {
         fill_page()?;
     }
     Ok(())
@@ -313,7 +313,7 @@ fn before_guarded(stage: &mut Stage<'_>) -> Result<()> {
     let file = hole(PAGES * PAGE as u64)?;
     write_page(&file, 0)?;
     stage.hand_over("unusual-guarded", &file)?;
-    if stage.kernel == Kernel::Rust {
+    if stage.memfd == Kernel::Rust {
         let mapped = MappedMut::new(&file).context("map a memfd")?;
         let page = usize::try_from(FILLED)?;
         mapped.guard(page).context("MADV_GUARD_INSTALL")?;

@@ -182,7 +182,7 @@ fn scenario_step(scenario: &Scenario, side: Side, platform: Platform) -> Step {
 /// A machine whose only kernel runs its own tests while it boots.
 fn kunit_machine(tests: &[Test], hops: &Hops, platform: Platform) -> Option<Vm> {
     let wanted = tests.iter().any(|test| test.kind == Kind::KUnit);
-    let kernel = hops.0.iter().find(|kernel| **kernel == Implementation::Rust)?;
+    let kernel = hops.0.iter().find(|kernel| kernel.is_rust())?;
     let hop = Hop {
         cmdline: format!("{} kunit.enable=1 kunit.autorun=1", platform.cmdline()),
         carries: false,

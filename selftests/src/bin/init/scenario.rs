@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use selftests::scenario::{self, Kernel, Side, Stage};
+use selftests::scenario::{self, Kernels, Side, Stage};
 
 use crate::system::Guest;
 use selftests::position::Verdict;
@@ -18,7 +18,7 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
     let scenario = scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
     let part = scenario.part(side).with_context(|| format!("{name} has no part {side:?}"))?;
     let kernel = |number: usize| {
-        guest.position.plan.hop(number).and_then(|hop| Kernel::from_label(&hop.label))
+        guest.position.plan.hop(number).and_then(|hop| Kernels::from_label(&hop.label))
     };
     let (hop, hops) = (guest.position.number, guest.position.plan.count());
     let this = kernel(hop).context("the plan does not say which kernel this is")?;
@@ -36,8 +36,10 @@ pub(crate) fn run(guest: &mut Guest, name: &str, side: Side, limit_ms: u64) -> V
         let mut stage = Stage {
             hop,
             hops,
-            kernel: this,
-            last,
+            kernel: this.luo,
+            memfd: this.memfd,
+            last: last.map(|last| last.luo),
+            last_memfd: last.map(|last| last.memfd),
             is_debug,
             kept: &mut kept,
             leaving: &mut leaving,
