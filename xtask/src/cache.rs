@@ -126,6 +126,11 @@ impl Cache {
         Lock::exclusive(&self.folder.join("prepare.lock"), "fetches or builds in this cache")
     }
 
+    /// The same lock, if no other run has it.
+    pub(crate) fn prepare_now(&self) -> Result<Option<Lock>> {
+        Lock::exclusive_now(&self.folder.join("prepare.lock"))
+    }
+
     /// The lock of runs that use finished entries: any number, but not while the cache is cleaned.
     pub(crate) fn share(&self) -> Result<Lock> {
         Lock::shared(&self.folder.join("use.lock"))

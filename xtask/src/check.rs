@@ -59,6 +59,8 @@ struct Folders<'a> {
     project: &'a Path,
     /// Cache of programs that cargo builds for the checks.
     tools: &'a Path,
+    /// The folder that cargo builds in, if it is not the usual one.
+    target: Option<&'a Path>,
 }
 
 /// One thing to check.
@@ -79,12 +81,17 @@ trait Check {
 ///
 /// `tools` is the folder into which programs are installed that are not there yet. A problem
 /// of the project is in the [`Summary`]; errors are unknown names and interruptions.
-pub(crate) fn run(project: &Path, tools: &Path, filter: &[String]) -> Result<Summary> {
+pub(crate) fn run(
+    project: &Path,
+    tools: &Path,
+    target: Option<&Path>,
+    filter: &[String],
+) -> Result<Summary> {
     let checks = choose(ALL, filter)?;
     // Commands run in the project, wherever this program does.
     let project = &path::absolute(project)?;
     let tools = &path::absolute(tools)?;
-    let folders = Folders { project, tools };
+    let folders = Folders { project, tools, target };
     run_all(&checks, &folders, &mut io::stdout().lock())
 }
 

@@ -3,8 +3,8 @@
 //! Crates of others, compiled once for all checkouts.
 //!
 //! Each checkout has build folders of its own, because cargo knows its own sources by their times: two checkouts in one
-//! folder would take each other's for fresh. Crates of a registry never change. So a build folder begins with a copy of
-//! an earlier one, without what is made from this project's sources.
+//! folder would take each other's for fresh. Crates of a registry never change. So a build folder that is not there yet
+//! begins as a copy of an earlier one, without what is made from this project's sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 use crate::cache::{Cache, Key, Lock, remove};
+use crate::interrupt;
 use crate::process::{Job, bound, copy_folder};
 use crate::progress::Progress;
 
@@ -66,7 +67,7 @@ pub(crate) fn with_seed<T>(
     build: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let folder = BuildFolder { cache, project, target, kind };
-    folder.seed(lock)?;
+    folder.begin(lock)?;
     let done = build()?;
     folder.keep(lock)?;
     Ok(done)
@@ -77,7 +78,7 @@ pub(crate) fn with_seed<T>(
 pub(crate) struct BuildFolder<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) project: &'a Path,
-    /// Cargo's folder of a profile, or one with several.
+    /// Cargo's target folder.
     pub(crate) target: &'a Path,
     /// Seeds of one kind have the same flags.
     pub(crate) kind: &'a str,
@@ -88,15 +89,14 @@ impl BuildFolder<'_> {
         self.cache.path("crates", format!("{}-{key}", self.kind))
     }
 
-    /// Adds what the seed has, once. Cargo must not build there meanwhile.
-    pub(crate) fn seed(&self, _: &Lock) -> Result<()> {
+    /// Makes the folder, if it is not there yet.
+    pub(crate) fn begin(&self, _: &Lock) -> Result<()> {
         let key = &common(self.cache, self.project)?.key;
         let begun = begin(self.cache, &self.seed_folder(key), self.target, key);
-        note("crates of others are compiled anew", begun);
-        Ok(())
+        note("crates of others are compiled anew", begun)
     }
 
-    /// Adds to the seed what was built meanwhile.
+    /// Adds to the seed what was built since.
     pub(crate) fn keep(&self, _: &Lock) -> Result<()> {
         let Common { own, key } = common(self.cache, self.project)?;
         let seed = self.seed_folder(key);
@@ -106,16 +106,19 @@ impl BuildFolder<'_> {
         if is_its && !made(self.target, own).is_subset(&made(&seed, own)) {
             let kept = gather(self.cache, self.target, &seed, own);
             let kept = kept.and_then(|()| forget(self.cache, self.kind));
-            note("crates of others are not kept for the next checkout", kept);
+            note("crates of others are not kept for the next checkout", kept)?;
         }
         Ok(())
     }
 }
 
-fn note(what: &str, done: Result<()>) {
+/// Without a seed a build only takes longer.
+fn note(what: &str, done: Result<()>) -> Result<()> {
+    interrupt::check()?;
     if let Err(error) = done {
         eprintln!("note: {what}: {error:#}");
     }
+    Ok(())
 }
 
 fn common(cache: &Cache, project: &Path) -> Result<&'static Common> {
@@ -152,9 +155,9 @@ fn version(project: &Path) -> Command {
     command
 }
 
-/// Begins a build folder with the seed, if there is one, unless that was done before. What is there already stays.
+/// Makes a build folder that is not there yet, from the seed if there is one.
 fn begin(cache: &Cache, seed: &Path, target: &Path, key: &str) -> Result<()> {
-    if target.join(MARK).exists() {
+    if target.exists() {
         return Ok(());
     }
     // A copy that was cut short must not look like a whole one.
@@ -168,43 +171,27 @@ fn begin(cache: &Cache, seed: &Path, target: &Path, key: &str) -> Result<()> {
         fs::create_dir(&unfinished).with_context(|| format!("make {}", unfinished.display()))?;
     }
     fs::write(unfinished.join(MARK), key).context("mark a build folder")?;
-    if target.exists() {
-        unite(&unfinished, target).with_context(|| format!("add to {}", target.display()))?;
-        return remove(&unfinished);
-    }
     fs::rename(&unfinished, target).with_context(|| format!("make {}", target.display()))
-}
-
-/// Moves files of `from` into `to`, except for those that are there, the mark last.
-fn unite(from: &Path, to: &Path) -> Result<()> {
-    // Cargo builds a crate again if one that it depends on is younger. These depend on those that are there, and not the
-    // other way round, so they are younger, and among themselves as old.
-    let now = SystemTime::now();
-    for entry in WalkDir::new(from) {
-        let entry = entry.context("look through a seed")?;
-        let there = to.join(entry.path().strip_prefix(from)?);
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(&there)?;
-        } else if !there.exists() && entry.file_name() != MARK {
-            fs::File::open(entry.path())?.set_modified(now)?;
-            fs::rename(entry.path(), &there)?;
-        }
-    }
-    fs::rename(from.join(MARK), to.join(MARK)).context("mark a build folder")
 }
 
 /// Adds to the seed what this build folder has of others.
 fn gather(cache: &Cache, target: &Path, seed: &Path, own: &BTreeSet<String>) -> Result<()> {
     let step = Progress::begin(cache, "keep the crates of others for the next checkout");
     let scratch = cache.scratch("crates")?;
-    for from in [seed, target].into_iter().filter(|from| from.exists()) {
+    // What the seed has is whole. A build that was cut short leaves half a file at times.
+    for from in [target, seed].into_iter().filter(|from| from.exists()) {
         copy_folder(from, &scratch, cache.path("logs", "crates.log"))?;
     }
+    // Cargo builds a crate again if one of its dependencies is younger, so all are as old.
+    let now = SystemTime::now();
     for entry in WalkDir::new(&scratch).contents_first(true) {
         let entry = entry.context("look through a build folder")?;
         let name = entry.file_name().to_string_lossy();
         if is_own(&name, own) {
             remove(entry.path())?;
+        } else if entry.file_type().is_file() {
+            let file = fs::File::open(entry.path()).context("open what cargo has built")?;
+            file.set_modified(now).context("set the time of what cargo has built")?;
         }
     }
     cache.publish(&scratch, seed)?;
@@ -289,24 +276,23 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_leaves_alone_what_is_there() {
+    fn what_a_seed_has_stays_and_all_of_it_is_as_old() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(&folder.path().join("cache")).unwrap();
         fs::create_dir(cache.folder().join("logs")).unwrap();
-        let (seed, target) = (cache.path("crates", "dev-1"), folder.path().join("target/debug"));
-        for (folder, file) in [(&seed, "deps/a"), (&seed, "deps/b"), (&target, "deps/b")] {
-            fs::create_dir_all(folder.join("deps")).unwrap();
+        let (seed, target) = (cache.path("crates", "checks-1"), folder.path().join("target"));
+        for (folder, file) in [(&seed, "a"), (&target, "a"), (&target, "b")] {
+            fs::create_dir_all(folder).unwrap();
             fs::write(folder.join(file), folder.to_string_lossy().as_bytes()).unwrap();
+            let old = SystemTime::UNIX_EPOCH;
+            fs::File::open(folder.join(file)).unwrap().set_modified(old).unwrap();
         }
-        let text = |file: &str| fs::read_to_string(target.join(file)).unwrap();
-        begin(&cache, &seed, &target, "key").unwrap();
-        assert_eq!(text("deps/a"), seed.to_string_lossy());
-        assert_eq!(text("deps/b"), target.to_string_lossy());
-        assert_eq!(text(MARK), "key");
-        let age = |file: &str| fs::metadata(target.join(file)).unwrap().modified().unwrap();
-        assert!(age("deps/a") >= age("deps/b"));
-        // The seed itself is as it was, for the next checkout.
-        assert!(seed.join("deps/a").exists() && !target.with_extension("new").exists());
+        fs::write(target.join("b"), "younger").unwrap();
+        gather(&cache, &target, &seed, &BTreeSet::new()).unwrap();
+        // A build that was cut short may have left half a file.
+        assert_eq!(fs::read_to_string(seed.join("a")).unwrap(), seed.to_string_lossy());
+        let age = |file: &str| fs::metadata(seed.join(file)).unwrap().modified().unwrap();
+        assert_eq!(age("a"), age("b"));
     }
 
     #[test]

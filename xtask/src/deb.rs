@@ -19,13 +19,11 @@ use control::{Facts, Package};
 const PROGRAMS: [(&str, &str); 4] =
     [("luod", "luod"), ("luod", "luctl"), ("lu-qemu", "lu-qemu"), ("luod-ch", "luod-ch")];
 
-/// Who needs packages.
+/// Whether there is a package with the headers, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// Those who run the programs.
-    Users,
-    /// Those who build programs with liblu too.
-    Developers,
+pub(crate) enum Headers {
+    With,
+    Without,
 }
 
 /// Makes the packages in the folder `out`, and returns their paths.
@@ -33,7 +31,7 @@ pub(crate) fn make(
     project: &Path,
     cache: &Cache,
     out: &Path,
-    audience: Audience,
+    headers: Headers,
     lock: &Lock,
 ) -> Result<Vec<PathBuf>> {
     let log = cache.path("logs", "deb.log");
@@ -43,10 +41,7 @@ pub(crate) fn make(
     let scratch = cache.scratch("deb")?;
     let maintainer = control::maintainer(project);
     let mut made = Vec::new();
-    let is_wanted = |package: &&Package| {
-        audience == Audience::Developers || package.part != control::Part::Development
-    };
-    for package in control::PACKAGES.iter().filter(is_wanted) {
+    for package in control::PACKAGES {
         let root = scratch.join(package.name);
         let place = stage::Place { project, root: &root };
         match package.part {
@@ -57,6 +52,10 @@ pub(crate) fn make(
             control::Part::CloudHypervisor => stage::cloud_hypervisor(place, &programs, &log)?,
         }
         stage::documents(place, package, &maintainer)?;
+        // It takes longer to pack than all others.
+        if package.part == control::Part::Development && headers == Headers::Without {
+            continue;
+        }
         made.push(pack(package, &root, out, &maintainer, &log)?);
     }
     remove(&scratch)?;

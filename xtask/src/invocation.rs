@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -25,6 +25,7 @@ const GIT_HOOK: [&str; 3] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
 pub(crate) struct Invocation {
     env: Vec<(&'static str, &'static str)>,
     quiet: bool,
+    target: Option<PathBuf>,
     words: Vec<OsString>,
 }
 
@@ -34,6 +35,7 @@ impl Invocation {
         Self {
             env: Vec::new(),
             quiet: false,
+            target: None,
             words: words.into_iter().map(|w| w.as_ref().into()).collect(),
         }
     }
@@ -56,6 +58,12 @@ impl Invocation {
         self
     }
 
+    /// Has cargo build in this folder; a person uses the usual one.
+    pub(crate) fn target(mut self, target: Option<&Path>) -> Self {
+        self.target = target.map(Path::to_owned);
+        self
+    }
+
     /// Runs it in `folder` and gives back all that it wrote.
     pub(crate) fn output(&self, folder: &Path) -> Result<Output> {
         let (program, args) = self.words.split_first().context("a command of no words")?;
@@ -65,6 +73,9 @@ impl Invocation {
         command.env("TERM", "dumb");
         if self.quiet {
             command.env("CARGO_TERM_QUIET", "true");
+        }
+        if let Some(target) = &self.target {
+            command.env("CARGO_TARGET_DIR", target);
         }
         for name in GIT_HOOK {
             command.env_remove(name);

@@ -107,7 +107,7 @@ fn main() -> ExitCode {
     let result = interrupt::listen().and_then(|()| match &task {
         Task::VmTest(options) => task::vm_test::run(options),
         Task::Kernel(command) => task::kernel::run(command),
-        Task::Check { names } => task::test::checks(names),
+        Task::Check { names } => task::test::checks(names, None),
         Task::Demo(options) => task::demo::run(options),
         Task::Bench(options) => task::bench::run(options),
         Task::Test => task::test::run(),

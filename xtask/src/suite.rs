@@ -16,7 +16,7 @@ use selftests::systemd;
 
 use crate::failure::Failure;
 use crate::guest::{Debian, Guest, Pid1};
-use crate::kernel::{Hops, Implementation};
+use crate::kernel::Hops;
 use crate::upstream;
 
 pub(crate) use machines::{

@@ -314,7 +314,8 @@ impl Preserved {
         if run.index() >= self.pages {
             return Ok(());
         }
-        // The scan has to hear of it, unless it has looked for all pages.
+        // The scan must not add this folio again. It counts all pages after it has added its last
+        // folio, and needs no node then.
         let node = if self.scanned.load(Relaxed) < self.pages {
             Some(RBTreeNode::new(run.index(), (), GFP_KERNEL)?)
         } else {

@@ -127,10 +127,10 @@ impl PreservedBlocks {
         let first_new = self.preserved;
         let end = self.runs.len().min(first_new.saturating_add(most));
         while let Some(new @ [first, ..]) = self.runs.get(self.preserved..end) {
-            // A page by itself is a block of its own, and KHO takes many of those at once.
-            let single = new.iter().take_while(|run| run.pages() == 1).count();
-            let result = if let Some(single @ [_, ..]) = new.get(..single) {
-                let (runs, count) = for_c(single);
+            // KHO preserves many pages that stand alone in one call.
+            let alone = new.iter().take_while(|run| run.pages() == 1).count();
+            let result = if let Some(pages @ [_, ..]) = new.get(..alone) {
+                let (runs, count) = for_c(pages);
                 // SAFETY: So many runs are there, and the folios are valid: by the type invariants
                 // they are pinned.
                 unsafe { bindings::kho_preserve_folio_runs(runs, count) }
@@ -145,7 +145,7 @@ impl PreservedBlocks {
                 return Err(error);
             }
             // INVARIANT: These were just preserved.
-            self.preserved += single.max(1);
+            self.preserved += alone.max(1);
         }
         Ok(())
     }

@@ -42,7 +42,8 @@ struct Damage {
 enum Place {
     /// A field of `struct memfd_luo_ser`: its offset, and its size in bytes.
     Field(u64, usize),
-    /// A byte in the middle of the first page frame in the list of pages, or of extents.
+    /// Bits 32 to 39 of the number of the first page frame in the list of pages, or of extents: no memory has the
+    /// number that comes out.
     Frame,
 }
 
@@ -68,15 +69,20 @@ fn marked(pages: u32, position: u64) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// The address of the list of pages of the `struct memfd_luo_ser` at `address`: of the first block that
-/// the first chunk of its `struct kho_vmalloc` names, behind the address of the next chunk.
+/// Offset in `struct memfd_luo_ser` of the address of the first chunk of the list of pages.
+const CHUNK: u64 = 32;
+
+/// Offset in a chunk of the address of its first block; before it is the address of the next chunk.
+const BLOCK: u64 = 8;
+
+/// The address of the first entry of the list of pages, of the `struct memfd_luo_ser` at `address`.
 fn first_entry(memory: &File, address: u64) -> Result<u64> {
     let number = |at| {
         let mut bytes = [0; 8];
         memory.read_exact_at(&mut bytes, at).context("read memory")?;
         anyhow::Ok(u64::from_ne_bytes(bytes))
     };
-    number(number(address + 32)? + 8)
+    number(number(address + CHUNK)? + BLOCK)
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {

@@ -53,6 +53,13 @@ impl Lock {
         Ok(Self { file, sharing: Sharing::Exclusive })
     }
 
+    /// Takes it if no other process has it.
+    pub(crate) fn exclusive_now(path: &Path) -> Result<Option<Self>> {
+        let file = open(path)?;
+        let is_free = file.try_lock().is_ok();
+        Ok(is_free.then_some(Self { file, sharing: Sharing::Exclusive }))
+    }
+
     /// Lets the program that this one becomes keep the lock to its own end.
     pub(crate) fn keep_over_exec(&self) -> Result<()> {
         fcntl_setfd(&self.file, FdFlags::empty()).context("keep a lock")

@@ -49,7 +49,7 @@ impl Check for CommandCheck {
     }
 
     fn run(&self, folders: &Folders<'_>) -> Result<Report> {
-        let mut command = Invocation::new(self.words).quiet();
+        let mut command = Invocation::new(self.words).quiet().target(folders.target);
         for (name, value) in self.env {
             command = command.env(name, value);
         }
@@ -68,7 +68,8 @@ mod tests {
         let project = folder.path();
         let found = |text: &str| {
             fs::write(project.join("a.md"), text).unwrap();
-            let failure = WHITESPACE.run(&Folders { project, tools: project }).unwrap().failure;
+            let failure =
+                WHITESPACE.run(&Folders { project, tools: project, target: None }).unwrap().failure;
             failure.map(|failure| failure.output)
         };
         for words in [&["git", "init", "--quiet"][..], &["git", "add", "--intent-to-add", "a.md"]] {

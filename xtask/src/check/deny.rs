@@ -105,7 +105,7 @@ mod tests {
         let install = Invocation::new(["install"]).args([&source, &program]);
         assert!(install.output(tools).unwrap().status.success());
         let project = tools;
-        Deny.run(&Folders { project, tools }).unwrap()
+        Deny.run(&Folders { project, tools, target: None }).unwrap()
     }
 
     #[test]

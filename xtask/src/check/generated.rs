@@ -60,7 +60,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path();
         let found = || {
-            let failure = generated.run(&Folders { project, tools: project }).unwrap().failure;
+            let failure =
+                generated.run(&Folders { project, tools: project, target: None }).unwrap().failure;
             failure.map(|failure| failure.output).unwrap_or_default()
         };
         assert_eq!(found(), "api.txt is out of date:\n+a\n+c");

@@ -26,6 +26,7 @@ impl Check for Package {
         let command = Invocation::new(["cargo", "package", "--locked", "--offline"])
             // Checks are for what is not committed yet.
             .args(["--allow-dirty"])
+            .target(folders.target)
             .args(LIBRARIES.iter().flat_map(|library| ["--package", library.name]));
         let output = command.output(folders.project)?;
         let next = "correct what cargo says of Cargo.toml and of the files of the crate";

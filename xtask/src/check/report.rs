@@ -197,7 +197,7 @@ mod tests {
 
     /// The output of `checks`, with every time as `0.0 s`, and how it ended.
     fn printed(checks: &[&dyn Check]) -> (String, Result<Summary>) {
-        let folders = Folders { project: Path::new("."), tools: Path::new(".") };
+        let folders = Folders { project: Path::new("."), tools: Path::new("."), target: None };
         let mut out = Vec::new();
         let outcome = run_all(checks, &folders, &mut out);
         let text = String::from_utf8(out).unwrap();

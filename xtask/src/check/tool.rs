@@ -101,6 +101,6 @@ mod tests {
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "program").unwrap();
         assert_eq!(TOOL.announce(tools), None);
-        assert_eq!(TOOL.ensure(&Folders { project: tools, tools }).unwrap(), program);
+        assert_eq!(TOOL.ensure(&Folders { project: tools, tools, target: None }).unwrap(), program);
     }
 }

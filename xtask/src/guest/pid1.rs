@@ -60,7 +60,7 @@ impl Guest for Pid1 {
         match profile {
             // The handover of a chain's middle kernel needs 900 MiB: two memfds of 64 MiB of
             // it and two of the previous kernel, 10,000 files, a large memfd, a disk for swap, the
-            // next kernel, and what Linux keeps free (44 MiB, and as much for each processor).
+            // next kernel, and what Linux keeps free (44 MiB, and up to 50 MiB for each processor).
             // KHO's scratch areas of 600 MiB take none of them.
             Profile::Release => 2048,
             // KASAN's shadow and KHO's scratch areas do not fit into less.

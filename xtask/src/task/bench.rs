@@ -131,7 +131,8 @@ impl Subject {
         match self {
             Self::Kernel | Self::Agent | Self::Blackout => 2048,
             Self::Vmm => 4096,
-            // Pages come from scratch memory where that is more than half of what a zone has.
+            // The page allocator takes pages from scratch memory where that is more than half of what is free in a
+            // zone, and PRESERVE moves such pages. So there is much memory, and little of it is scratch memory.
             Self::Threads => 8192,
         }
     }
@@ -139,7 +140,7 @@ impl Subject {
     /// More parameters of the kernels.
     fn parameters(self) -> Vec<String> {
         match self {
-            // Where much of the memory is scratch memory, most pages of a memfd are there, and PRESERVE moves them.
+            // See `memory`.
             Self::Threads => vec!["kho_scratch=128M,512M,64M".to_owned()],
             _ => Vec::new(),
         }
@@ -147,7 +148,7 @@ impl Subject {
 
     /// The kernels that are compared.
     fn hops(self) -> Vec<Hops> {
-        let all = match self {
+        let all: &[Implementation] = match self {
             Self::Blackout => &[Implementation::C, Implementation::CRuns, Implementation::Rust],
             _ => &[Implementation::C, Implementation::Rust],
         };

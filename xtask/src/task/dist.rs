@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::deb::{self, Audience};
+use crate::deb::{self, Headers};
 use crate::dist::{self, Destination};
 use crate::failure::Failure;
 use crate::project::Project;
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cache = Cache::of_user()?;
     let lock = cache.prepare()?;
     if deb {
-        return print(&deb::make(&project, &cache, &out, Audience::Developers, &lock)?);
+        return print(&deb::make(&project, &cache, &out, Headers::With, &lock)?);
     }
     let log = cache.path("logs", "dist.log");
     let built = dist::build(&cache, &project, &log, &lock)?;

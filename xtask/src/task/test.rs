@@ -93,22 +93,26 @@ pub(crate) fn run() -> Result<()> {
     let begin = Instant::now();
     let project = Project::open()?;
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
-    // A profile's folder: those of other targets are beside it.
-    let (cache, target) = (Cache::of_user()?, project.folder.join("target/debug"));
-    let crates =
-        BuildFolder { cache: &cache, project: &project.folder, target: &target, kind: "dev" };
-    crates.seed(&cache.prepare()?)?;
+    // In a new checkout there is no time to wait for another one that builds kernels.
+    let (cache, target) = (Cache::of_user()?, project.folder.join("target/checks"));
+    let (project_folder, target) = (&*project.folder, &*target);
+    let crates = BuildFolder { cache: &cache, project: project_folder, target, kind: "checks" };
+    if let Some(lock) = cache.prepare_now()? {
+        crates.begin(&lock)?;
+    }
     // Kernels take longest, and a part of it uses one processor.
     let builds = thread::spawn({
         let has_rust = project.has_rust();
         move || build_kernels(has_rust)
     });
     let mut results = vec![
-        part("check", || checks(&[]))?,
-        part("host tests", || host_tests(&project.folder))?,
+        part("check", || checks(&[], Some(target)))?,
+        part("host tests", || host_tests(&project.folder, target))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
     ];
-    crates.keep(&cache.prepare()?)?;
+    if let Some(lock) = cache.prepare_now()? {
+        crates.keep(&lock)?;
+    }
     // Machines of one row leave a processor to those of the other.
     let beside = project.has_rust().then(|| Beside::begin(rows_beside()));
     results.extend([
@@ -209,16 +213,17 @@ fn part(name: &str, run: impl FnOnce() -> Result<()>) -> Result<Part> {
     Ok(Part::ended(name, begin.elapsed(), passed))
 }
 
-/// Runs `cargo xtask check`, or the checks called `names`.
-pub(crate) fn checks(names: &[String]) -> Result<()> {
+/// Runs `cargo xtask check`, or the checks called `names`. Cargo builds in `target`, or in its usual folder.
+pub(crate) fn checks(names: &[String], target: Option<&Path>) -> Result<()> {
     let tools = Cache::of_user()?.folder().join("tools");
-    let summary = check::run(&Project::open()?.folder, &tools, names)?;
+    let summary = check::run(&Project::open()?.folder, &tools, target, names)?;
     if summary.succeeded() { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
-fn host_tests(project: &Path) -> Result<()> {
+fn host_tests(project: &Path, target: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--locked", "--quiet"]).current_dir(project);
+    command.env("CARGO_TARGET_DIR", target);
     if command.status()?.success() { Ok(()) } else { Err(TestsFailed.into()) }
 }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Lock;
-use crate::deb::{self, Audience};
+use crate::deb::{self, Headers};
 use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
@@ -210,7 +210,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn agent_packages(setup: &BuildSetup, lock: &Lock) -> Result<Vec<PathBuf>> {
     let (project, cache) = (&setup.project.folder, &setup.cache);
     let step = Progress::begin(cache, "make packages of liblu and luod");
-    let made = deb::make(project, cache, &project.join("target/deb"), Audience::Users, lock)?;
+    let made = deb::make(project, cache, &project.join("target/deb"), Headers::Without, lock)?;
     step.done();
     Ok(made)
 }
