@@ -107,11 +107,11 @@ const MIXED: &[&str] = &["rust,rust", "c,rust", "rust,c", "rust,c,rust"];
 /// Hops of `mixed`: an orchestrator with the other handler of memfds, from and to each of these and of the usual
 /// kernels; and C that takes memory over by runs.
 const PARTS: &[&str] = &[
-    "rust+memfd-c,c+memfd-rust,rust+memfd-c",
-    "c+memfd-rust,rust,c+memfd-rust",
-    "rust+memfd-c,c,rust+memfd-c",
-    "c+memfd-rust,c,c+memfd-rust",
-    "rust+memfd-c,rust,rust+memfd-c",
+    "rust+memfd_c,c+memfd_rust,rust+memfd_c",
+    "c+memfd_rust,rust,c+memfd_rust",
+    "rust+memfd_c,c,rust+memfd_c",
+    "c+memfd_rust,c,c+memfd_rust",
+    "rust+memfd_c,rust,rust+memfd_c",
     "c+runs,rust,c+runs",
 ];
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use selftests::event::Event;
-use selftests::scenario::Side;
 use selftests::scenario::boot::Boot;
+use selftests::scenario::{Kernel, Kernels, Side};
 use selftests::test_device::BESIDE_FREEZE;
 
 use crate::judge::in_log::Kexec;
@@ -92,7 +92,8 @@ fn cell(test: &Test, machines: &[&Ran], hop: usize, count: usize) -> Option<Cell
         Kind::Panics(boot) => (hop == 2).then(|| panicked(machines, boot, hop)),
         Kind::KUnit => {
             let ran = machines.iter().find(|ran| ran.vm.role == Role::KUnit)?;
-            let first = chain.vm.plan.hops().position(|hop| hop.label == "rust")?;
+            let is_rust = |label: &str| luo(label) == Some(Kernel::Rust);
+            let first = chain.vm.plan.hops().position(|hop| is_rust(&hop.label))?;
             (first + 1 == hop).then(|| in_log::kunit(hop, ran.hop(1)))
         }
         // The kernel saves in the first hop of a machine and restores in the second.
@@ -130,11 +131,16 @@ fn in_parts(hop: usize, after: Option<Cell>, here: Option<Cell>, before: Option<
     parts.into_iter().nth(first).unwrap_or_else(|| missing(hop))
 }
 
+/// The implementation of LUO in the kernel with this label.
+fn luo(label: &str) -> Option<Kernel> {
+    Kernels::from_label(label).map(|kernels| kernels.luo)
+}
+
 /// The message of a kernel that refuses the handover that the boot scenario has damaged: its root
 /// has the format of no kernel.
 fn refusal(label: &str) -> &'static str {
-    match label {
-        "c" => "not syncing: The incoming tree failed to initialize properly",
+    match luo(label) {
+        Some(Kernel::C) => "not syncing: The incoming tree failed to initialize properly",
         _ => {
             "not syncing: liveupdate: the root of the previous kernel cannot be used: unknown format"
         }

@@ -28,12 +28,12 @@ pub(crate) enum Implementation {
     #[serde(rename = "c+runs")]
     CRuns,
     /// Upstream's, with this project's handler of memfds.
-    #[value(name = "c+memfd-rust")]
-    #[serde(rename = "c+memfd-rust")]
+    #[value(name = "c+memfd_rust")]
+    #[serde(rename = "c+memfd_rust")]
     CMemfdRust,
     /// This project's, with upstream's handler of memfds.
-    #[value(name = "rust+memfd-c")]
-    #[serde(rename = "rust+memfd-c")]
+    #[value(name = "rust+memfd_c")]
+    #[serde(rename = "rust+memfd_c")]
     RustMemfdC,
     /// This project's.
     Rust,
@@ -45,8 +45,8 @@ impl Implementation {
         match self {
             Self::C => &["c"],
             Self::CRuns => &["c", "c+runs"],
-            Self::CMemfdRust => &["c", "c+memfd-rust"],
-            Self::RustMemfdC => &["rust", "rust+memfd-c"],
+            Self::CMemfdRust => &["c", "c+memfd_rust"],
+            Self::RustMemfdC => &["rust", "rust+memfd_c"],
             Self::Rust => &["rust"],
         }
     }
@@ -67,8 +67,8 @@ impl fmt::Display for Implementation {
         f.pad(match self {
             Self::C => "c",
             Self::CRuns => "c+runs",
-            Self::CMemfdRust => "c+memfd-rust",
-            Self::RustMemfdC => "rust+memfd-c",
+            Self::CMemfdRust => "c+memfd_rust",
+            Self::RustMemfdC => "rust+memfd_c",
             Self::Rust => "rust",
         })
     }

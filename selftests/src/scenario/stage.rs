@@ -69,8 +69,8 @@ impl Kernels {
     pub fn from_label(label: &str) -> Option<Self> {
         let (luo, memfd) = match label {
             "c" | "c+runs" => (Kernel::C, Kernel::C),
-            "c+memfd-rust" => (Kernel::C, Kernel::Rust),
-            "rust+memfd-c" => (Kernel::Rust, Kernel::C),
+            "c+memfd_rust" => (Kernel::C, Kernel::Rust),
+            "rust+memfd_c" => (Kernel::Rust, Kernel::C),
             "rust" => (Kernel::Rust, Kernel::Rust),
             _ => return None,
         };
