@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 use rustix::io::{Errno, pwrite};
 
 use super::Scenario;
-use super::boot::damage::{find_pages, memory};
+use super::boot::damage::{find_pages, memory, number};
 use super::stage::{Stage, check_memfd, create, fails, finish, memfd, retrieve};
 use crate::abi::mapped::PAGE;
 
@@ -77,12 +77,7 @@ const BLOCK: u64 = 8;
 
 /// The address of the first entry of the list of pages, of the `struct memfd_luo_ser` at `address`.
 fn first_entry(memory: &File, address: u64) -> Result<u64> {
-    let number = |at| {
-        let mut bytes = [0; 8];
-        memory.read_exact_at(&mut bytes, at).context("read memory")?;
-        anyhow::Ok(u64::from_ne_bytes(bytes))
-    };
-    number(number(address + CHUNK)? + BLOCK)
+    number(memory, number(memory, address + CHUNK)? + BLOCK)
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
@@ -97,9 +92,7 @@ fn before(stage: &mut Stage<'_>) -> Result<()> {
     let memory = memory()?;
     let mut damaged = 0;
     for address in find_pages(&memory, &position(stage).to_ne_bytes())? {
-        let mut size = [0; 8];
-        memory.read_exact_at(&mut size, address + 8).context("read memory")?;
-        let pages = u64::from_ne_bytes(size) / PAGE as u64;
+        let pages = number(&memory, address + 8)? / PAGE as u64;
         for Damage { place, .. } in DAMAGES.iter().filter(|damage| u64::from(damage.token) == pages)
         {
             let (at, length) = match place {

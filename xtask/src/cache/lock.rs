@@ -47,17 +47,21 @@ impl Lock {
     pub(crate) fn exclusive(path: &Path, doing: &str) -> Result<Self> {
         let mut file = open(path)?;
         wait(&mut file, path, doing, File::try_lock)?;
-        // The name of the holder is for people to read; the lock itself does not depend on it.
-        let _ = file.set_len(0).and_then(|()| file.rewind());
-        let _ = write!(file, "{}", std::process::id());
-        Ok(Self { file, sharing: Sharing::Exclusive })
+        Ok(Self::of_this_process(file))
     }
 
     /// Takes it if no other process has it.
     pub(crate) fn exclusive_now(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
         let is_free = file.try_lock().is_ok();
-        Ok(is_free.then_some(Self { file, sharing: Sharing::Exclusive }))
+        Ok(is_free.then(|| Self::of_this_process(file)))
+    }
+
+    fn of_this_process(mut file: File) -> Self {
+        // The name of the holder is for people to read; the lock itself does not depend on it.
+        let _ = file.set_len(0).and_then(|()| file.rewind());
+        let _ = write!(file, "{}", std::process::id());
+        Self { file, sharing: Sharing::Exclusive }
     }
 
     /// Lets the program that this one becomes keep the lock to its own end.

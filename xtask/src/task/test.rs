@@ -95,8 +95,8 @@ pub(crate) fn run() -> Result<()> {
     let hops = if project.has_rust() { HOPS_RUST } else { HOPS_C };
     // In a new checkout there is no time to wait for another one that builds kernels.
     let (cache, target) = (Cache::of_user()?, project.folder.join("target/checks"));
-    let (project_folder, target) = (&*project.folder, &*target);
-    let crates = BuildFolder { cache: &cache, project: project_folder, target, kind: "checks" };
+    let crates =
+        BuildFolder { cache: &cache, project: &project.folder, target: &target, kind: "checks" };
     if let Some(lock) = cache.prepare_now()? {
         crates.begin(&lock)?;
     }
@@ -106,8 +106,8 @@ pub(crate) fn run() -> Result<()> {
         move || build_kernels(has_rust)
     });
     let mut results = vec![
-        part("check", || checks(&[], Some(target)))?,
-        part("host tests", || host_tests(&project.folder, target))?,
+        part("check", || checks(&[], Some(&target)))?,
+        part("host tests", || host_tests(&project.folder, &target))?,
         part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
     ];
     if let Some(lock) = cache.prepare_now()? {

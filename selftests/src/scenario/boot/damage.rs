@@ -34,6 +34,13 @@ pub(in crate::scenario) fn memory() -> Result<File> {
     File::options().read(true).write(true).open("/dev/mem").context("/dev/mem")
 }
 
+/// The number that physical memory has at an address.
+pub(in crate::scenario) fn number(memory: &File, at: u64) -> Result<u64> {
+    let mut bytes = [0; 8];
+    memory.read_exact_at(&mut bytes, at).context("read memory")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 /// Offset in a block of the name of its first session.
 const NAME: u64 = 16;
 
@@ -72,9 +79,7 @@ fn check_untouched(root: &[u8]) -> Result<()> {
     let content = content();
     let file = the_page("the file", content.get(..64).context("the content")?)?;
     let root = the_page("the root", root)?;
-    let mut address = [0; 8];
-    memory.read_exact_at(&mut address, root + SESSIONS).context("read memory")?;
-    let block = u64::from_ne_bytes(address);
+    let block = number(&memory, root + SESSIONS)?;
     let mut name = [0; 10];
     memory.read_exact_at(&mut name, block + NAME).context("read memory")?;
     ensure!(name == *b"untouched\0", "the session is called {}", name.escape_ascii());
@@ -150,9 +155,7 @@ fn damage(stage: &mut Stage<'_>, pointer: u64, at: u64, number: u64) -> Result<(
         leaving.until_handed_over()?;
         let memory = memory()?;
         let root = find_root(&memory, hop)?;
-        let mut address = [0; 8];
-        memory.read_exact_at(&mut address, root + pointer).context("read memory")?;
-        let address = u64::from_ne_bytes(address);
+        let address = self::number(&memory, root + pointer)?;
         ensure!(address != 0 && address % PAGE == 0, "the root has the address {address:#x}");
         memory.write_all_at(&number.to_ne_bytes(), address + at).context("write memory")
     })
