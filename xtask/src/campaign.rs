@@ -46,6 +46,8 @@ pub(crate) enum Campaign {
     Miri,
     /// Arbitrary input for all that reads the data of others
     Fuzz,
+    /// Linux's own tests of memblock, with bisection and without
+    Memblock,
     /// Each patch of the series builds
     Series,
     /// The libraries may have their versions after the newest release
@@ -186,6 +188,7 @@ impl Campaign {
             Self::Bench => ["kernel", "agent", "blackout", "threads"]
                 .map(|subject| task(subject, &["bench", subject], 90))
                 .into(),
+            Self::Memblock => vec![task("simulator", &["kernel", "memblock"], 20)],
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {
                 let Some(tag) = newest_release(project)? else { return Ok(Vec::new()) };
@@ -296,8 +299,8 @@ struct Checkout {
 
 impl Checkout {
     fn of(project: &Path) -> Result<Self> {
-        let without_mutants = crate::check::checkout(project, Some(mutant::FOLDER))?;
-        Ok(Self { whole: crate::check::checkout(project, None)?, without_mutants })
+        let without_mutants = crate::check::checkout(project, &[mutant::FOLDER])?;
+        Ok(Self { whole: crate::check::checkout(project, &[])?, without_mutants })
     }
 }
 

@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -127,8 +126,7 @@ fn common(cache: &Cache, project: &Path) -> Result<&'static Common> {
         return Ok(common);
     }
     let lock = fs::read(project.join("Cargo.lock")).context("read Cargo.lock")?;
-    let compiler = Job::new(version(project), cache.path("logs", "crates.log")).output()?;
-    let key = Key::of("crates", VERSION).with(lock).with(compiler).finish();
+    let key = Key::of("crates", VERSION).with(lock).with(compiler(cache, project)?).finish();
     let own = own(cache, project)?;
     Ok(COMMON.get_or_init(|| Common { own, key }))
 }
@@ -149,10 +147,11 @@ fn made(target: &Path, own: &BTreeSet<String>) -> BTreeSet<PathBuf> {
     made
 }
 
-fn version(project: &Path) -> Command {
+/// The version of the host's compiler.
+pub(crate) fn compiler(cache: &Cache, project: &Path) -> Result<String> {
     let mut command = bound("rustc");
     command.arg("-vV").current_dir(project);
-    command
+    Job::new(command, cache.path("logs", "crates.log")).output()
 }
 
 /// Makes a build folder that is not there yet, from the seed if there is one.

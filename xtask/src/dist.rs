@@ -7,9 +7,11 @@ mod man;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::arch::ARCH;
 use crate::c_header;
 use crate::cache::{Cache, Lock};
 use crate::crates;
@@ -78,15 +80,37 @@ pub(crate) fn compile(
     log: &Path,
     lock: &Lock,
 ) -> Result<PathBuf> {
-    let target = project.join("target/dist");
+    let job = Job::new(cargo(project, what), log);
+    with_crates(cache, project, lock, || {
+        job.run().with_context(|| format!("build {}", what.join(" ")))
+    })
+}
+
+/// Where cargo builds what is shipped and what guests get.
+fn target(project: &Path) -> PathBuf {
+    project.join("target/programs")
+}
+
+/// The command that builds what `what` selects.
+pub(crate) fn cargo(project: &Path, what: &[&str]) -> Command {
     let mut command = bound("cargo");
     command.args(["build", "--quiet", "--locked", "--release"]).args(what);
-    command.arg("--target-dir").arg(&target).current_dir(project);
-    let job = Job::new(command, log);
-    crates::with_seed(cache, project, &target, "dist", lock, || {
-        job.run().with_context(|| format!("build {}", what.join(" ")))
-    })?;
-    Ok(target.join("release"))
+    // The target is named so that flags for the guest do not touch what runs on the host.
+    command.args(["--target", ARCH.target, "--target-dir"]).arg(target(project));
+    command.current_dir(project);
+    command
+}
+
+/// Runs a build with the crates of others from an earlier checkout. Returns the folder with the results.
+pub(crate) fn with_crates(
+    cache: &Cache,
+    project: &Path,
+    lock: &Lock,
+    build: impl FnOnce() -> Result<()>,
+) -> Result<PathBuf> {
+    let target = target(project);
+    crates::with_seed(cache, project, &target, "programs", lock, build)?;
+    Ok(target.join(ARCH.target).join("release"))
 }
 
 /// Links the shared library from the static one: rustc knows no versions of symbols.

@@ -29,6 +29,7 @@ mod mutant;
 mod outcome;
 mod prepare;
 mod process;
+mod products;
 mod progress;
 mod project;
 mod report;

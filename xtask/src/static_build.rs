@@ -2,40 +2,56 @@
 
 //! Programs for guests, built with the host's cargo: static, for a guest may have no C library.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::arch::ARCH;
-use crate::cache::{Cache, Lock};
-use crate::crates;
+use crate::cache::{Cache, Lock, write_if_different};
+use crate::dist;
 use crate::failure::NextStep;
-use crate::process::{Job, bound};
+use crate::process::Job;
+use crate::products::{self, Product};
 use crate::project::Project;
 
-/// Builds what `what` selects, in cargo's words, and returns the folder with the programs.
+/// In place of the compiler for the crates of this project alone, so that crates of others are compiled once, for
+/// packages too. Cargo's question what the compiler can do has no answer of its own.
+const STATIC: &str = r#"#!/bin/sh
+case " $* " in *" --crate-name ___ "*) exec "$@" ;; esac
+exec "$@" -Ctarget-feature=+crt-static
+"#;
+
+/// Builds what `what` selects, in cargo's words. Returns the folder with the programs, of which these `files` of cargo's
+/// folder are of use.
 pub(crate) fn build(
     cache: &Cache,
     project: &Project,
     what: &[&str],
+    files: &[&str],
     lock: &Lock,
 ) -> Result<PathBuf> {
-    let target = project.folder.join("target/guest");
-    let mut command = bound("cargo");
-    command.args(["build", "--quiet", "--locked", "--release"]).args(what);
-    // The target is named so that flags for the guest do not touch what runs on the host.
-    command.args(["--target", ARCH.target, "--target-dir"]).arg(&target);
-    command.current_dir(&project.folder);
-    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    let product = Product { kind: "static", of: &[what, files].concat() };
+    product.prepare(cache, &project.folder, lock, |to| {
+        let built = compile(cache, project, what, lock)?;
+        products::copy(files.iter().map(|file| built.join(file)), to)
+    })
+}
+
+fn compile(cache: &Cache, project: &Project, what: &[&str], lock: &Lock) -> Result<PathBuf> {
+    let wrapper = cache.path("tools", "rustc-static");
+    write_if_different(&wrapper, STATIC.as_bytes())?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).context("set permissions")?;
+    let mut command = dist::cargo(&project.folder, what);
+    command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
     let job = Job::new(command, cache.path("logs", "guest.log"));
-    crates::with_seed(cache, &project.folder, &target, "static", lock, || {
+    dist::with_crates(cache, &project.folder, lock, || {
         job.run().or_advise(|| {
             let next =
                 "mend the error above; if the linker finds no static C library, install libc6-dev";
             ("the guest's programs do not build", next)
         })
-    })?;
-    Ok(target.join(ARCH.target).join("release"))
+    })
 }
 
 /// Builds these programs of the crate `selftests`.
@@ -47,6 +63,6 @@ pub(crate) fn selftests<const N: usize>(
 ) -> Result<[PathBuf; N]> {
     let mut what = vec!["--package", "selftests"];
     what.extend(names.iter().flat_map(|name| ["--bin", *name]));
-    let folder = build(cache, project, &what, lock)?;
+    let folder = build(cache, project, &what, &names, lock)?;
     Ok(names.map(|name| folder.join(name)))
 }

@@ -50,8 +50,13 @@ impl Suite {
         matches!(self, Self::Systemd | Self::Agent | Self::Vm | Self::Vmm)
     }
 
+    /// Whether its tests need our packages.
+    pub(crate) fn has_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::Vm)
+    }
+
     /// The kind of guest that its tests run on.
-    fn guest(self) -> &'static dyn Guest {
+    pub(crate) fn guest(self) -> &'static dyn Guest {
         match self {
             Self::Upstream | Self::Scenarios | Self::All => &Pid1::PLAIN,
             Self::Vmm => &Pid1::HOST,

@@ -10,6 +10,7 @@ pub(crate) mod dist;
 pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod kernel;
+pub(crate) mod memblock;
 pub(crate) mod msrv;
 pub(crate) mod mutant;
 pub(crate) mod self_test;

@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Allocations that fail while a memfd is preserved or retrieved: one after the other.
+//! Allocations that fail while a memfd is preserved, retrieved or finished: one after the other.
 //!
 //! Kernels of the profile `debug` let the allocation of a thread fail that it names by its number.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::Scenario;
-use super::stage::{Stage, create, finish, not_applicable, retrieve};
+use super::holes::allocated;
+use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
 use crate::abi::mapped::PAGE;
+use crate::free_memory::free;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("each_allocation_of_preserve_may_fail", preserve),
     Scenario::across("each_allocation_of_retrieve_may_fail", before, after),
+    Scenario::across("each_allocation_of_finish_may_fail", unretrieved_before, unretrieved_after),
 ];
 
 const NTH: &str = "/proc/thread-self/fail-nth";
@@ -157,4 +162,57 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
     finish(session)?;
     ensure!(failures > 3, "{failures} allocations failed");
     Ok(())
+}
+
+/// Sessions that are finished, each while another allocation fails: more than a FINISH makes. The bytes of the file
+/// of each, and how many fewer of all may be free.
+const FINISHED: u32 = 8;
+const LOST: u64 = 4 << 20;
+const TAKEN: u64 = LOST / 2;
+
+/// Kernels that look for errors free some memory late.
+const LATE: Duration = Duration::from_secs(10);
+
+fn finished(number: u32) -> String {
+    format!("failing-finish-{number}")
+}
+
+fn unretrieved_before(stage: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    (1..=FINISHED).try_for_each(|number| stage.hand_over(finished(number), allocated(LOST)?))
+}
+
+fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    let sessions = (1..=FINISHED).map(|number| retrieve(finished(number)));
+    let sessions = sessions.collect::<Result<Vec<_>>>()?;
+    let before = free()?;
+    let (mut failures, mut last_failed) = (0, true);
+    for (nth, session) in (1..).zip(sessions) {
+        let (finished, failed) = with_failure(nth, || session.finish())?;
+        if let Err(error) = finished {
+            ensure!(failed, "FINISH fails by itself: {error}");
+            error.into_value().finish().context("FINISH, again")?;
+        }
+        failures += u32::from(failed);
+        last_failed = failed;
+    }
+    ensure!(!last_failed, "FINISH makes {FINISHED} allocations or more");
+    if stage.memfd == Kernel::C {
+        return not_applicable("the handler in C loses memory if it cannot map the table");
+    }
+    ensure!(failures > 0, "no allocation has failed");
+    let (all, end) = (u64::from(FINISHED) * LOST, Instant::now());
+    loop {
+        let gained = free()?.saturating_sub(before);
+        if gained >= all - TAKEN {
+            return Ok(());
+        }
+        ensure!(end.elapsed() < LATE, "{} of {} KiB are free again", gained >> 10, all >> 10);
+        thread::yield_now();
+    }
 }

@@ -18,9 +18,9 @@ const CARGO_DENY: Tool = Tool {
     settings: &[
         "profile.release.lto=\"off\"",
         "profile.release.codegen-units=16",
-        "profile.release.opt-level=1",
+        "profile.release.opt-level=0",
     ],
-    takes: "some 70 s with 2 cores",
+    takes: "some 60 s with 2 cores",
 };
 
 /// The checks that need nothing but the crates themselves.

@@ -53,7 +53,8 @@ impl Nested {
         let image = setup.image(&Recipe { kind, fragments: Vec::new() }, jobs, lock)?;
         let [witness, peer] =
             static_build::selftests(&setup.cache, &setup.project, ["witness", "peer"], lock)?;
-        let vmm = static_build::build(&setup.cache, &setup.project, &["--package", "vmm"], lock)?;
+        let what = ["--package", "vmm"];
+        let vmm = static_build::build(&setup.cache, &setup.project, &what, &["vmm"], lock)?;
         Ok(Self {
             kernel: image.path(),
             initramfs: initramfs(setup, &witness)?,

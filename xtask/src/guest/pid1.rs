@@ -95,9 +95,9 @@ impl Guest for Pid1 {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
         }
         let clients = Clients::build(cache, &setup.project, root, lock)?;
-        let agent =
-            static_build::build(cache, &setup.project, &["--package", "luod", "--bins"], lock)?;
-        let agent = ["luod", "luctl"].map(|name| (name, agent.join(name)));
+        let (what, names) = (["--package", "luod", "--bins"], ["luod", "luctl"]);
+        let agent = static_build::build(cache, &setup.project, &what, &names, lock)?;
+        let agent = names.map(|name| (name, agent.join(name)));
         let agent = agent.into_iter().chain([("guest", guest)]);
         let programs = upstream.all().chain(clients.all()).chain(agent).collect();
         let disks = if self.has_guests {

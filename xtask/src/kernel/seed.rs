@@ -13,24 +13,30 @@ use clap::ValueEnum;
 use walkdir::WalkDir;
 
 use crate::cache::Cache;
-use crate::kernel::{Flavour, Implementation, KernelKind, interrupted};
+use crate::kernel::{Flavour, Implementation, KernelKind, Profile, interrupted};
 use crate::process::copy_folder;
 use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
 ///
-/// The debugging aids of a profile change every object, so it must be the same.
+/// Those of the other profile, and hosts for guests, have only the tools of the build in common, which is half a minute
+/// of work: the debugging aids of a profile change every object.
 pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
     let mut others = Vec::new();
-    for flavour in Flavour::value_variants() {
-        for implementation in Implementation::value_variants() {
-            others.push(KernelKind { implementation: *implementation, flavour: *flavour, ..kind });
+    for profile in Profile::value_variants() {
+        for flavour in Flavour::value_variants() {
+            for implementation in Implementation::value_variants() {
+                let (implementation, profile, flavour) = (*implementation, *profile, *flavour);
+                others.push(KernelKind { implementation, profile, flavour });
+            }
         }
     }
-    // Guests have nothing in common with hosts but the source.
+    others.retain(|other| *other != kind);
     let is_guest = |kind: &KernelKind| kind.flavour == Flavour::Guest;
-    others.retain(|other| *other != kind && is_guest(other) == is_guest(&kind));
-    others.sort_by_key(|other| other.flavour != kind.flavour);
+    others.sort_by_key(|other| {
+        let has_tools_only = other.profile != kind.profile || is_guest(other) != is_guest(&kind);
+        (has_tools_only, other.flavour != kind.flavour)
+    });
     others.into_iter()
 }
 
@@ -77,7 +83,6 @@ fn rename_in_commands(copy: &Path, from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Profile;
 
     fn kind(implementation: Implementation, flavour: Flavour) -> KernelKind {
         KernelKind { implementation, profile: Profile::Release, flavour }
@@ -88,8 +93,12 @@ mod tests {
         let (c, rust) = (Implementation::C, Implementation::Rust);
         let seeds: Vec<_> = of(kind(rust, Flavour::Host)).collect();
         assert_eq!(seeds.first(), Some(&kind(c, Flavour::Host)));
-        assert!(seeds.iter().all(|seed| seed.profile == Profile::Release));
         assert!(!seeds.contains(&kind(rust, Flavour::Host)));
+        let is_debug = |seed: &KernelKind| seed.profile == Profile::Debug;
+        let first_debug = seeds.iter().position(is_debug).unwrap();
+        let guest = seeds.iter().position(|seed| *seed == kind(c, Flavour::Guest)).unwrap();
+        let test = seeds.iter().position(|seed| *seed == kind(c, Flavour::Test)).unwrap();
+        assert!(test < guest && test < first_debug);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cache::{Cache, remove};
 use crate::task::msrv;
-use crate::toolchain;
+use crate::{products, toolchain};
 
 /// Quick to make again, and what grows: all but the toolchain root, the source and tools.
 const BUILT: &[&str] = &[
@@ -16,6 +16,7 @@ const BUILT: &[&str] = &[
     "images",
     "logs",
     msrv::FOLDER,
+    products::FOLDER,
     "runs",
     "series",
     "tmp",

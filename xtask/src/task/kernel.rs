@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use crate::failure::Failure;
 use crate::kernel::{Flavour, Image, Implementation, KernelKind, Recipe};
 use crate::setup::{BuildSetup, Toolchain};
-use crate::task::series;
 use crate::task::vm_test::BuildOptions;
+use crate::task::{memblock, series};
 use crate::{say, source};
 
 /// The actions of `cargo xtask kernel`.
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Image(BuildArguments),
     /// Document the Rust crates of the kernel side, and see that every link leads somewhere
     Docs(BuildOptions),
+    /// Run Linux's own tests of memblock, with bisection and without
+    Memblock,
     /// Print the path of the overlaid kernel tree, brought up to date
     Tree {
         /// A kernel tree of your own; it is copied, never changed [default: Debian's source]
@@ -98,6 +100,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             say(&format!("{}\n", image.path().display()))?;
         }
         Command::Docs(options) => document(options)?,
+        Command::Memblock => memblock::run()?,
         Command::Tree { linux } => {
             let (setup, lock) = BuildSetup::open(linux.as_deref(), &[])?;
             say(&format!("{}\n", setup.tree(&lock)?.folder.display()))?;

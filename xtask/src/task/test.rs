@@ -19,6 +19,7 @@ use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
+use crate::suite::Suite;
 use crate::task::typed::typed;
 use crate::task::vm_test::BuildOptions;
 use crate::task::{demo, msrv, mutant, self_test, uapi_check, vm_test};
@@ -108,7 +109,7 @@ pub(crate) fn run() -> Result<()> {
     let mut results = vec![
         part("check", || checks(&[], Some(&target)))?,
         part("host tests", || host_tests(&project.folder, &target))?,
-        part("kernels", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
+        part("kernels and guests", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
     ];
     if let Some(lock) = cache.prepare_now()? {
         crates.keep(&lock)?;
@@ -151,7 +152,8 @@ pub(crate) fn run() -> Result<()> {
     if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
-/// Builds the kernels that the other parts need, if they are not there.
+/// Builds kernels and guests that the other parts need, if they are not there: rows of machines side by side should not
+/// wait for each other.
 fn build_kernels(has_rust: bool) -> Result<()> {
     let of = |implementation, profile, flavour| KernelKind { implementation, profile, flavour };
     let mut kinds = vec![of(Implementation::C, Profile::Release, Flavour::Host)];
@@ -167,7 +169,12 @@ fn build_kernels(has_rust: bool) -> Result<()> {
     for kind in kinds {
         setup.image(&Recipe { kind, fragments: Vec::new() }, request.jobs, &lock)?;
     }
-    Ok(())
+    let suites: &[Suite] = if has_rust {
+        &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm]
+    } else {
+        &[Suite::All]
+    };
+    suites.iter().try_for_each(|suite| vm_test::prepare_guest(&setup, *suite, &lock))
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-use crate::cache::Lock;
+use crate::cache::{self, Lock};
 use crate::deb::{self, Headers};
 use crate::failure::{Failure, TestsFailed};
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
 use crate::prepare::Prepared;
+use crate::products::Product;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{self, Colour};
@@ -166,7 +167,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let request = options.build.request();
     let (setup, lock) = BuildSetup::open(request.linux.as_deref(), &kernels)?;
     let mut packages = options.deb.clone();
-    if tests.iter().any(|test| matches!(test.suite, Suite::Agent | Suite::Vm)) {
+    if tests.iter().any(|test| test.suite.has_agent()) {
         packages.extend(agent_packages(&setup, &lock)?);
     }
     let prepared = Prepared::of(setup, lock, guest, &packages, &kernels, &request)?;
@@ -206,13 +207,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if passed { Ok(()) } else { Err(TestsFailed.into()) }
 }
 
+/// Makes what guests of this suite have, before it is run.
+pub(crate) fn prepare_guest(setup: &BuildSetup, suite: Suite, lock: &Lock) -> Result<()> {
+    let packages = if suite.has_agent() { agent_packages(setup, lock)? } else { Vec::new() };
+    suite.guest().prepare(setup, &packages, lock).map(drop)
+}
+
 /// The packages of luod, as users install them.
 fn agent_packages(setup: &BuildSetup, lock: &Lock) -> Result<Vec<PathBuf>> {
     let (project, cache) = (&setup.project.folder, &setup.cache);
-    let step = Progress::begin(cache, "make packages of liblu and luod");
-    let made = deb::make(project, cache, &project.join("target/deb"), Headers::Without, lock)?;
-    step.done();
-    Ok(made)
+    let folder = Product { kind: "packages", of: &[] }.prepare(cache, project, lock, |to| {
+        let step = Progress::begin(cache, "make packages of liblu and luod");
+        deb::make(project, cache, to, Headers::Without, lock)?;
+        step.done();
+        Ok(())
+    })?;
+    Ok(cache::files(&folder)?.iter().map(|name| folder.join(name)).collect())
 }
 
 /// A list of hops, and the tests that make sense over it.
