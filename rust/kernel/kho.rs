@@ -32,10 +32,10 @@ use core::{
     slice, //
 };
 
-#[cfg(CONFIG_LIVEUPDATE_MEMFD_RUST)]
+#[cfg(CONFIG_SHMEM_LIVEUPDATE)]
 mod folio;
 
-#[cfg(CONFIG_LIVEUPDATE_MEMFD_RUST)]
+#[cfg(CONFIG_SHMEM_LIVEUPDATE)]
 pub use folio::{
     restore,
     restore_folio,
