@@ -299,8 +299,8 @@ struct Checkout {
 
 impl Checkout {
     fn of(project: &Path) -> Result<Self> {
-        let without_mutants = crate::check::checkout(project, &[mutant::FOLDER])?;
-        Ok(Self { whole: crate::check::checkout(project, &[])?, without_mutants })
+        let without_mutants = crate::check::checkout(project, Some(mutant::FOLDER))?;
+        Ok(Self { whole: crate::check::checkout(project, None)?, without_mutants })
     }
 }
 

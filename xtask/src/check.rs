@@ -43,11 +43,11 @@ const ALL: &[&dyn Check] = &[
 ];
 
 /// A key of all text files of the checkout, also of those that are not committed yet, but not of those
-/// below the folders `except`.
-pub(crate) fn checkout(project: &Path, except: &[&str]) -> Result<String> {
+/// below the folder `except`.
+pub(crate) fn checkout(project: &Path, except: Option<&'static str>) -> Result<String> {
     let files = files::all(project)?;
     let is_wanted = |file: &&files::TextFile| {
-        !except.iter().any(|folder| Path::new(&file.path).starts_with(folder))
+        !except.is_some_and(|folder| Path::new(&file.path).starts_with(folder))
     };
     let with = |key: Key, file: &files::TextFile| key.with(&file.path).with(&file.text);
     Ok(files.iter().filter(is_wanted).fold(Key::of("checkout", 1), with).finish())

@@ -6,7 +6,7 @@
 //! folder would take each other's for fresh. Crates of a registry never change. So a build folder that is not there yet
 //! begins as a copy of an earlier one, without what is made from this project's sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -23,6 +23,9 @@ use crate::progress::Progress;
 
 /// Raise it when the way of making seeds changes.
 const VERSION: u32 = 2;
+
+/// The kinds that there are.
+const KINDS: [&str; 2] = ["checks", "programs"];
 
 /// Seeds of one kind that are kept: those of the last lock files.
 const KEPT: usize = 2;
@@ -104,7 +107,7 @@ impl BuildFolder<'_> {
         let is_its = mark.is_ok_and(|mark| mark == *key);
         if is_its && !made(self.target, own).is_subset(&made(&seed, own)) {
             let kept = gather(self.cache, self.target, &seed, own);
-            let kept = kept.and_then(|()| forget(self.cache, self.kind));
+            let kept = kept.and_then(|()| forget(self.cache));
             note("crates of others are not kept for the next checkout", kept)?;
         }
         Ok(())
@@ -228,21 +231,23 @@ fn is_own(name: &str, own: &BTreeSet<String>) -> bool {
     name == "incremental" || is(stem) || stem.strip_prefix("lib").is_some_and(is)
 }
 
-/// Removes seeds of lock files that are of the past.
-fn forget(cache: &Cache, kind: &str) -> Result<()> {
+/// Removes seeds of lock files, and of kinds, that are of the past.
+fn forget(cache: &Cache) -> Result<()> {
     let folder = cache.path("crates", "");
-    let prefix = format!("{kind}-");
-    let mut seeds = Vec::new();
+    let mut seeds = BTreeMap::<_, Vec<_>>::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
         let entry = entry.context("list seeds")?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            let made = entry.metadata().and_then(|it| it.created()).ok();
-            seeds.push((made, entry.path()));
-        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = KINDS.into_iter().find(|kind| name.starts_with(&format!("{kind}-")));
+        let made = entry.metadata().and_then(|it| it.created()).ok();
+        seeds.entry(kind).or_default().push((made, entry.path()));
     }
-    seeds.sort();
-    let old = seeds.len().saturating_sub(KEPT);
-    seeds.into_iter().take(old).try_for_each(|(_, path)| cache.discard(&path))
+    for (kind, mut seeds) in seeds {
+        seeds.sort();
+        let old = if kind.is_some() { seeds.len().saturating_sub(KEPT) } else { seeds.len() };
+        seeds.into_iter().take(old).try_for_each(|(_, path)| cache.discard(&path))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

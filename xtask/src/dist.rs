@@ -11,7 +11,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::arch::ARCH;
 use crate::c_header;
 use crate::cache::{Cache, Lock};
 use crate::crates;
@@ -80,23 +79,26 @@ pub(crate) fn compile(
     log: &Path,
     lock: &Lock,
 ) -> Result<PathBuf> {
-    let job = Job::new(cargo(project, what), log);
-    with_crates(cache, project, lock, || {
+    let compiler = crates::compiler(cache, project)?;
+    let host = compiler.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("the compiler does not say what it compiles for")?;
+    let job = Job::new(cargo(project, host, what), log);
+    with_crates(cache, project, host, lock, || {
         job.run().with_context(|| format!("build {}", what.join(" ")))
     })
 }
 
-/// Where cargo builds what is shipped and what guests get.
-fn target(project: &Path) -> PathBuf {
+/// Where cargo builds what is shipped, and what guests get.
+fn target_folder(project: &Path) -> PathBuf {
     project.join("target/programs")
 }
 
-/// The command that builds what `what` selects.
-pub(crate) fn cargo(project: &Path, what: &[&str]) -> Command {
+/// The command that builds what `what` selects for a target.
+pub(crate) fn cargo(project: &Path, target: &str, what: &[&str]) -> Command {
     let mut command = bound("cargo");
     command.args(["build", "--quiet", "--locked", "--release"]).args(what);
-    // The target is named so that flags for the guest do not touch what runs on the host.
-    command.args(["--target", ARCH.target, "--target-dir"]).arg(target(project));
+    // It is named even if it is the host's, so that programs for guests and those for the host have crates in common.
+    command.args(["--target", target, "--target-dir"]).arg(target_folder(project));
     command.current_dir(project);
     command
 }
@@ -105,12 +107,13 @@ pub(crate) fn cargo(project: &Path, what: &[&str]) -> Command {
 pub(crate) fn with_crates(
     cache: &Cache,
     project: &Path,
+    target: &str,
     lock: &Lock,
     build: impl FnOnce() -> Result<()>,
 ) -> Result<PathBuf> {
-    let target = target(project);
-    crates::with_seed(cache, project, &target, "programs", lock, build)?;
-    Ok(target.join(ARCH.target).join("release"))
+    let folder = target_folder(project);
+    crates::with_seed(cache, project, &folder, "programs", lock, build)?;
+    Ok(folder.join(target).join("release"))
 }
 
 /// Links the shared library from the static one: rustc knows no versions of symbols.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::cache::{Cache, Lock, write_if_different};
+use crate::arch::ARCH;
+use crate::cache::{Cache, Key, Lock, write_if_different};
 use crate::dist;
 use crate::failure::NextStep;
 use crate::process::Job;
@@ -16,7 +17,7 @@ use crate::products::{self, Product};
 use crate::project::Project;
 
 /// In place of the compiler for the crates of this project alone, so that crates of others are compiled once, for
-/// packages too. Cargo's question what the compiler can do has no answer of its own.
+/// packages too. Cargo's probe of the compiler gets the usual answer.
 const STATIC: &str = r#"#!/bin/sh
 case " $* " in *" --crate-name ___ "*) exec "$@" ;; esac
 exec "$@" -Ctarget-feature=+crt-static
@@ -39,13 +40,15 @@ pub(crate) fn build(
 }
 
 fn compile(cache: &Cache, project: &Project, what: &[&str], lock: &Lock) -> Result<PathBuf> {
-    let wrapper = cache.path("tools", "rustc-static");
+    // Cargo takes what another wrapper has made for another program, and knows wrappers by their names.
+    let key = Key::of("rustc-static", 1).with(STATIC).finish();
+    let wrapper = cache.path("tools", format!("rustc-static-{key}"));
     write_if_different(&wrapper, STATIC.as_bytes())?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).context("set permissions")?;
-    let mut command = dist::cargo(&project.folder, what);
+    let mut command = dist::cargo(&project.folder, ARCH.target, what);
     command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
     let job = Job::new(command, cache.path("logs", "guest.log"));
-    dist::with_crates(cache, &project.folder, lock, || {
+    dist::with_crates(cache, &project.folder, ARCH.target, lock, || {
         job.run().or_advise(|| {
             let next =
                 "mend the error above; if the linker finds no static C library, install libc6-dev";

@@ -6,14 +6,13 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::Scenario;
 use super::holes::allocated;
+use super::memory::becomes_free;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
 use crate::abi::mapped::PAGE;
 use crate::free_memory::free;
@@ -164,14 +163,14 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sessions that are finished, each while another allocation fails: more than a FINISH makes. The bytes of the file
-/// of each, and how many fewer of all may be free.
+/// Sessions that are finished, each while another allocation fails: more than a FINISH makes.
 const FINISHED: u32 = 8;
-const LOST: u64 = 4 << 20;
-const TAKEN: u64 = LOST / 2;
 
-/// Kernels that look for errors free some memory late.
-const LATE: Duration = Duration::from_secs(10);
+/// Bytes of the file of each.
+const LOST: u64 = 4 << 20;
+
+/// How many fewer than all may be free again.
+const TAKEN: u64 = LOST / 2;
 
 fn finished(number: u32) -> String {
     format!("failing-finish-{number}")
@@ -201,18 +200,10 @@ fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
         failures += u32::from(failed);
         last_failed = failed;
     }
-    ensure!(!last_failed, "FINISH makes {FINISHED} allocations or more");
     if stage.memfd == Kernel::C {
         return not_applicable("the handler in C loses memory if it cannot map the table");
     }
+    ensure!(!last_failed, "FINISH makes {FINISHED} allocations or more");
     ensure!(failures > 0, "no allocation has failed");
-    let (all, end) = (u64::from(FINISHED) * LOST, Instant::now());
-    loop {
-        let gained = free()?.saturating_sub(before);
-        if gained >= all - TAKEN {
-            return Ok(());
-        }
-        ensure!(end.elapsed() < LATE, "{} of {} KiB are free again", gained >> 10, all >> 10);
-        thread::yield_now();
-    }
+    becomes_free(before, u64::from(FINISHED) * LOST - TAKEN)
 }

@@ -81,6 +81,19 @@ fn check<T>(stage: &Stage<'_>, most: u64, make: impl Fn() -> Result<T>) -> Resul
     Ok(())
 }
 
+/// Waits until so many bytes more are free than `before`.
+pub(super) fn becomes_free(before: u64, bytes: u64) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let gained = free()?.saturating_sub(before);
+        if gained >= bytes {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < LATE, "{} of {} KiB are free again", gained >> 10, bytes >> 10);
+        thread::yield_now();
+    }
+}
+
 fn sessions(stage: &mut Stage<'_>) -> Result<()> {
     check(stage, SESSION, || {
         (0..MANY).map(|number| create(format!("memory-{number}"))).collect::<Result<Vec<_>>>()
@@ -185,7 +198,5 @@ fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
     let session = retrieve(UNRETRIEVED)?;
     let before = settled()?;
     finish(session)?;
-    let gained = settled()?.saturating_sub(before);
-    ensure!(gained >= LOST - TAKEN, "{} of {} KiB are free again", gained >> 10, LOST >> 10);
-    Ok(())
+    becomes_free(before, LOST - TAKEN)
 }

@@ -32,6 +32,20 @@ impl Pid1 {
 
     /// A host.
     pub(crate) const HOST: Self = Self { has_guests: true };
+
+    /// Compiles this project's programs: PID 1, and others with their names.
+    pub(crate) fn compile(
+        setup: &BuildSetup,
+        lock: &Lock,
+    ) -> Result<(PathBuf, Vec<(&'static str, PathBuf)>)> {
+        let (cache, project) = (&setup.cache, &setup.project);
+        let [init, guest] = static_build::selftests(cache, project, ["init", "guest"], lock)?;
+        let clients = Clients::build(cache, project, &setup.root, lock)?;
+        let (what, names) = (["--package", "luod", "--bins"], ["luod", "luctl"]);
+        let agent = static_build::build(cache, project, &what, &names, lock)?;
+        let agent = names.map(|name| (name, agent.join(name)));
+        Ok((init, clients.all().chain(agent).chain([("guest", guest)]).collect()))
+    }
 }
 
 impl Guest for Pid1 {
@@ -88,18 +102,12 @@ impl Guest for Pid1 {
             return Err(Failure::new(what, "leave --deb away, or add --suite systemd").into());
         }
         let (cache, root) = (&setup.cache, &setup.root);
-        let [init, guest] =
-            static_build::selftests(cache, &setup.project, ["init", "guest"], lock)?;
         let upstream = Programs::of(cache, root, &setup.source, &setup.overlay);
         if !upstream.exist() {
             upstream.prepare(cache, root, &setup.tree(lock)?, lock)?;
         }
-        let clients = Clients::build(cache, &setup.project, root, lock)?;
-        let (what, names) = (["--package", "luod", "--bins"], ["luod", "luctl"]);
-        let agent = static_build::build(cache, &setup.project, &what, &names, lock)?;
-        let agent = names.map(|name| (name, agent.join(name)));
-        let agent = agent.into_iter().chain([("guest", guest)]);
-        let programs = upstream.all().chain(clients.all()).chain(agent).collect();
+        let (init, ours) = Self::compile(setup, lock)?;
+        let programs = upstream.all().chain(ours).collect();
         let disks = if self.has_guests {
             vec![nested_disk(setup, &Nested::prepare(setup, lock)?)?]
         } else {

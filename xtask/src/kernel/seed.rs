@@ -19,8 +19,8 @@ use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
 ///
-/// Those of the other profile, and hosts for guests, have only the tools of the build in common, which is half a minute
-/// of work: the debugging aids of a profile change every object.
+/// Kernels of two profiles, and hosts and guests, have only the tools of the build in common, which is half a minute of
+/// work: the debugging aids of a profile change every object.
 pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
     let mut others = Vec::new();
     for profile in Profile::value_variants() {

@@ -33,6 +33,7 @@ cat > "$out/urcu/uatomic.h" << 'END'
 #define uatomic_dec(p) __atomic_fetch_sub((p), 1, __ATOMIC_SEQ_CST)
 END
 cd "$out/tools/testing/memblock"
+make -n "$@" main.o | grep -o CONFIG_MEMBLOCK_BISECT || true
 make -s -j2 CPPFLAGS="-I$out" "$@"
 ./main -v
 "#;
@@ -68,6 +69,8 @@ fn count(setup: &BuildSetup, tree: &Path, settings: &[&str]) -> Result<usize> {
         })?;
     remove(&scratch)?;
     step.done();
+    let bisects = output.lines().any(|line| line == "CONFIG_MEMBLOCK_BISECT");
+    ensure!(bisects == settings.contains("BISECT=1"), "make does not know `{settings}`");
     let passed = passed(&output);
     ensure!(passed > 0, "no test of memblock has said that it passed: see {}", log.display());
     Ok(passed)

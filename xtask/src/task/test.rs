@@ -104,7 +104,7 @@ pub(crate) fn run() -> Result<()> {
     // Kernels take longest, and a part of it uses one processor.
     let builds = thread::spawn({
         let has_rust = project.has_rust();
-        move || build_kernels(has_rust)
+        move || build_machines(has_rust)
     });
     let mut results = vec![
         part("check", || checks(&[], Some(&target)))?,
@@ -154,7 +154,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Builds kernels and guests that the other parts need, if they are not there: rows of machines side by side should not
 /// wait for each other.
-fn build_kernels(has_rust: bool) -> Result<()> {
+fn build_machines(has_rust: bool) -> Result<()> {
     let of = |implementation, profile, flavour| KernelKind { implementation, profile, flavour };
     let mut kinds = vec![of(Implementation::C, Profile::Release, Flavour::Host)];
     if has_rust {
@@ -166,9 +166,15 @@ fn build_kernels(has_rust: bool) -> Result<()> {
     let request = typed::<BuildOptions>(&["kernels"])?.request();
     let implementations: Vec<_> = kinds.iter().map(|kind| kind.implementation).collect();
     let (setup, lock) = BuildSetup::open(None, &implementations)?;
-    for kind in kinds {
-        setup.image(&Recipe { kind, fragments: Vec::new() }, request.jobs, &lock)?;
-    }
+    // A part of each kernel's build uses one processor.
+    thread::scope(|scope| {
+        let programs = scope.spawn(|| vm_test::build_programs(&setup, has_rust, &lock));
+        let built = kinds.into_iter().try_for_each(|kind| {
+            let recipe = Recipe { kind, fragments: Vec::new() };
+            setup.image(&recipe, request.jobs, &lock).map(drop)
+        });
+        built.and(programs.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
     let suites: &[Suite] = if has_rust {
         &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm]
     } else {

@@ -12,6 +12,7 @@ use clap::Args;
 use crate::cache::{self, Lock};
 use crate::deb::{self, Headers};
 use crate::failure::{Failure, TestsFailed};
+use crate::guest::Pid1;
 use crate::judge::{self, Ran};
 use crate::kernel::{Hops, Implementation, Profile};
 use crate::outcome::Outcome;
@@ -205,6 +206,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     results.error.map_or(Ok(()), Err)?;
     if passed { Ok(()) } else { Err(TestsFailed.into()) }
+}
+
+/// Compiles what most guests have, and packages if there is an agent.
+pub(crate) fn build_programs(setup: &BuildSetup, has_agent: bool, lock: &Lock) -> Result<()> {
+    if has_agent {
+        agent_packages(setup, lock)?;
+    }
+    Pid1::compile(setup, lock).map(drop)
 }
 
 /// Makes what guests of this suite have, before it is run.

@@ -3,11 +3,9 @@
 //! Kernels that luod must not leave for.
 
 use std::fs;
-use std::io::{self, Read as _};
 
 use anyhow::{Context, Result, ensure};
-use flate2::read::GzDecoder;
-use ruzstd::decoding::StreamingDecoder;
+use lz4_flex::block::decompress_into;
 use selftests::luctl::{failure, output, sessions};
 use selftests::position::KERNEL;
 use selftests::systemd::{PROGRAMS, STOCK};
@@ -18,9 +16,9 @@ const FOREIGN: &str = "/run/vmtest-foreign";
 /// The format of LUO, and one that no kernel has. Messages of the kernel have it, too.
 const FORMATS: [&[u8]; 2] = [b"luo-v5", b"luo-v0"];
 
-/// The beginnings of what gzip and zstd write.
-const GZIP: &[u8] = &[0x1f, 0x8b, 8];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// The beginning of what `lz4 -l` writes, as kbuild calls it, and the bytes in each of its blocks but the last.
+const LZ4: [u8; 4] = 0x184c_2102_u32.to_le_bytes();
+const BLOCK: usize = 8 << 20;
 
 /// Each is refused before anything happens. The kernel of the next hop is loaded and unpacked.
 pub(crate) fn check(before: &[String]) -> Result<()> {
@@ -53,8 +51,7 @@ pub(crate) fn check(before: &[String]) -> Result<()> {
 /// The next kernel, with the name of a format changed.
 fn write_foreign() -> Result<()> {
     let image = fs::read(KERNEL).context("read the next kernel")?;
-    let mut kernel =
-        unpacked(&image).context("the kernel is packed neither by gzip nor by zstd")?;
+    let mut kernel = unpacked(&image).context("the kernel is not packed by lz4")?;
     let [format, other] = FORMATS;
     let mut changed = 0;
     let mut from = 0;
@@ -68,27 +65,28 @@ fn write_foreign() -> Result<()> {
     fs::write(FOREIGN, kernel).context("write a kernel")
 }
 
-/// The kernel in an image.
+/// The kernel in an image: the first that can be unpacked of what begins as such a stream, since these bytes may be there
+/// by chance.
 fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
-    first(image, ZSTD, |mut packed, kernel| {
-        let mut decoder = StreamingDecoder::new(&mut packed).map_err(io::Error::other)?;
-        decoder.read_to_end(kernel)
-    })
-    .or_else(|| first(image, GZIP, |packed, kernel| GzDecoder::new(packed).read_to_end(kernel)))
+    let places = image.windows(LZ4.len()).enumerate().filter(|(_, part)| *part == LZ4);
+    let mut streams = places.filter_map(|(at, _)| image.get(at + LZ4.len()..));
+    streams.find_map(blocks)
 }
 
-/// The first that can be unpacked of what begins with `mark`: these bytes may be there by chance.
-fn first(
-    image: &[u8],
-    mark: &[u8],
-    unpack: impl Fn(&[u8], &mut Vec<u8>) -> io::Result<usize>,
-) -> Option<Vec<u8>> {
-    let places = image.windows(mark.len()).enumerate().filter(|(_, part)| *part == mark);
-    let mut packed = places.filter_map(|(at, _)| image.get(at..));
-    packed.find_map(|packed| {
-        let mut kernel = Vec::new();
-        unpack(packed, &mut kernel).is_ok().then_some(kernel)
-    })
+/// The content of blocks, which are behind their lengths. Only the last one is not full.
+fn blocks(mut stream: &[u8]) -> Option<Vec<u8>> {
+    let (mut kernel, mut block) = (Vec::new(), vec![0; BLOCK]);
+    loop {
+        let (length, rest) = stream.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (packed, rest) = rest.split_at_checked(length)?;
+        let unpacked = decompress_into(packed, &mut block).ok()?;
+        kernel.extend_from_slice(block.get(..unpacked)?);
+        if unpacked < BLOCK {
+            return Some(kernel);
+        }
+        stream = rest;
+    }
 }
 
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
