@@ -188,10 +188,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn cache() -> (tempfile::TempDir, Cache) {
+    /// An empty cache, which goes with its folder.
+    pub(crate) fn cache() -> (tempfile::TempDir, Cache) {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(&folder.path().join("cache")).unwrap();
         (folder, cache)

@@ -182,13 +182,8 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::cache::tests::cache;
     use crate::project::Project;
-
-    fn cache() -> (tempfile::TempDir, Cache) {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(&folder.path().join("cache")).unwrap();
-        (folder, cache)
-    }
 
     #[test]
     fn a_product_is_made_once_and_goes_when_it_is_of_no_use() {

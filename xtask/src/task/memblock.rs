@@ -38,13 +38,16 @@ make -s -j2 CPPFLAGS="-I$out" "$@"
 ./main -v
 "#;
 
+/// The setting by which ranges are found by bisection.
+const BISECT: &str = "BISECT=1";
+
 /// Runs the task.
 pub(crate) fn run() -> Result<()> {
     let (setup, lock) = BuildSetup::open(None, &[])?;
     let tree = setup.tree(&lock)?;
     for (nodes, numa) in [("one node", "NUMA=0"), ("several nodes", "NUMA=1")] {
-        let walked = count(&setup, &tree.folder, &[numa, "BISECT=0"])?;
-        let bisected = count(&setup, &tree.folder, &[numa, "BISECT=1"])?;
+        let walked = count(&setup, &tree.folder, [numa, "BISECT=0"])?;
+        let bisected = count(&setup, &tree.folder, [numa, BISECT])?;
         ensure!(
             walked == bisected,
             "{walked} tests have passed, and {bisected} by bisection: they are the same tests"
@@ -55,22 +58,22 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Runs the tests of a build with these settings. Returns how many have passed.
-fn count(setup: &BuildSetup, tree: &Path, settings: &[&str]) -> Result<usize> {
-    let settings = settings.join(" ");
-    let mut step = Progress::begin(&setup.cache, format!("tests of memblock, {settings}"));
+fn count(setup: &BuildSetup, tree: &Path, settings: [&str; 2]) -> Result<usize> {
+    let typed = settings.join(" ");
+    let mut step = Progress::begin(&setup.cache, format!("tests of memblock, {typed}"));
     let scratch = setup.cache.scratch("memblock")?;
     let mut command = setup.root.command("sh", &scratch, &[tree]);
-    command.args(["-ec", RUN, "memblock"]).arg(tree).arg(&scratch).args(settings.split(' '));
+    command.args(["-ec", RUN, "memblock"]).arg(tree).arg(&scratch).args(settings);
     let log = setup.cache.path("logs", "memblock.log");
     let output =
         Job::new(command, &log).on_line(|line| step.now(line)).output().or_advise(|| {
-            let what = format!("memblock fails Linux's tests, or they do not build ({settings})");
+            let what = format!("memblock fails Linux's tests, or they do not build ({typed})");
             (what, format!("read the log {}: the test that failed is the last", log.display()))
         })?;
     remove(&scratch)?;
     step.done();
     let bisects = output.lines().any(|line| line == "CONFIG_MEMBLOCK_BISECT");
-    ensure!(bisects == settings.contains("BISECT=1"), "make does not know `{settings}`");
+    ensure!(bisects == settings.contains(&BISECT), "make does not know `{typed}`");
     let passed = passed(&output);
     ensure!(passed > 0, "no test of memblock has said that it passed: see {}", log.display());
     Ok(passed)
