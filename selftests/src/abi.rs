@@ -19,6 +19,7 @@ use std::ptr;
 pub mod compat;
 pub mod fault;
 pub mod mapped;
+pub mod page_flags;
 pub mod pinned;
 pub mod swap;
 

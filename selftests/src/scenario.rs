@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod allocation;
+mod attributes;
 pub mod boot;
 mod client;
 mod close;
@@ -21,6 +22,7 @@ mod give_up;
 pub(crate) mod guest;
 mod handler;
 mod holes;
+mod huge;
 mod idle;
 mod info;
 mod kho;
@@ -29,12 +31,14 @@ mod memfd;
 mod memory;
 mod module;
 mod object;
+mod others;
 mod preserve;
 mod race;
 mod reboot;
 mod registration;
 mod retrieve;
 mod scale;
+mod scratch;
 mod session;
 mod shown;
 mod stage;
@@ -45,6 +49,9 @@ mod unusual;
 pub use leaving::{LeavingPart, begin as begin_leaving, panic_text};
 pub use module::load as load_module;
 pub use stage::{Kernel, Kernels, NotApplicable, Stage};
+
+/// Why a part with sessions of the update before the last one is not for the first update.
+const TWO_UPDATES: &str = "that needs two updates";
 
 /// The work of a scenario in one hop.
 pub type Part = fn(&mut Stage<'_>) -> anyhow::Result<()>;
@@ -104,7 +111,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 32] = [
+    let groups: [&[Scenario]; 36] = [
         object::FIRST,
         memory::FIRST,
         device::ALL,
@@ -118,7 +125,11 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         retrieve::ALL,
         memfd::ALL,
         holes::ALL,
+        huge::ALL,
         unusual::ALL,
+        attributes::ALL,
+        others::ALL,
+        scratch::ALL,
         failing::ALL,
         idle::ALL,
         info::ALL,
@@ -151,6 +162,8 @@ pub fn child(argument: &str) -> Option<fn() -> anyhow::Result<()>> {
         close::CHILD => Some(close::child_main),
         drain::CHILD => Some(drain::child_main),
         give_up::CHILD => Some(give_up::child_main),
+        others::RETRIEVER => Some(others::retriever_main),
+        others::WRITER => Some(others::writer_main),
         unusual::CHILD => Some(unusual::child_main),
         unusual::POISONER => Some(unusual::poisoner_main),
         _ => None,

@@ -24,7 +24,8 @@ use crate::process::{Job, bound};
 use crate::progress::{Progress, say};
 use crate::project::Project;
 
-use lists::{MACHINES, MIXED, PARTS, TARGETS, of_guests};
+pub(crate) use lists::LONG_CHAIN;
+use lists::{MACHINES, TARGETS, of_debug, of_guests, of_parts};
 pub(crate) use report::{render, write};
 
 /// A campaign.
@@ -128,20 +129,14 @@ impl Campaign {
         Ok(match self {
             Self::Soak => {
                 let hops = format!("rust*{}", size.hops);
-                let test = "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel";
                 let minutes = u64::from(size.hops.div_ceil(4)) + 20;
-                vec![task(&hops, &["vm-test", "--hops", &hops, "--test", test], minutes)]
+                let tests = LONG_CHAIN.iter().flat_map(|test| ["--test", *test]);
+                let words: Vec<_> =
+                    ["vm-test", "--hops", &*hops].into_iter().chain(tests).collect();
+                vec![task(&hops, &words, minutes)]
             }
-            Self::Debug => {
-                let of = |hops: &&str| {
-                    task(hops, &["vm-test", "--profile", "debug", "--hops", hops], 90)
-                };
-                MIXED.iter().map(of).collect()
-            }
-            Self::Mixed => {
-                let of = |hops: &&str| task(hops, &["vm-test", "--hops", hops], 60);
-                PARTS.iter().map(of).collect()
-            }
+            Self::Debug => of_debug(task),
+            Self::Mixed => of_parts(task),
             Self::Miri => {
                 let under_miri = |what: &str, arguments: &[&str]| Part {
                     environment: vec![

@@ -19,6 +19,9 @@ const KEPT: usize = 20;
 /// Figures of `cargo xtask bench`.
 pub(crate) const BENCH: &str = "bench.json";
 
+/// The picture of `cargo xtask bench blackout`.
+pub(crate) const PICTURE: &str = "blackout.svg";
+
 /// The beginning of the names of logs.
 const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "panics", "probe"];
 

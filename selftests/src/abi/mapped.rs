@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::ptr;
 
 use rustix::io::{Errno, Result};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -48,14 +48,18 @@ impl Mapped {
     }
 
     fn with(file: impl AsFd, protection: ProtFlags) -> Result<Self> {
+        Self::at(ptr::null_mut(), file, protection)
+    }
+
+    /// Maps a file at this place, if nothing is there.
+    fn at(place: *mut c_void, file: impl AsFd, protection: ProtFlags) -> Result<Self> {
         let bytes = rustix::fs::fstat(&file)?.st_size;
         let bytes = usize::try_from(bytes).map_err(|_| Errno::OVERFLOW)?;
         if !bytes.is_multiple_of(PAGE) {
             return Err(Errno::INVAL);
         }
-        // SAFETY: A new mapping; nothing else is there.
-        let memory =
-            unsafe { mmap(ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0) }?;
+        // SAFETY: A new mapping, which replaces no other one: the place is only a wish.
+        let memory = unsafe { mmap(place, bytes, protection, MapFlags::SHARED, file, 0) }?;
         Ok(Self { memory, bytes })
     }
 
@@ -104,6 +108,28 @@ impl MappedMut {
     /// Maps a file, as [`Mapped::new`].
     pub fn new(file: impl AsFd) -> Result<Self> {
         Mapped::with(file, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    /// Maps a file where huge pages of it can be mapped: from a multiple of their size on.
+    pub fn aligned(file: impl AsFd) -> Result<Self> {
+        const HUGE_BYTES: usize = HUGE * PAGE;
+        let bytes = rustix::fs::fstat(&file)?.st_size;
+        let bytes = usize::try_from(bytes).map_err(|_| Errno::OVERFLOW)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let room = bytes + HUGE_BYTES;
+        // SAFETY: A new mapping; nothing else is there.
+        let place = unsafe { mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), flags) }?;
+        let place = Mapped { memory: place, bytes: room };
+        let offset = place.memory.addr().next_multiple_of(HUGE_BYTES) - place.memory.addr();
+        // SAFETY: It is in the room.
+        let at = unsafe { place.memory.byte_add(offset) };
+        // Another thread may take the room meanwhile: then the kernel maps the file somewhere else.
+        drop(place);
+        let mapped = Mapped::at(at, file, ProtFlags::READ | ProtFlags::WRITE)?;
+        if !mapped.memory.addr().is_multiple_of(HUGE_BYTES) {
+            return Err(Errno::AGAIN);
+        }
+        Ok(Self(mapped))
     }
 
     /// Asks for huge pages.

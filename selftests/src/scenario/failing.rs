@@ -9,9 +9,10 @@ use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::{Errno, pwrite};
 
 use super::Scenario;
-use super::holes::allocated;
+use super::holes::{allocated, hole, memory, take_over, write_page};
 use super::memory::becomes_free;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
 use crate::abi::mapped::PAGE;
@@ -20,6 +21,7 @@ use crate::free_memory::free;
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("each_allocation_of_preserve_may_fail", preserve),
     Scenario::across("each_allocation_of_retrieve_may_fail", before, after),
+    Scenario::across("each_allocation_of_a_late_page_may_fail", late_before, late_after),
     Scenario::across("each_allocation_of_finish_may_fail", unretrieved_before, unretrieved_after),
 ];
 
@@ -147,9 +149,11 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
         return not_applicable(IMPOSSIBLE);
     }
     let session = retrieve(NAME)?;
-    let mut failures = 0;
+    let before = free()?;
+    let (mut failures, mut last_failed) = (0, true);
     for number in 1..=FILES {
         let (retrieved, failed) = with_failure(number, || session.retrieve(number.into()))?;
+        last_failed = failed;
         match retrieved {
             Ok(file) => check(&file.into(), number)?,
             Err(error) => {
@@ -160,6 +164,71 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
     }
     finish(session)?;
     ensure!(failures > 3, "{failures} allocations failed");
+    ensure!(!last_failed, "RETRIEVE_FD makes {FILES} allocations or more");
+    // All of it, also that of files for which RETRIEVE_FD has failed.
+    let pages = (0..PAGES).filter(|page| is_page(*page)).count() as u64;
+    let bytes = pages * PAGE as u64;
+    becomes_free(before, u64::from(FILES) * bytes - bytes / 2)
+}
+
+const LATE: &str = "failing-late";
+
+/// The page that says which one is the last one before it.
+const COUNT: u64 = PAGES - 1;
+
+fn late_before(stage: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    if stage.memfd == Kernel::C {
+        return not_applicable("the handler in C leaves no holes");
+    }
+    let file = hole(PAGES * PAGE as u64)?;
+    write_page(&file, 0)?;
+    stage.hand_over(LATE, &file)?;
+    let (mut failures, mut nth, mut page) = (0, 0, 1);
+    let last = loop {
+        nth += 1;
+        let before = memory(&file)?;
+        let (written, failed) = with_failure(nth, || pwrite(&file, &[7], page * PAGE as u64))?;
+        match written {
+            Ok(_) if failed => page += 1,
+            Ok(_) => break page,
+            Err(error) => {
+                ensure!(failed && error == Errno::NOMEM, "a write fails: {error}");
+                failures += 1;
+                // The page is still a hole, of which nothing was told to the live update.
+                let now = memory(&file)?;
+                ensure!(now == before, "a page that failed has {} bytes", now - before);
+            }
+        }
+        ensure!(page < COUNT && nth < MOST, "a late page makes too many allocations");
+    };
+    ensure!(failures > 1, "{failures} allocations failed");
+    pwrite(&file, &last.to_ne_bytes(), COUNT * PAGE as u64).context("write a number")?;
+    Ok(())
+}
+
+fn late_after(stage: &mut Stage<'_>) -> Result<()> {
+    if !is_possible()? {
+        return not_applicable(IMPOSSIBLE);
+    }
+    if stage.last_memfd == Some(Kernel::C) {
+        return not_applicable("the handler in C leaves no holes");
+    }
+    let file = take_over(LATE)?;
+    let mut last = [0; 8];
+    file.read_exact_at(&mut last, COUNT * PAGE as u64).context("read a number")?;
+    let last = u64::from_ne_bytes(last);
+    ensure!((1..COUNT).contains(&last), "the number is {last}");
+    let bytes = memory(&file)?;
+    ensure!(bytes == (last + 2) * PAGE as u64, "{bytes} bytes came, of {} pages", last + 2);
+    for page in 1..COUNT {
+        let mut there = [0xff];
+        file.read_exact_at(&mut there, page * PAGE as u64).context("read a page")?;
+        let expected = if page <= last { 7 } else { 0 };
+        ensure!(there == [expected], "page {page} begins with {there:?}, not {expected}");
+    }
     Ok(())
 }
 

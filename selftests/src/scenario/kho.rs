@@ -3,7 +3,6 @@
 //! KHO below LUO: memory that was restored, and memory that was never preserved.
 
 use std::fs::{self, File};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use crate::abi::give_back;
 
 use super::boot::damage::{find_pages, find_roots, memory};
 use super::boot::some;
+use super::scratch;
 use super::shown::check_shown_damaged;
 use super::stage::{Kernel, Stage, joined, live_update, meminfo, open_is_eio};
 
@@ -137,7 +137,8 @@ fn marked_pages() -> Result<(&'static mut [u8], u64)> {
     let available = usize::try_from(meminfo("MemAvailable")?).context("MemAvailable")?;
     let chunks: Vec<_> = (0..available.saturating_sub(SPARE) / CHUNK).map(&mut fill).collect();
 
-    let (scratch, pagemap) = (scratch()?, File::open("/proc/self/pagemap").context("pagemap")?);
+    let (scratch, pagemap) =
+        (scratch::areas()?, File::open("/proc/self/pagemap").context("pagemap")?);
     let is_outside = |place: &u64| !scratch.iter().any(|area| area.contains(place));
     let mut kept = None;
     for chunk in chunks {
@@ -179,16 +180,4 @@ fn physical(pagemap: &File, memory: &mut [u8]) -> Result<Vec<u64>> {
     let (entries, _) = entries.as_chunks::<8>();
     // The number of the page is in bits 0 to 54.
     Ok(entries.iter().map(|entry| (u64::from_ne_bytes(*entry) << 9 >> 9) * size).collect())
-}
-
-/// KHO's scratch areas.
-fn scratch() -> Result<Vec<Range<u64>>> {
-    let numbers = |name: &str| {
-        let path = format!("/sys/kernel/debug/kho/out/scratch_{name}");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let number = |line: &str| u64::from_str_radix(line.trim_start_matches("0x"), 16);
-        text.lines().map(number).collect::<Result<Vec<_>, _>>().context(path)
-    };
-    let areas = numbers("phys")?.into_iter().zip(numbers("len")?);
-    Ok(areas.map(|(first, length)| first..first + length).collect())
 }

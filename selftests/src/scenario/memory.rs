@@ -12,11 +12,13 @@ use rustix::io::Errno;
 
 use super::holes::allocated;
 use super::stage::{Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve};
-use super::{Scenario, module};
+use super::{Scenario, TWO_UPDATES, module};
 use crate::free_memory::free;
 
-pub(super) const FIRST: &[Scenario] =
-    &[Scenario::across("what_is_never_finished_is_free_after_the_next_update", before, after)];
+pub(super) const FIRST: &[Scenario] = &[
+    Scenario::across("free_memory_does_not_shrink_over_many_updates", many_before, many_after),
+    Scenario::across("what_is_never_finished_is_free_after_the_next_update", before, after),
+];
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_session_takes_little_memory", sessions),
@@ -153,13 +155,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
             let gone = try_retrieve(name(which, stage.hop - 2));
             fails("a session that was not finished", gone, Errno::NOENT)?;
         }
-        let session = retrieve(FIGURE)?;
-        let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
-        let mut text = [0; 32];
-        let length = rustix::io::pread(&file, &mut text, 0).context("read the figure")?;
-        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-        let earlier: u64 = text.parse().context("understand the figure")?;
-        finish(session)?;
+        let earlier: u64 = text_of(FIGURE)?.parse().context("understand the figure")?;
         let lost = earlier.saturating_sub(now);
         ensure!(lost < NOISE, "{} MiB less are free than one update ago", lost >> 20);
     }
@@ -175,6 +171,52 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     }
     if stage.hop == 2 {
         return not_applicable("nothing was left unfinished before the first update");
+    }
+    Ok(())
+}
+
+/// A session that tells all later kernels how much memory was free in the first one of each implementation that was
+/// handed something.
+const EARLIEST: &str = "memory-earliest";
+
+/// The text of a memfd of a session, which is finished.
+fn text_of(name: &str) -> Result<String> {
+    let session = retrieve(name)?;
+    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
+    let mut text = [0; 64];
+    let length = rustix::io::pread(&file, &mut text, 0).context("read a text")?;
+    finish(session)?;
+    Ok(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned())
+}
+
+fn many_before(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.hop > 1 {
+        // The part after the kexec has done it.
+        return Ok(());
+    }
+    stage.hand_over(EARLIEST, memfd("0 0")?)
+}
+
+fn many_after(stage: &mut Stage<'_>) -> Result<()> {
+    let now = free()?;
+    let mut earliest = [0_u64; 2];
+    for (figure, word) in earliest.iter_mut().zip(text_of(EARLIEST)?.split(' ')) {
+        *figure = word.parse().context("understand a figure")?;
+    }
+    let [c, rust] = &mut earliest;
+    let mine = stage.kernel.pick(c, rust);
+    let is_first = *mine == 0;
+    if is_first {
+        *mine = now;
+    }
+    let lost = mine.saturating_sub(now);
+    ensure!(lost < NOISE, "{} MiB less are free than after the first updates", lost >> 20);
+    if stage.hop < stage.hops {
+        let [c, rust] = earliest;
+        stage.hand_over(EARLIEST, memfd(&format!("{c} {rust}"))?)?;
+    }
+    if is_first {
+        return not_applicable(TWO_UPDATES);
     }
     Ok(())
 }

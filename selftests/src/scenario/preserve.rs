@@ -11,9 +11,9 @@ use rustix::io::Errno;
 
 use super::stage::{
     Go, Log, Stage, check_callbacks, check_memfd, create, fails, failure, finish, joined, memfd,
-    number_of, retrieve, test_device, test_file, wait_for_slow,
+    not_applicable, number_of, retrieve, test_device, test_file, wait_for_slow,
 };
-use super::{Kernel, Scenario};
+use super::{Kernel, Scenario, race};
 use crate::{abi, test_device};
 
 /// Files that each of two threads preserves.
@@ -26,7 +26,6 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("a_handler_that_fails_leaves_nothing", handler_fails),
     Scenario::here("the_file_is_held_until_it_is_unpreserved", held),
     Scenario::here("a_slow_preserve_keeps_nobody_waiting", slow),
-    Scenario::here("two_threads_cannot_have_one_token", race_here),
     Scenario::across("two_threads_may_use_one_session", race_before, race_after),
     Scenario::across("any_number_is_a_token", tokens_before, tokens_after),
 ];
@@ -120,22 +119,9 @@ fn slow(stage: &mut Stage<'_>) -> Result<()> {
         }
         let done = joined(work.join())?;
         done.context("the slow one")
-    })
-}
-
-fn race_here(_: &mut Stage<'_>) -> Result<()> {
-    let session = create("race-here")?;
-    for token in 0..RACERS.into() {
-        let files = [memfd("a")?, memfd("b")?];
-        let results = thread::scope(|scope| {
-            let session = &session;
-            let preserve = |file| scope.spawn(move || abi::preserve_fd(session, file, token));
-            let threads = files.each_ref().map(preserve);
-            threads.map(|thread| thread.join().unwrap_or(Err(Errno::CHILD)))
-        });
-        let won = results.iter().filter(|result| result.is_ok()).count();
-        let lost = results.iter().filter(|result| **result == Err(Errno::EXIST)).count();
-        ensure!((won, lost) == (1, 1), "token {token}: {results:?}");
+    })?;
+    if stage.kernel == Kernel::C {
+        return not_applicable("C holds the lock of a session during PRESERVE_FD");
     }
     Ok(())
 }
@@ -149,13 +135,8 @@ fn race_before(stage: &mut Stage<'_>) -> Result<()> {
         }
         Ok(())
     };
-    thread::scope(|scope| {
-        let threads = [0, RACERS].map(|first| scope.spawn(move || preserve(first)));
-        for thread in threads {
-            joined(thread.join())??;
-        }
-        anyhow::Ok(())
-    })?;
+    let (one, two) = race::both(0, || preserve(0), || preserve(RACERS))?;
+    one.and(two)?;
     stage.keep(session);
     Ok(())
 }
@@ -173,15 +154,9 @@ fn race_after(_: &mut Stage<'_>) -> Result<()> {
     // All files, by both threads, from both ends.
     let up: Vec<u32> = (0..2 * RACERS).collect();
     let down = up.iter().rev().copied().collect();
-    let files = thread::scope(|scope| {
-        let threads = [up, down].map(|tokens| scope.spawn(|| retrieve(tokens)));
-        let mut files = Vec::new();
-        for thread in threads {
-            files.extend(joined(thread.join())??);
-        }
-        anyhow::Ok(files)
-    })?;
-    ensure!(files.len() as u64 == u64::from(4 * RACERS), "{} files", files.len());
+    let (up, down) = race::both(0, || retrieve(up), || retrieve(down))?;
+    let files = up?.len() + down?.len();
+    ensure!(files as u64 == u64::from(4 * RACERS), "{files} files");
     finish(session).map(drop)
 }
 

@@ -24,6 +24,7 @@ use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("one_of_two_threads_preserves_a_file", preserve),
+    Scenario::here("two_threads_cannot_have_one_token", token),
     Scenario::here("one_of_two_threads_creates_a_session", create_session),
     Scenario::across("one_of_two_threads_retrieves_a_session", before, retrieve_session),
     Scenario::across("one_of_two_threads_finishes_a_session", finish_before, finish),
@@ -43,7 +44,7 @@ pub(super) const ALL: &[Scenario] = &[
 ];
 
 /// The number of tries; most pairs of commands do not run at the same time.
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 
 /// In each second round, a thread is late by this time more.
 const LATER: Duration = Duration::from_micros(100);
@@ -77,7 +78,7 @@ impl Progress {
 }
 
 /// Runs two functions at once, in round `round`. Neither may need the other one to end, or panic.
-fn both<A: Send, B: Send>(
+pub(super) fn both<A: Send, B: Send>(
     round: usize,
     one: impl FnOnce() -> A + Send,
     two: impl FnOnce() -> B + Send,
@@ -151,6 +152,18 @@ fn preserve(_: &mut Stage<'_>) -> Result<()> {
         let preserve = |session| abi::preserve_fd(session, &file, token);
         let results = both(round, || preserve(one), || preserve(two))?;
         orders.check_one(&results, Errno::BUSY)?;
+    }
+    orders.check()
+}
+
+fn token(_: &mut Stage<'_>) -> Result<()> {
+    let session = create("race-token")?;
+    let mut orders = Orders::default();
+    for (token, round) in (0..).zip(0..ROUNDS) {
+        let (one, two) = (memfd("a")?, memfd("b")?);
+        let preserve = |file| abi::preserve_fd(&session, file, token);
+        let results = both(round, || preserve(&one), || preserve(&two))?;
+        orders.check_one(&results, Errno::EXIST)?;
     }
     orders.check()
 }

@@ -87,6 +87,8 @@ fn freeze_after(_: &mut Stage<'_>) -> Result<()> {
     finish(second).map(drop)
 }
 
+const BLOCK: &str = "on C, commands that come late block for ever";
+
 /// Room for events, in bytes.
 const EVENTS: usize = 512;
 
@@ -103,7 +105,7 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
         if let Some(incoming) = incoming {
             stage.keep(incoming);
         }
-        return not_applicable("on C, commands that come late block for ever");
+        return not_applicable(BLOCK);
     }
     // With room for the text that is written into it after it was handed over.
     let events = memfd(&" ".repeat(EVENTS))?;
@@ -153,5 +155,9 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     if stage.hop == stage.hops {
         finish(retrieve("late-incoming")?)?;
     }
-    finish(session).map(drop)
+    finish(session)?;
+    if stage.last == Some(Kernel::C) {
+        return not_applicable(BLOCK);
+    }
+    Ok(())
 }

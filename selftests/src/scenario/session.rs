@@ -10,9 +10,10 @@ use zerocopy::IntoBytes;
 
 use super::shown::check_name;
 use super::stage::{
-    Stage, check_descriptor, create, device, dup, fails, finish, retrieve, try_create, try_retrieve,
+    Stage, check_descriptor, create, device, dup, fails, finish, not_applicable, retrieve,
+    try_create, try_retrieve,
 };
-use super::{Kernel, Scenario};
+use super::{Kernel, Scenario, TWO_UPDATES};
 use crate::abi;
 
 /// Names of unusual bytes that a session may have.
@@ -147,6 +148,9 @@ fn gone_after(stage: &mut Stage<'_>) -> Result<()> {
     for earlier in 1..stage.hop - 1 {
         let result = try_retrieve(format!("gone-{earlier}"));
         fails("a session of an earlier update", result, Errno::NOENT)?;
+    }
+    if stage.hop == 2 {
+        return not_applicable(TWO_UPDATES);
     }
     Ok(())
 }

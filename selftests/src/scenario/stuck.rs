@@ -3,8 +3,8 @@
 //! Commands that stop while they read their argument or write their answer, because a page of the
 //! client's memory is missing: other commands do not wait for them.
 //!
-//! The C implementation holds its locks in the meantime; there, the scenarios only check that a
-//! stopped command goes on.
+//! The C implementation holds its locks in the meantime, so the rule does not hold there. The scenarios check that a
+//! stopped command goes on, and are not applicable.
 
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -107,6 +107,9 @@ fn preserve(stage: &mut Stage<'_>) -> Result<()> {
             fails("the command that had stopped at its argument", done, Errno::INVAL)?;
         }
     }
+    if stage.kernel == Kernel::C {
+        return not_applicable(LOCKS_ARE_HELD);
+    }
     Ok(())
 }
 
@@ -123,7 +126,11 @@ fn create_session(stage: &mut Stage<'_>) -> Result<()> {
     stopped.end()?.context("the command that had stopped")?;
     drop(device);
     // The number of the descriptor is in the page, so the descriptor is still open.
-    fails("its name", try_create("stopped-create"), Errno::EXIST)
+    fails("its name", try_create("stopped-create"), Errno::EXIST)?;
+    if stage.kernel == Kernel::C {
+        return not_applicable(LOCKS_ARE_HELD);
+    }
+    Ok(())
 }
 
 fn retrieve_before(stage: &mut Stage<'_>) -> Result<()> {

@@ -4,12 +4,27 @@
 
 use super::Part;
 
-/// Hops of `debug`: a live update from and to each implementation.
-pub(super) const MIXED: &[&str] = &["rust,rust", "c,rust", "rust,c", "rust,c,rust"];
+/// What long chains of kernels run: few steps, and free memory, of which each kernel that leaks leaves less.
+pub(crate) const LONG_CHAIN: &[&str] = &[
+    "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel",
+    "free_memory_does_not_shrink_over_many_updates",
+];
+
+/// Hops of `debug`, with parameters of the kernels: a live update from and to each implementation, both formats of
+/// memfds, and the other handler of memfds.
+const DEBUG: &[(&str, &str)] = &[
+    ("rust,rust", ""),
+    ("rust,rust", "luo_memfd.extents=1"),
+    ("c,rust", ""),
+    ("rust,c", ""),
+    ("rust,c,rust", ""),
+    ("c,c", ""),
+    ("rust+memfd_c,c+memfd_rust,rust+memfd_c", ""),
+];
 
 /// Hops of `mixed`: an orchestrator with the other handler of memfds, from and to each of these and of the usual
 /// kernels; and C that takes memory over by runs.
-pub(super) const PARTS: &[&str] = &[
+const PARTS: &[&str] = &[
     "rust+memfd_c,c+memfd_rust,rust+memfd_c",
     "c+memfd_rust,rust,c+memfd_rust",
     "rust+memfd_c,c,rust+memfd_c",
@@ -17,6 +32,22 @@ pub(super) const PARTS: &[&str] = &[
     "rust+memfd_c,rust,rust+memfd_c",
     "c+runs,rust,c+runs",
 ];
+
+/// The parts of `debug`.
+pub(super) fn of_debug(task: impl Fn(&str, &[&str], u64) -> Part) -> Vec<Part> {
+    let of = |&(hops, parameters): &(&str, &str)| {
+        let words = ["vm-test", "--profile", "debug", "--hops", hops];
+        let more = ["--parameters", parameters];
+        let more = if parameters.is_empty() { &[][..] } else { &more };
+        task([hops, parameters].join(" ").trim_end(), &[&words, more].concat(), 90)
+    };
+    DEBUG.iter().map(of).collect()
+}
+
+/// The parts of `mixed`.
+pub(super) fn of_parts(task: impl Fn(&str, &[&str], u64) -> Part) -> Vec<Part> {
+    PARTS.iter().map(|hops| task(hops, &["vm-test", "--hops", hops], 60)).collect()
+}
 
 /// Machines for which the libraries compile, besides the host.
 pub(super) const MACHINES: &[&str] =

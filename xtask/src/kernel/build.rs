@@ -43,6 +43,11 @@ impl Image {
         self.folder.join(IMAGE)
     }
 
+    /// Its name in the cache, with a hash of all that it was made from.
+    pub(crate) fn key(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Whether it is there.
     pub(crate) fn exists(&self) -> bool {
         self.path().exists()

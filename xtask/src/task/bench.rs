@@ -33,6 +33,7 @@ use crate::{judge, run_folder, say};
 mod blackout;
 mod docs;
 mod figure;
+mod json;
 mod limits;
 mod table;
 
@@ -58,7 +59,7 @@ pub(crate) struct Options {
     /// Write the figures of `blackout` into `docs/performance.md`
     #[arg(long)]
     docs: bool,
-    /// Folder for logs and `bench.json` [default: a new one in the cache]
+    /// Folder for logs, `bench.json` and, of `blackout`, a picture [default: a new one in the cache]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -80,6 +81,11 @@ enum Subject {
 }
 
 impl Subject {
+    /// The name, as it is typed.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// How many of each load. The first is where few others are in the way.
     fn loads(self) -> &'static [(Load, usize)] {
         match self {
@@ -289,9 +295,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => Column::of(hops, loads, &machines),
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
-    let json = serde_json::to_string_pretty(&columns).context("write the figures")?;
+    let parameters = blackout.as_ref().map_or_else(
+        || subject.parameters().join(" "),
+        |blackout| blackout.parameters().to_owned(),
+    );
+    let given = (parameters, memory);
+    let report = json::Report::new(subject.name(), &prepared, given, &columns);
     let path = folder.join(run_folder::BENCH);
-    std::fs::write(&path, json).with_context(|| format!("write {}", path.display()))?;
+    std::fs::write(&path, report.render()?).with_context(|| format!("write {}", path.display()))?;
+    if blackout.is_some() {
+        docs::write_picture(&folder.join(run_folder::PICTURE), &columns)?;
+    }
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns, subject.unit()), path.display()))?;
     if options.docs {
         docs::write(&Project::open()?, &columns)?;
@@ -404,7 +418,7 @@ mod tests {
         let figures =
             vec![figure(LEAVE_PAIRS, 1, 60), figure(LEAVE_FILES, 1, 1000), figure("FINISH", 1, 5)];
         let mut column =
-            Column { hops: "c → c".into(), is_ours: false, figures, memory: Vec::new() };
+            Column { hops: "c → c".into(), is_ours: false, figures, ..Column::default() };
         column.subtract_shutdown();
         let left: Vec<u64> = column.figures.iter().map(|it| it.instructions).collect();
         assert_eq!(left, [60, 940, 5]);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cache::Cache;
+use crate::campaign::LONG_CHAIN;
 use crate::crates::BuildFolder;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
@@ -52,17 +53,14 @@ const SYSTEMD: &[&str] = &["vm-test", "--suite", "systemd", "--hops", "rust,rust
 /// luod from its package, on a real systemd: by `luctl update`, with `--now`, and by `systemctl kexec`.
 const AGENT: &[&str] = &["vm-test", "--suite", "agent", "--hops", "rust,c,rust,rust"];
 
-/// A chain that is long enough to forget what it does not need.
-const SOAK: &[&str] = &[
-    "vm-test",
-    "--hops",
-    "rust*12",
-    "--test",
-    "an_flb_and_the_files_that_it_counts_agree_in_the_next_kernel",
-];
-
 /// A kernel that breaks a rule.
 const MUTANT: &[&str] = &["mutant", "close-unpreserves-forward"];
+
+/// A chain that is long enough to forget what it does not need.
+fn soak() -> Vec<&'static str> {
+    let tests = LONG_CHAIN.iter().flat_map(|test| ["--test", *test]);
+    ["vm-test", "--hops", "rust*12"].into_iter().chain(tests).collect()
+}
 
 /// Virtual machines: a guest of each VMM, an update that is called off, and one that is not.
 fn vm() -> Vec<&'static str> {
@@ -74,8 +72,10 @@ fn vm() -> Vec<&'static str> {
 fn rows_beside() -> Vec<Vec<String>> {
     let check = ["kernel", "series", "--check"];
     let docs = ["kernel", "docs"];
+    let memblock = ["kernel", "memblock"];
     let vm = vm();
-    let all: [&[&str]; 7] = [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &docs, &check];
+    let all: [&[&str]; 8] =
+        [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &memblock, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn run() -> Result<()> {
     results
         .push(part(&format!("vm-test {}", hops.join(" ")), || vm_test::run(&typed(&over(hops))?))?);
     if project.has_rust() {
-        for words in [SOAK, AGENT, SYSTEMD] {
+        for words in [&*soak(), AGENT, SYSTEMD] {
             results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
         }
         results.extend(nightly_samples(&project)?);
@@ -249,7 +249,7 @@ mod tests {
     fn the_words_of_each_part_are_understood() {
         typed::<vm_test::Options>(&over(HOPS_C)).unwrap();
         typed::<vm_test::Options>(&over(HOPS_RUST)).unwrap();
-        for words in [SYSTEMD, AGENT, SOAK, DEBUG] {
+        for words in [SYSTEMD, AGENT, &soak(), DEBUG] {
             typed::<vm_test::Options>(words).unwrap();
         }
         typed::<vm_test::Options>(&vm()).unwrap();

@@ -26,6 +26,9 @@ pub(super) const KEXEC: &str = "kexec";
 /// From there until PID 1 runs.
 pub(super) const BOOT: &str = "boot";
 
+/// What of [`BOOT`] is due to the handover: what it takes beyond the boot of the first case.
+const HANDOVER: &str = "boot, of it the handover";
+
 /// From the call of `reboot(2)` until everything is retrieved.
 pub(super) const BLACKOUT: &str = "blackout";
 
@@ -61,6 +64,8 @@ struct Case {
     parameters: String,
     /// Memory of the machine, in MiB, if it takes more than others. Such a case is run only by its name.
     memory: Option<u32>,
+    /// The case with less of the same: how figures grow from there is shown.
+    grows_from: Option<String>,
     /// Kernels that would take too long.
     #[serde(default)]
     skip: Vec<Implementation>,
@@ -108,8 +113,13 @@ impl Case {
 
     /// The name of a phase of it.
     fn row(&self, phase: &str) -> String {
-        format!("{}: {phase}", self.name)
+        row(&self.name, phase)
     }
+}
+
+/// The name of a phase of a case.
+fn row(case: &str, phase: &str) -> String {
+    format!("{case}: {phase}")
 }
 
 impl Blackout {
@@ -146,6 +156,11 @@ impl Blackout {
         self.cases.iter().filter_map(|case| case.memory).chain([self.memory]).max().unwrap_or(0)
     }
 
+    /// Parameters of all kernels.
+    pub(super) fn parameters(&self) -> &str {
+        &self.parameters
+    }
+
     fn cases(&self, hops: &Hops) -> impl Iterator<Item = &Case> {
         self.cases.iter().filter(|case| case.is_for(hops))
     }
@@ -175,8 +190,21 @@ impl Blackout {
             let retrieved = figures.iter().filter(|it| RETRIEVED.contains(&&*it.name));
             let all = phases.iter().chain(retrieved).map(|it| it.instructions).sum();
             let whole = Figure { name: BLACKOUT.into(), count: 1, instructions: all };
-            let all = phases.into_iter().chain(figures).chain([whole]);
-            column.figures.extend(all.map(|it| Figure { name: case.row(&it.name), ..it }));
+            let boot = phases.iter().find(|it| it.name == BOOT).map(|it| it.instructions);
+            let empty = self.cases.first().and_then(|first| column.instructions(&first.row(BOOT)));
+            let handover = boot.zip(empty).map(|(boot, empty)| Figure {
+                name: HANDOVER.into(),
+                count: 1,
+                instructions: boot.saturating_sub(empty),
+            });
+            let all = phases.into_iter().chain(handover).chain(figures).chain([whole]);
+            for figure in all {
+                let name = case.row(&figure.name);
+                if let Some(smaller) = &case.grows_from {
+                    column.smaller.insert(name.clone(), row(smaller, &figure.name));
+                }
+                column.figures.push(Figure { name, ..figure });
+            }
             let memory = memory.into_iter();
             column.memory.extend(memory.map(|it| Weight { name: case.row(&it.name), ..it }));
         }
@@ -312,6 +340,8 @@ mod tests {
         let names: std::collections::BTreeSet<_> =
             blackout.cases.iter().map(|case| &case.name).collect();
         assert_eq!(names.len(), blackout.cases.len());
+        let smaller = blackout.cases.iter().filter_map(|case| case.grows_from.as_ref());
+        assert!(smaller.clone().count() > 0 && smaller.clone().all(|name| names.contains(name)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use selftests::measure::blackout::{FILES, MEMORY, OPEN, SESSIONS};
@@ -37,8 +38,12 @@ pub(super) fn write(project: &Project, columns: &[Column]) -> Result<()> {
     let page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let page = replaced(&page, &format!("{}\n{}", table(columns), memory_table(columns)))?;
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
-    let path = project.folder.join(PICTURE);
-    fs::write(&path, picture(columns)).with_context(|| format!("write {}", path.display()))
+    write_picture(&project.folder.join(PICTURE), columns)
+}
+
+/// Writes the picture.
+pub(super) fn write_picture(path: &Path, columns: &[Column]) -> Result<()> {
+    fs::write(path, picture(columns)).with_context(|| format!("write {}", path.display()))
 }
 
 /// The page with other figures.

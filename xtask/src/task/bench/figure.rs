@@ -2,6 +2,8 @@
 
 //! What a benchmark has measured.
 
+use std::collections::BTreeMap;
+
 use crate::kernel::{Hops, Implementation};
 
 /// The cost of one operation in one implementation.
@@ -34,7 +36,7 @@ impl Weight {
 }
 
 /// The figures of one list of hops.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub(crate) struct Column {
     /// The hops.
     pub(crate) hops: String,
@@ -45,13 +47,16 @@ pub(crate) struct Column {
     pub(crate) figures: Vec<Figure>,
     /// Memory, in bytes.
     pub(crate) memory: Vec<Weight>,
+    /// Of figures that have their load in their name: the name with the next smaller one.
+    #[serde(skip)]
+    pub(crate) smaller: BTreeMap<String, String>,
 }
 
 impl Column {
     /// Without figures.
     pub(super) fn new(hops: &Hops) -> Self {
         let is_ours = hops.is_all(Implementation::Rust);
-        Self { hops: hops.to_string(), is_ours, figures: Vec::new(), memory: Vec::new() }
+        Self { hops: hops.to_string(), is_ours, ..Self::default() }
     }
 
     /// The one with the most figures: a list of hops that takes too long for some operations does without them.
@@ -69,8 +74,11 @@ impl Column {
         self.figures.iter().find(|it| it.name == figure.name && it.count == figure.count)
     }
 
-    /// The same operation with the next smaller count.
+    /// The same operation with the next smaller count or load.
     pub(super) fn next_smaller(&self, figure: &Figure) -> Option<&Figure> {
+        if let Some(smaller) = self.smaller.get(&figure.name) {
+            return self.figures.iter().find(|it| it.name == *smaller);
+        }
         let smaller =
             self.figures.iter().filter(|it| it.name == figure.name && it.count < figure.count);
         smaller.max_by_key(|it| it.count)

@@ -173,7 +173,7 @@ mod tests {
             instructions,
         };
         let figures = figures.iter().map(figure).collect();
-        Column { hops: "rust,rust".into(), is_ours: true, figures, memory: Vec::new() }
+        Column { hops: "rust,rust".into(), is_ours: true, figures, ..Column::default() }
     }
 
     #[test]

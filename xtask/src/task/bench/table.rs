@@ -84,12 +84,11 @@ mod tests {
             |name: &str, count, instructions| Figure { name: name.into(), count, instructions };
         let column = |hops: &str, factor: u64| Column {
             hops: hops.into(),
-            is_ours: false,
             figures: vec![
                 figure("create", 1000, 20_000 * factor),
                 figure("create", 10_000, 1_500_000 * factor),
             ],
-            memory: Vec::new(),
+            ..Column::default()
         };
         let text = render(&[column("c → c", 3), column("rust → rust", 1)], "thousand instructions");
         let row = text.lines().find(|line| line.contains("10000")).unwrap();

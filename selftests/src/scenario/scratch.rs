@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Memfds with pages in KHO's scratch memory, where the next kernel is booted: PRESERVE_FD moves them out of it.
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use liblu::OutgoingSession;
+
+use super::Scenario;
+use super::holes::{TOKEN, allocated, take_over};
+use super::stage::{Kernel, Stage, create, meminfo, not_applicable};
+use super::unusual::{DISK, MANY, Progress, SWAP, full};
+use crate::abi::mapped::{MappedMut, PAGE, mark};
+use crate::abi::swap::Swap;
+
+pub(super) const ALL: &[Scenario] = &[Scenario::across(
+    "pages_that_others_move_during_preserve_leave_scratch_memory",
+    before_moved,
+    after_moved,
+)];
+
+/// KHO's scratch areas, by physical addresses.
+pub(super) fn areas() -> Result<Vec<Range<u64>>> {
+    let numbers = |name: &str| {
+        let path = format!("/sys/kernel/debug/kho/out/scratch_{name}");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let number = |line: &str| u64::from_str_radix(line.trim_start_matches("0x"), 16);
+        text.lines().map(number).collect::<Result<Vec<_>, _>>().context(path)
+    };
+    let areas = numbers("phys")?.into_iter().zip(numbers("len")?);
+    Ok(areas.map(|(first, length)| first..first + length).collect())
+}
+
+/// How many pages of a memfd are in scratch memory. Each has the mark of another page, `offset` later.
+fn in_scratch(mapped: &MappedMut, areas: &[Range<u64>], offset: u64) -> Result<usize> {
+    for page in 0..MANY {
+        let word = mapped.load(usize::try_from(page)?);
+        ensure!(word == mark(page + offset), "page {page} has {word:#x}");
+    }
+    let mut count = 0;
+    for frame in mapped.frames().context("look for pages")? {
+        let place = frame.context("a page that was read is not there")? * PAGE as u64;
+        count += usize::from(areas.iter().any(|area| area.contains(&place)));
+    }
+    Ok(count)
+}
+
+/// Takes so much memory that more than half of what is free is scratch memory: then Linux gives it to memfds.
+fn fill() -> Result<File> {
+    /// Memory that is taken beyond that: a part of the rest is on lists of each CPU.
+    const MORE: u64 = 16 << 20;
+    let scratch = meminfo("CmaFree")?;
+    let others = meminfo("MemFree")?.saturating_sub(scratch);
+    allocated((others.saturating_sub(scratch) + MORE).next_multiple_of(PAGE as u64))
+}
+
+/// How the pages of a memfd are moved beside PRESERVE_FD.
+#[derive(Clone, Copy)]
+struct Way {
+    by: fn(&MappedMut) -> rustix::io::Result<()>,
+    /// PRESERVE_FD begins first.
+    is_late: bool,
+}
+
+const WAYS: [Way; 4] = [
+    Way { by: MappedMut::collapse, is_late: false },
+    Way { by: MappedMut::collapse, is_late: true },
+    Way { by: MappedMut::page_out, is_late: false },
+    Way { by: MappedMut::page_out, is_late: true },
+];
+
+/// Memfds for each way.
+const MEMFDS: usize = 3;
+
+/// The memfds that are handed over, each with its way.
+fn memfds() -> impl Iterator<Item = (String, Way)> {
+    let all = WAYS.into_iter().cycle().take(WAYS.len() * MEMFDS).enumerate();
+    all.map(|(number, way)| (format!("scratch-moved-{number}"), way))
+}
+
+/// Preserves a memfd while a thread has its pages moved. Returns whether the second of both began before the end of
+/// the first.
+fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<bool> {
+    let (has_begun, has_moved, is_over) =
+        (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+    let is_preserved_partly =
+        || Ok::<_, anyhow::Error>(Progress::of(file)?.is_some_and(|now| now.scanned < now.size));
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mapped = MappedMut::aligned(file).context("map a memfd")?;
+            (0..usize::try_from(MANY)?).for_each(|page| _ = mapped.load(page));
+            let mut has_met = false;
+            while way.is_late && !has_met && !is_over.load(Ordering::Acquire) {
+                has_met = is_preserved_partly()?;
+            }
+            has_begun.store(true, Ordering::Release);
+            // Not all pages can be moved once they are preserved.
+            let _ = (way.by)(&mapped);
+            has_moved.store(true, Ordering::Release);
+            Ok::<_, anyhow::Error>(has_met)
+        });
+        while !way.is_late && !has_begun.load(Ordering::Acquire) && !other.is_finished() {
+            std::hint::spin_loop();
+        }
+        let is_first = !has_moved.load(Ordering::Acquire);
+        let preserved = session.preserve(TOKEN.into(), file).context("PRESERVE_FD");
+        is_over.store(true, Ordering::Release);
+        let has_met =
+            other.join().map_err(|_| anyhow!("the thread that moves pages panicked"))??;
+        preserved.map(|()| if way.is_late { has_met } else { is_first })
+    })
+}
+
+const RACE: &str = "the handler in C does not look whether a pinned page is still that of the file";
+
+fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.memfd == Kernel::C {
+        return not_applicable(RACE);
+    }
+    let _taken = fill()?;
+    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    let areas = areas()?;
+    let (mut pages, mut early, mut late) = (0, 0, 0);
+    for (name, way) in memfds() {
+        let file = full(MANY)?;
+        let mut mapped = MappedMut::new(&file).context("map a memfd")?;
+        pages += in_scratch(&mapped, &areas, 0)?;
+        let session = create(name)?;
+        let has_met = usize::from(preserve_beside(&session, &file, way)?);
+        *(if way.is_late { &mut late } else { &mut early }) += has_met;
+        let left = in_scratch(&mapped, &areas, 0)?;
+        ensure!(left == 0, "{left} preserved pages are in scratch memory");
+        // Only the pages that the file has now get these.
+        for page in 0..MANY {
+            mapped.store(usize::try_from(page)?, mark(page + MANY));
+        }
+        stage.keep(session);
+    }
+    ensure!(pages > 0, "no page was in scratch memory");
+    ensure!(early > 0 && late > 0, "PRESERVE_FD met moves {early} times early, {late} times late");
+    Ok(())
+}
+
+fn after_moved(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.last_memfd == Some(Kernel::C) {
+        return not_applicable(RACE);
+    }
+    for (name, _) in memfds() {
+        let file = take_over(&name)?;
+        in_scratch(&MappedMut::new(&file).context("map a memfd")?, &[], MANY)?;
+    }
+    Ok(())
+}
