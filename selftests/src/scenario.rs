@@ -156,6 +156,9 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
     groups.into_iter().flatten()
 }
 
+/// Scenarios that take too long for every change.
+pub const LIMITS: &[Scenario] = scale::LIMITS;
+
 /// The main function of a process that a scenario starts with this argument.
 pub fn child(argument: &str) -> Option<fn() -> anyhow::Result<()>> {
     match argument {
@@ -186,6 +189,7 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 fn everything() -> impl Iterator<Item = &'static Scenario> {
     all()
+        .chain(LIMITS)
         .chain(boot::ALL.iter().map(|boot| &boot.scenario))
         .chain(agent::ALONE.iter().map(|alone| &alone.scenario))
 }

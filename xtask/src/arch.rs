@@ -13,8 +13,14 @@ pub(crate) struct Arch {
     pub(crate) make: &'static str,
     /// The image in the output folder of a build.
     pub(crate) image: &'static str,
+    /// What a build in the source tree itself leaves there.
+    pub(crate) generated: &'static str,
     /// The program that runs guests.
     pub(crate) qemu: &'static str,
+    /// The emulated processor of usual kernels, and that of debug kernels.
+    pub(crate) processors: [&'static str; 2],
+    /// Parameters that kernels need in a machine that is emulated on a busy host.
+    pub(crate) emulated: &'static str,
     /// The console on the command line of a kernel: the first serial port.
     pub(crate) console: &'static str,
     /// The second serial port, as a device of the guest.
@@ -26,7 +32,17 @@ const X86_64: Arch = Arch {
     target: "x86_64-unknown-linux-gnu",
     make: "bzImage",
     image: "arch/x86/boot/bzImage",
+    generated: "arch/x86/include/generated",
     qemu: "qemu-system-x86_64",
+    // KASAN reports a wild access that is none with 5-level paging under TCG.
+    processors: ["max", "max,la57=off"],
+    // - The watchdog of clocksources waits with interrupts off for an answer of the other processor, and in early
+    //   boot its limit of time is in jiffies, which then stand still: if the other one waits in stop_machine(), both
+    //   do for ever. Without HPET it has nothing to compare the TSC with until the kernel has a better clock than
+    //   jiffies.
+    // - The timer of the machine may not tick within the few milliseconds that the kernel gives it while it boots;
+    //   it panics then.
+    emulated: "hpet=disable no_timer_check",
     console: "console=ttyS0 earlyprintk=ttyS0,115200",
     control: "/dev/ttyS1",
 };

@@ -47,6 +47,8 @@ pub(crate) enum Campaign {
     Miri,
     /// Arbitrary input for all that reads the data of others
     Fuzz,
+    /// As many sessions as a kernel takes at all
+    Limits,
     /// Linux's own tests of memblock, with bisection and without
     Memblock,
     /// Each patch of the series builds
@@ -183,6 +185,10 @@ impl Campaign {
             Self::Bench => ["kernel", "agent", "blackout", "threads"]
                 .map(|subject| task(subject, &["bench", subject], 90))
                 .into(),
+            Self::Limits => {
+                let words = ["vm-test", "--suite", "limits", "--memory", "4096"];
+                vec![task("sessions", &words, 60)]
+            }
             Self::Memblock => vec![task("simulator", &["kernel", "memblock"], 20)],
             Self::Series => vec![task("build", &["kernel", "series", "--build"], 120)],
             Self::Semver => {

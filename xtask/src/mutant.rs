@@ -13,11 +13,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum as _;
 
 use crate::cache::{files, write_by_rename};
 use crate::failure::{Failure, NextStep};
 use crate::invocation::{Invocation, said};
-use crate::kernel::Hops;
+use crate::kernel::{Hops, Profile};
 use crate::source::{begins_hunks, touched_files};
 use crate::suite::{self, Suite, Test};
 
@@ -40,6 +41,8 @@ pub(crate) struct Mutant {
     pub(crate) tests: Vec<Test>,
     /// The kernels that each of these tests runs over.
     pub(crate) hops: Hops,
+    /// Their profile, for tests that make sense under one only.
+    pub(crate) profile: Option<Profile>,
     /// The whole text.
     pub(crate) patch: String,
 }
@@ -87,12 +90,14 @@ impl Mutant {
     }
 
     fn parse(name: &str, patch: String) -> Result<Self> {
-        let (mut rule, mut tests, mut hops) = (Vec::new(), Vec::new(), None);
+        let (mut rule, mut tests, mut hops, mut profile) = (Vec::new(), Vec::new(), None, None);
         for line in patch.lines().take_while(|line| !begins_hunks(line)) {
             if let Some(test) = line.strip_prefix("Test: ") {
                 tests.extend(suite::select(Suite::All, &[test])?);
             } else if let Some(list) = line.strip_prefix("Hops: ") {
                 hops = Some(list.parse().map_err(anyhow::Error::msg)?);
+            } else if let Some(name) = line.strip_prefix("Profile: ") {
+                profile = Some(Profile::from_str(name, false).map_err(anyhow::Error::msg)?);
             } else if !line.starts_with('#') {
                 rule.push(line);
             }
@@ -104,7 +109,7 @@ impl Mutant {
         if let Some(test) = tests.iter().find(|test| !test.applies(&hops)) {
             bail!("the test {} makes no sense over {hops}", test.name);
         }
-        Ok(Self { name: name.to_owned(), rule, tests, hops, patch })
+        Ok(Self { name: name.to_owned(), rule, tests, hops, profile, patch })
     }
 
     /// The files of the project that it changes, with their mutated content.
@@ -167,7 +172,10 @@ mod tests {
         assert_eq!(mutant.rule, "One rule, broken.");
         assert_eq!(mutant.tests.iter().map(|it| &it.name).collect::<Vec<_>>(), ["kho", "flb"]);
         assert_eq!(mutant.hops.to_string(), "c → rust");
-        assert_eq!(parse("Rule.\nTest: kho\n").unwrap().hops.to_string(), "rust → rust");
+        let usual = parse("Rule.\nTest: kho\n").unwrap();
+        assert_eq!((&*usual.hops.to_string(), usual.profile), ("rust → rust", None));
+        let debug = parse("Rule.\nTest: kho\nProfile: debug\n").unwrap();
+        assert_eq!(debug.profile, Some(Profile::Debug));
     }
 
     #[test]
@@ -178,6 +186,7 @@ mod tests {
         assert!(refused("Rule.\nTest: kho_\n").contains("no test `kho_`"));
         assert!(refused("Rule.\nTest: kunit\nHops: c,c\n").contains("makes no sense over c → c"));
         assert!(refused("Rule.\nTest: kho\nHops: rust\n").contains("two hops"));
+        assert!(refused("Rule.\nTest: kho\nProfile: fast\n").contains("fast"));
     }
 
     #[test]

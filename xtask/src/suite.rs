@@ -39,6 +39,8 @@ pub(crate) enum Suite {
     Vm,
     /// Those of our VMM alone, which need no distribution.
     Vmm,
+    /// As much as a kernel takes at all: it needs a minute and all of the memory
+    Limits,
     /// All that need no distribution: upstream's and the scenarios.
     #[default]
     All,
@@ -47,7 +49,7 @@ pub(crate) enum Suite {
 impl Suite {
     /// Whether its tests are not among [`Suite::All`].
     fn is_apart(self) -> bool {
-        matches!(self, Self::Systemd | Self::Agent | Self::Vm | Self::Vmm)
+        matches!(self, Self::Systemd | Self::Agent | Self::Vm | Self::Vmm | Self::Limits)
     }
 
     /// Whether its tests need our packages.
@@ -58,7 +60,7 @@ impl Suite {
     /// The kind of guest that its tests run on.
     pub(crate) fn guest(self) -> &'static dyn Guest {
         match self {
-            Self::Upstream | Self::Scenarios | Self::All => &Pid1::PLAIN,
+            Self::Upstream | Self::Scenarios | Self::Limits | Self::All => &Pid1::PLAIN,
             Self::Vmm => &Pid1::HOST,
             Self::Systemd | Self::Agent => &Debian::PLAIN,
             Self::Vm => &Debian::HOST,
@@ -124,6 +126,7 @@ impl fmt::Display for Suite {
             Self::Agent => "agent",
             Self::Vm => "vm",
             Self::Vmm => "vmm",
+            Self::Limits => "limits",
             Self::All => "all",
         })
     }
@@ -161,6 +164,10 @@ pub(crate) fn all() -> Vec<Test> {
     ));
     tests.extend(scenario::all().map(|scenario| {
         test(Suite::Scenarios, scenario.name, Kind::Scenario(scenario), "a rule of the kernel")
+    }));
+    tests.extend(scenario::LIMITS.iter().map(|scenario| {
+        let about = "as much as a kernel takes at all";
+        test(Suite::Limits, scenario.name, Kind::Scenario(scenario), about)
     }));
     tests.extend(boot::ALL.iter().map(|boot| {
         let about = "a rule of the kernel, with other boot parameters";

@@ -2,16 +2,27 @@
 
 //! Many sessions and many files.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use liblu::Token;
+use rustix::io::Errno;
 
-use super::Scenario;
-use super::stage::{Stage, check_memfd, create, finish, memfd, retrieve};
+use super::stage::{
+    Stage, check_memfd, create, device, fails, finish, memfd, not_applicable, retrieve,
+    try_retrieve,
+};
+use super::{Kernel, Scenario};
+use crate::abi;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("ten_thousand_sessions_cross", sessions_before, sessions_after),
     Scenario::across("ten_thousand_files_in_one_session_cross", files_before, files_after),
 ];
+
+pub(super) const LIMITS: &[Scenario] = &[Scenario::across(
+    "no_more_sessions_are_created_than_the_next_kernel_reads",
+    limit_before,
+    limit_after,
+)];
 
 const MANY: usize = 10_000;
 
@@ -57,4 +68,56 @@ fn files_after(stage: &mut Stage<'_>) -> Result<()> {
         check_memfd(file, &number.to_string())?;
     }
     finish(session).map(drop)
+}
+
+/// Sessions that `KHO_MAX_BLOCKS` blocks of a page have room for, each of 80 bytes behind a head of 16.
+const MOST: usize = 10_000 * ((4096 - 16) / 80);
+
+/// A session that says how many there are.
+const COUNT: &str = "limit-count";
+
+fn limit_before(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.kernel == Kernel::C {
+        return not_applicable("in C, that many sessions take hours");
+    }
+    let device = device()?;
+    let count = abi::create(&device, COUNT).context("CREATE_SESSION")?;
+    let mut created = 0;
+    let refused = loop {
+        match abi::create(&device, format!("limit-{created}")) {
+            Ok(session) => stage.keep(session),
+            Err(error) => break error,
+        }
+        created += 1;
+        ensure!(created <= MOST, "more sessions are created than the next kernel reads");
+    };
+    ensure!(refused == Errno::NOSPC, "CREATE_SESSION number {created}: {refused}");
+    // There are some of the harness.
+    ensure!(created > MOST - 51, "{created} sessions are all, not {MOST}");
+    // One goes, and there is room for one.
+    drop(stage.kept.pop());
+    abi::create(&device, "limit-again").map(|session| stage.keep(session)).context("again")?;
+    let refused = abi::create(&device, "one too many").map(drop);
+    fails("CREATE_SESSION", refused, Errno::NOSPC)?;
+    abi::preserve_fd(&count, memfd(&created.to_string())?, 1).context("PRESERVE_FD")?;
+    stage.keep(count);
+    Ok(())
+}
+
+fn limit_after(stage: &mut Stage<'_>) -> Result<()> {
+    if stage.last == Some(Kernel::C) {
+        return not_applicable("in C, that many sessions take hours");
+    }
+    let count = retrieve(COUNT)?;
+    let file = count.retrieve(1.into()).context("RETRIEVE_FD")?;
+    let mut text = [0; 16];
+    let length = rustix::io::pread(&file, &mut text, 0).context("read the count")?;
+    let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
+    let created: usize = text.parse().context("understand the count")?;
+    finish(count)?;
+    for number in 0..created - 1 {
+        finish(retrieve(format!("limit-{number}"))?).with_context(|| format!("number {number}"))?;
+    }
+    fails("the one that was closed", try_retrieve(format!("limit-{}", created - 1)), Errno::NOENT)?;
+    finish(retrieve("limit-again")?).map(drop)
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use walkdir::{DirEntry, WalkDir};
 
+use crate::arch::ARCH;
 use crate::cache::Key;
 use crate::failure::{Failure, NextStep};
 use crate::project::SourceSettings;
@@ -18,7 +19,7 @@ use crate::source::Source;
 /// elsewhere.
 ///
 /// Other files of such a build would be taken for source and get into the image.
-const BUILT: &[&str] = &[".config", "include/config", "arch/x86/include/generated"];
+const BUILT: &[&str] = &[".config", "include/config", ARCH.generated];
 
 /// Version control: no part of the source.
 pub(crate) const HISTORY: &str = ".git";

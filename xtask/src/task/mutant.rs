@@ -16,7 +16,7 @@ use crate::progress::human;
 use crate::project::Project;
 use crate::report;
 use crate::runner::Runner;
-use crate::setup::BuildSetup;
+use crate::setup::{BuildRequest, BuildSetup};
 use crate::source::Overlay;
 use crate::suite::{self, Platform, Queue, Suite};
 use crate::task::vm_test::{BuildOptions, MachineOptions, Run};
@@ -76,10 +76,10 @@ fn try_one(options: &Options, project: &Path, mutant: &Mutant) -> Result<Vec<(St
     let (begin, started) = (Instant::now(), run_folder::now());
     // Errors should be reported before any long work begins.
     let overlay = Overlay::with(project, mutant.files(project)?)?;
-    let (hops, profile) = (&mutant.hops, options.build.profile);
+    let (hops, profile) = (&mutant.hops, mutant.profile.unwrap_or(options.build.profile));
     let guest = suite::guest(&mutant.tests);
     let platform = Platform { guest, profile };
-    let request = options.build.request();
+    let request = BuildRequest { profile, ..options.build.request() };
     let (mut setup, lock) = BuildSetup::open(request.linux.as_deref(), &hops.0)?;
     // A kernel that is wrong on purpose does not outlive the run.
     let images = run_folder::temporary(&setup.cache)?;

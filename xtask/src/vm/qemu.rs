@@ -58,17 +58,10 @@ impl Profile {
             "printk.devkmsg=on liveupdate=on panic=-1",
             // An NMI is sent to a guest that has fallen silent: it shows what each processor does.
             "unknown_nmi_panic panic_sys_info=all_bt",
-            // The watchdog of clocksources waits with interrupts off for an answer of the other
-            // processor, and in early boot its limit of time is in jiffies, which then stand still:
-            // if the other one waits in stop_machine(), both do for ever. Without HPET it has
-            // nothing to compare the TSC with until the kernel has a better clock than jiffies.
-            "hpet=disable",
+            ARCH.emulated,
             // Scenarios read the whole log, also in debug. More would cost much: for each MiB, KHO makes
             // its scratch areas 40 MiB larger.
             "log_buf_len=512K",
-            // On a busy host, the timer of the machine may not tick within the few milliseconds that
-            // the kernel gives it while it boots; it panics then.
-            "no_timer_check",
         ]
         .join(" ");
         match self {
@@ -82,11 +75,11 @@ impl Profile {
     }
 
     fn cpu(self, accel: Accel) -> &'static str {
+        let [usual, debug] = ARCH.processors;
         match (self, accel) {
             (_, Accel::Kvm) => "host",
-            (Self::Release, Accel::Tcg) => "max",
-            // KASAN reports a wild access that is none with 5-level paging under TCG.
-            (Self::Debug, Accel::Tcg) => "max,la57=off",
+            (Self::Release, Accel::Tcg) => usual,
+            (Self::Debug, Accel::Tcg) => debug,
         }
     }
 }
