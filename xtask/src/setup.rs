@@ -3,6 +3,7 @@
 //! The cache in use, and the parts that kernels and guests are built from.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
@@ -36,6 +37,8 @@ pub(crate) struct BuildSetup {
     pub(crate) overlay: Overlay,
     /// Where finished kernels lie.
     pub(crate) images: PathBuf,
+    /// Held by the thread that makes the source or the tree: kernels are built side by side, from one tree.
+    sources: Mutex<()>,
     /// Keeps others from cleaning while this is used.
     _use: Lock,
 }
@@ -84,7 +87,8 @@ impl BuildSetup {
         };
         let overlay = Overlay::of(&project.folder)?;
         let images = cache.folder().join(IMAGES);
-        Ok(Some(Self { project, cache, root, source, overlay, images, _use: shared }))
+        let sources = Mutex::default();
+        Ok(Some(Self { project, cache, root, source, overlay, images, sources, _use: shared }))
     }
 
     /// Sees to it that the toolchain is there and a source is chosen, for these implementations.
@@ -105,17 +109,25 @@ impl BuildSetup {
             None => source::choose_debian(&cache, &project, &root, &lock)?,
         };
         let images = cache.folder().join(IMAGES);
-        Ok((Self { project, cache, root, source, overlay, images, _use: shared }, lock))
+        let sources = Mutex::default();
+        let setup = Self { project, cache, root, source, overlay, images, sources, _use: shared };
+        Ok((setup, lock))
     }
 
     /// Sees to it that the source is there.
     pub(crate) fn fetch(&self, lock: &Lock) -> Result<()> {
+        let _alone = self.sources();
         source::fetch(&self.cache, &self.project, &self.root, &self.source, lock)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, ()> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The overlaid tree, brought up to date.
     pub(crate) fn tree(&self, lock: &Lock) -> Result<Tree> {
         self.fetch(lock)?;
+        let _alone = self.sources();
         source::prepare_tree(&self.cache, &self.root, &self.source, &self.overlay, lock)
     }
 

@@ -166,21 +166,23 @@ fn build_machines(has_rust: bool) -> Result<()> {
     let request = typed::<BuildOptions>(&["kernels"])?.request();
     let implementations: Vec<_> = kinds.iter().map(|kind| kind.implementation).collect();
     let (setup, lock) = BuildSetup::open(None, &implementations)?;
-    // A part of each kernel's build uses one processor.
-    thread::scope(|scope| {
-        let programs = scope.spawn(|| vm_test::build_programs(&setup, has_rust, &lock));
-        let built = kinds.into_iter().try_for_each(|kind| {
-            let recipe = Recipe { kind, fragments: Vec::new() };
-            setup.image(&recipe, request.jobs, &lock).map(drop)
-        });
-        built.and(programs.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })?;
     let suites: &[Suite] = if has_rust {
         &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm]
     } else {
         &[Suite::All]
     };
-    suites.iter().try_for_each(|suite| vm_test::prepare_guest(&setup, *suite, &lock))
+    // A part of each kernel's build uses one processor: guests, with a kernel of their own, fill the gap.
+    thread::scope(|scope| {
+        let guests = scope.spawn(|| {
+            vm_test::build_programs(&setup, has_rust, &lock)?;
+            suites.iter().try_for_each(|suite| vm_test::prepare_guest(&setup, *suite, &lock))
+        });
+        let built = kinds.into_iter().try_for_each(|kind| {
+            let recipe = Recipe { kind, fragments: Vec::new() };
+            setup.image(&recipe, request.jobs, &lock).map(drop)
+        });
+        built.and(guests.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.
