@@ -10,6 +10,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use liblu::OutgoingSession;
+use rustix::io::Errno;
 
 use super::Scenario;
 use super::holes::{TOKEN, allocated, take_over};
@@ -83,6 +84,24 @@ fn memfds() -> impl Iterator<Item = (String, Way)> {
     all.map(|(number, way)| (format!("scratch-moved-{number}"), way))
 }
 
+/// Attempts to preserve a memfd.
+const ATTEMPTS: usize = 20;
+
+/// Preserves a memfd. Linux cannot move a page that is being swapped out or collapsed just then, and says that there is
+/// no memory for it.
+fn preserve(session: &OutgoingSession, file: &File) -> Result<()> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match session.preserve(TOKEN.into(), file) {
+            Err(error) if error.errno() == Errno::NOMEM && attempts < ATTEMPTS => {
+                thread::yield_now();
+            }
+            preserved => return preserved.context("PRESERVE_FD"),
+        }
+    }
+}
+
 /// Preserves a memfd while a thread has its pages moved. Returns whether the second of both began before the end of
 /// the first.
 fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<bool> {
@@ -108,7 +127,7 @@ fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<b
             std::hint::spin_loop();
         }
         let is_first = !has_moved.load(Ordering::Acquire);
-        let preserved = session.preserve(TOKEN.into(), file).context("PRESERVE_FD");
+        let preserved = preserve(session, file);
         is_over.store(true, Ordering::Release);
         let has_met =
             other.join().map_err(|_| anyhow!("the thread that moves pages panicked"))??;
