@@ -23,7 +23,7 @@ pub(super) const ALL: &[Scenario] = &[
 
 fn hugetlb(_: &mut Stage<'_>) -> Result<()> {
     let file = match memfd_create("hugetlb", MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB) {
-        Err(Errno::INVAL) => return not_applicable("this kernel has no hugetlb"),
+        Err(Errno::INVAL | Errno::NOSYS) => return not_applicable("this kernel has no hugetlb"),
         file => file.context("memfd")?,
     };
     let session = create("attributes-hugetlb")?;

@@ -4,15 +4,16 @@
 //!
 //! Kernels of the profile `debug` let the allocation of a thread fail that it names by its number.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::{Errno, pwrite};
+use rustix::io::Errno;
 
 use super::Scenario;
-use super::holes::{allocated, hole, memory, take_over, write_page};
+use super::holes::{allocated, check_page, hole, memory, take_over, write_page};
 use super::memory::becomes_free;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
 use crate::abi::mapped::PAGE;
@@ -173,39 +174,50 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
 
 const LATE: &str = "failing-late";
 
-/// The page that says which one is the last one before it.
-const COUNT: u64 = PAGES - 1;
+/// Pages that appear late: more than there is room for in the table when it begins.
+const LATE_PAGES: u64 = 600;
+
+/// More allocations than a late page needs.
+const MOST_LATE: u64 = 12;
+
+/// The number of a late page in the file. Each needs a node of the page cache of its own.
+fn late_page(number: u64) -> u64 {
+    64 * (number + 1)
+}
+
+const NO_HOLES: &str = "the handler in C leaves no holes";
 
 fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     if !is_possible()? {
         return not_applicable(IMPOSSIBLE);
     }
     if stage.memfd == Kernel::C {
-        return not_applicable("the handler in C leaves no holes");
+        return not_applicable(NO_HOLES);
     }
-    let file = hole(PAGES * PAGE as u64)?;
+    let file = hole(late_page(LATE_PAGES) * PAGE as u64)?;
     write_page(&file, 0)?;
     stage.hand_over(LATE, &file)?;
-    let (mut failures, mut nth, mut page) = (0, 0, 1);
-    let last = loop {
-        nth += 1;
-        let before = memory(&file)?;
-        let (written, failed) = with_failure(nth, || pwrite(&file, &[7], page * PAGE as u64))?;
-        match written {
-            Ok(_) if failed => page += 1,
-            Ok(_) => break page,
-            Err(error) => {
-                ensure!(failed && error == Errno::NOMEM, "a write fails: {error}");
-                failures += 1;
-                // The page is still a hole, of which nothing was told to the live update.
-                let now = memory(&file)?;
-                ensure!(now == before, "a page that failed has {} bytes", now - before);
-            }
+    let mut failures = BTreeSet::new();
+    for number in 0..LATE_PAGES {
+        let (page, before) = (late_page(number), memory(&file)?);
+        // Once an allocation has failed that is done in another way, the page is there: then later ones are tried
+        // with the next page.
+        let first = 1 + u32::try_from(number % MOST_LATE)?;
+        for nth in first.. {
+            let (written, failed) = with_failure(nth, || write_page(&file, page))?;
+            let Err(error) = written else { break };
+            let errno =
+                error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+            let is_memory = errno == Some(Errno::NOMEM.raw_os_error());
+            ensure!(failed && is_memory && nth < MOST, "a write fails: {error:#}");
+            failures.insert(nth);
+            // The page is still a hole.
+            let now = memory(&file)?;
+            ensure!(now == before, "a page that failed has {} bytes", now - before);
         }
-        ensure!(page < COUNT && nth < MOST, "a late page makes too many allocations");
-    };
-    ensure!(failures > 1, "{failures} allocations failed");
-    pwrite(&file, &last.to_ne_bytes(), COUNT * PAGE as u64).context("write a number")?;
+    }
+    // The page, and what the live update needs for it.
+    ensure!(failures.len() > 1, "a write fails with allocations {failures:?} only");
     Ok(())
 }
 
@@ -214,22 +226,12 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
         return not_applicable(IMPOSSIBLE);
     }
     if stage.last_memfd == Some(Kernel::C) {
-        return not_applicable("the handler in C leaves no holes");
+        return not_applicable(NO_HOLES);
     }
     let file = take_over(LATE)?;
-    let mut last = [0; 8];
-    file.read_exact_at(&mut last, COUNT * PAGE as u64).context("read a number")?;
-    let last = u64::from_ne_bytes(last);
-    ensure!((1..COUNT).contains(&last), "the number is {last}");
     let bytes = memory(&file)?;
-    ensure!(bytes == (last + 2) * PAGE as u64, "{bytes} bytes came, of {} pages", last + 2);
-    for page in 1..COUNT {
-        let mut there = [0xff];
-        file.read_exact_at(&mut there, page * PAGE as u64).context("read a page")?;
-        let expected = if page <= last { 7 } else { 0 };
-        ensure!(there == [expected], "page {page} begins with {there:?}, not {expected}");
-    }
-    Ok(())
+    ensure!(bytes == (LATE_PAGES + 1) * PAGE as u64, "{bytes} bytes came");
+    (0..LATE_PAGES).try_for_each(|number| check_page(&file, late_page(number), true))
 }
 
 /// Sessions that are finished, each while another allocation fails: more than a FINISH makes.

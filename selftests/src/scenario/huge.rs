@@ -33,6 +33,19 @@ fn has_huge() -> bool {
     Path::new(HUGE_MEMFDS).exists()
 }
 
+/// Does something while memfds get huge pages, and large folios, wherever they can be.
+pub(super) fn with_huge_pages<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !has_huge() {
+        return work();
+    }
+    let settings = fs::read_to_string(HUGE_MEMFDS).context("read a setting")?;
+    let before = settings.split(['[', ']']).nth(1).context("no setting is in force")?;
+    fs::write(HUGE_MEMFDS, "always").context("allow huge pages")?;
+    let done = work();
+    fs::write(HUGE_MEMFDS, before).context("set what was set before")?;
+    done
+}
+
 /// The page frames of a memfd that has all of its pages.
 fn frames(file: &File) -> Result<Vec<u64>> {
     let mapped = MappedMut::new(file).context("map a memfd")?;
@@ -116,14 +129,7 @@ fn before_single(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn after_single(stage: &mut Stage<'_>) -> Result<()> {
-    if has_huge() {
-        fs::write(HUGE_MEMFDS, "always").context("allow huge pages")?;
-    }
-    let file = take_over("huge-single");
-    if has_huge() {
-        fs::write(HUGE_MEMFDS, "never").context("allow no huge pages")?;
-    }
-    let file = file?;
+    let file = with_huge_pages(|| take_over("huge-single"))?;
     check_full(&file, MANY)?;
     if !has_huge() {
         return not_applicable(NO_HUGE);

@@ -51,13 +51,29 @@ fn in_scratch(mapped: &MappedMut, areas: &[Range<u64>], offset: u64) -> Result<u
     Ok(count)
 }
 
-/// Takes so much memory that more than half of what is free is scratch memory: then Linux gives it to memfds.
-fn fill() -> Result<File> {
-    /// Memory that is taken beyond that: a part of the rest is on lists of each CPU.
+/// Takes so much memory that memfds get scratch memory: that is where it is more than half of what is free in a zone.
+fn fill(areas: &[Range<u64>]) -> Result<Vec<File>> {
+    /// Taken beyond what is needed if there is one zone: a part of the rest is on lists of each CPU.
     const MORE: u64 = 16 << 20;
-    let scratch = meminfo("CmaFree")?;
-    let others = meminfo("MemFree")?.saturating_sub(scratch);
-    allocated((others.saturating_sub(scratch) + MORE).next_multiple_of(PAGE as u64))
+    /// Taken at once if that is not enough.
+    const STEP: u64 = 32 << 20;
+    /// Left for all others.
+    const LEFT: u64 = 128 << 20;
+    let free = || {
+        let scratch = meminfo("CmaFree")?;
+        Ok::<_, anyhow::Error>((meminfo("MemFree")?.saturating_sub(scratch), scratch))
+    };
+    let (others, scratch) = free()?;
+    let first = others.saturating_sub(scratch) + MORE;
+    let mut taken = vec![allocated(first.next_multiple_of(PAGE as u64))?];
+    loop {
+        let probe = full(MANY)?;
+        if in_scratch(&MappedMut::new(&probe).context("map a memfd")?, areas, 0)? > 0 {
+            return Ok(taken);
+        }
+        ensure!(free()?.0 > LEFT, "memfds get no scratch memory");
+        taken.push(allocated(STEP)?);
+    }
 }
 
 /// How the pages of a memfd are moved beside PRESERVE_FD.
@@ -135,15 +151,20 @@ fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<b
     })
 }
 
+const SLOW: &str = "with KASAN it takes half a minute to take all other memory";
+
 const RACE: &str = "the handler in C does not look whether a pinned page is still that of the file";
 
 fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
     if stage.memfd == Kernel::C {
         return not_applicable(RACE);
     }
-    let _taken = fill()?;
-    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    if stage.is_debug {
+        return not_applicable(SLOW);
+    }
     let areas = areas()?;
+    let _taken = fill(&areas)?;
+    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
     let (mut pages, mut early, mut late) = (0, 0, 0);
     for (name, way) in memfds() {
         let file = full(MANY)?;
@@ -168,6 +189,9 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
 fn after_moved(stage: &mut Stage<'_>) -> Result<()> {
     if stage.last_memfd == Some(Kernel::C) {
         return not_applicable(RACE);
+    }
+    if stage.is_debug {
+        return not_applicable(SLOW);
     }
     for (name, _) in memfds() {
         let file = take_over(&name)?;
