@@ -51,29 +51,35 @@ fn in_scratch(mapped: &MappedMut, areas: &[Range<u64>], offset: u64) -> Result<u
     Ok(count)
 }
 
-/// Takes so much memory that memfds get scratch memory: that is where it is more than half of what is free in a zone.
-fn fill(areas: &[Range<u64>]) -> Result<Vec<File>> {
-    /// Taken beyond what is needed if there is one zone: a part of the rest is on lists of each CPU.
-    const MORE: u64 = 16 << 20;
-    /// Taken at once if that is not enough.
-    const STEP: u64 = 32 << 20;
+/// So many memfds with pages in scratch memory: Linux gives it to them where more than half of what is free in a zone is
+/// scratch memory. So this takes others first, which are returned too.
+fn memfds_in_scratch(count: usize, areas: &[Range<u64>]) -> Result<(Vec<File>, Vec<File>)> {
+    /// Left of other memory when memfds are made one by one.
+    const SOME: u64 = 32 << 20;
     /// Left for all others.
-    const LEFT: u64 = 128 << 20;
+    const LEFT: u64 = 52 << 20;
     let free = || {
         let scratch = meminfo("CmaFree")?;
         Ok::<_, anyhow::Error>((meminfo("MemFree")?.saturating_sub(scratch), scratch))
     };
     let (others, scratch) = free()?;
-    let first = others.saturating_sub(scratch) + MORE;
-    let mut taken = vec![allocated(first.next_multiple_of(PAGE as u64))?];
-    loop {
-        let probe = full(MANY)?;
-        if in_scratch(&MappedMut::new(&probe).context("map a memfd")?, areas, 0)? > 0 {
-            return Ok(taken);
-        }
-        ensure!(free()?.0 > LEFT, "memfds get no scratch memory");
-        taken.push(allocated(STEP)?);
+    let bytes = others.saturating_sub(scratch + SOME).next_multiple_of(PAGE as u64);
+    let (mut taken, mut found) = (vec![allocated(bytes)?], Vec::new());
+    while found.len() < count {
+        let (others, scratch) = free()?;
+        ensure!(
+            others > LEFT,
+            "only {} memfds have scratch memory: {} MiB of it are free, and {} MiB of other memory",
+            found.len(),
+            scratch >> 20,
+            others >> 20
+        );
+        let file = full(MANY)?;
+        let mapped = MappedMut::new(&file).context("map a memfd")?;
+        let pages = in_scratch(&mapped, areas, 0)?;
+        (if pages > 0 { &mut found } else { &mut taken }).push(file);
     }
+    Ok((found, taken))
 }
 
 /// How the pages of a memfd are moved beside PRESERVE_FD.
@@ -92,7 +98,7 @@ const WAYS: [Way; 4] = [
 ];
 
 /// Memfds for each way.
-const MEMFDS: usize = 3;
+const MEMFDS: usize = 2;
 
 /// The memfds that are handed over, each with its way.
 fn memfds() -> impl Iterator<Item = (String, Way)> {
@@ -163,13 +169,11 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
         return not_applicable(SLOW);
     }
     let areas = areas()?;
-    let _taken = fill(&areas)?;
+    let (files, _taken) = memfds_in_scratch(memfds().count(), &areas)?;
     let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
-    let (mut pages, mut early, mut late) = (0, 0, 0);
-    for (name, way) in memfds() {
-        let file = full(MANY)?;
+    let (mut early, mut late) = (0, 0);
+    for ((name, way), file) in memfds().zip(files) {
         let mut mapped = MappedMut::new(&file).context("map a memfd")?;
-        pages += in_scratch(&mapped, &areas, 0)?;
         let session = create(name)?;
         let has_met = usize::from(preserve_beside(&session, &file, way)?);
         *(if way.is_late { &mut late } else { &mut early }) += has_met;
@@ -181,7 +185,6 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
         }
         stage.keep(session);
     }
-    ensure!(pages > 0, "no page was in scratch memory");
     ensure!(early > 0 && late > 0, "PRESERVE_FD met moves {early} times early, {late} times late");
     Ok(())
 }
