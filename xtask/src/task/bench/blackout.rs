@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, Preserved, SESSIONS, TAKEN};
 use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
+use selftests::scenario::Side;
 use serde::Deserialize;
 
 use super::{Column, Figure, LEFT, Weight, between, hop, machine, measured, stamp};
@@ -62,6 +63,9 @@ struct Case {
     /// More kernel parameters.
     #[serde(default)]
     parameters: String,
+    /// Still more parameters of the second kernel.
+    #[serde(default)]
+    next_parameters: String,
     /// Memory of the machine, in MiB, if it takes more than others. Such a case is run only by its name.
     memory: Option<u32>,
     /// The case with less of the same: how figures grow from there is shown.
@@ -173,7 +177,9 @@ impl Blackout {
                 let action = Action::Blackout { preserved: case.preserved.clone(), side };
                 let name = format!("blackout/{side:?}").to_lowercase();
                 let mut hop = hop(kernel, profile, name, action);
-                hop.cmdline = format!("{} {} {}", hop.cmdline, self.parameters, case.parameters);
+                let more = if side == Side::After { &*case.next_parameters } else { "" };
+                let all = [&*hop.cmdline, &self.parameters, &case.parameters, more];
+                hop.cmdline = all.join(" ");
                 hop
             })
         };
