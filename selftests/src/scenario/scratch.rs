@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use liblu::OutgoingSession;
@@ -106,17 +107,16 @@ fn memfds() -> impl Iterator<Item = (String, Way)> {
     all.map(|(number, way)| (format!("scratch-moved-{number}"), way))
 }
 
-/// Attempts to preserve a memfd.
-const ATTEMPTS: usize = 20;
+/// How long this tries to preserve a memfd.
+const LATE: Duration = Duration::from_secs(10);
 
 /// Preserves a memfd. Linux cannot move a page that is being swapped out or collapsed just then, and says that there is
 /// no memory for it.
 fn preserve(session: &OutgoingSession, file: &File) -> Result<()> {
-    let mut attempts = 0;
+    let begin = Instant::now();
     loop {
-        attempts += 1;
         match session.preserve(TOKEN.into(), file) {
-            Err(error) if error.errno() == Errno::NOMEM && attempts < ATTEMPTS => {
+            Err(error) if error.errno() == Errno::NOMEM && begin.elapsed() < LATE => {
                 thread::yield_now();
             }
             preserved => return preserved.context("PRESERVE_FD"),
