@@ -151,7 +151,7 @@ impl Filling<'_> {
         self.begin(part.index, flags)?;
         let is_done = self.batch.restore_merged(part.frame, part.order)?;
         if is_done {
-            self.next = part.index + (1 << part.order);
+            self.next = part.index + part.pages;
         }
         Ok(is_done)
     }
@@ -167,7 +167,7 @@ impl Sink for Filling<'_> {
                 let pages = Run {
                     frame: part.frame,
                     index: part.index,
-                    count: 1 << part.order,
+                    count: part.pages,
                     ..run
                 };
                 self.add_folios(&pages, 0)?;

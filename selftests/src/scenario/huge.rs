@@ -98,7 +98,7 @@ fn after_huge(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Pages of the smallest folios that are looked for. Linux has none of two pages for files.
+/// Pages of the smallest folios that RETRIEVE_FD makes.
 const GROUP: usize = 4;
 
 /// The first frames of pages that can be one folio: adjacent, and aligned in memory and in the file.

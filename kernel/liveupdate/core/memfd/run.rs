@@ -150,16 +150,21 @@ impl Gather {
     }
 }
 
-/// A folio to be made of pages of a run.
+/// A folio to be made of pages of a run, or pages that stay single.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The page frame that it begins with.
     pub frame: u64,
     /// The page of the file that it begins with.
     pub index: u64,
-    /// It has two to the power of this many pages.
+    /// Its pages: those of one folio, or any number of single pages.
+    pub pages: u64,
+    /// The folio has two to the power of this many pages; 0 for single pages.
     pub order: u32,
 }
+
+/// The order from which on a folio costs less than its pages one by one.
+const MIN_ORDER: u32 = 2;
 
 /// The largest folios that single pages can be: aligned in memory and in the file.
 #[derive(Clone, Debug)]
@@ -180,6 +185,20 @@ impl Parts {
             max_order,
         }
     }
+
+    /// Pages that stay single, up to the next one that a folio may begin with.
+    const fn single(&self) -> u64 {
+        // Where both are aligned to the same folio they are so at the same pages.
+        let most = (self.frame ^ self.index).trailing_zeros();
+        if most < MIN_ORDER || self.max_order < MIN_ORDER {
+            return self.pages;
+        }
+        let to_next = self.frame.wrapping_neg() % (1 << MIN_ORDER);
+        if to_next == 0 || to_next > self.pages {
+            return self.pages;
+        }
+        to_next
+    }
 }
 
 impl Iterator for Parts {
@@ -190,12 +209,17 @@ impl Iterator for Parts {
         let longest = self.pages.checked_ilog2()?;
         let aligned = (self.frame | self.index).trailing_zeros();
         let order = longest.min(aligned).min(self.max_order);
+        let (order, pages) = if order < MIN_ORDER {
+            (0, self.single())
+        } else {
+            (order, 1_u64.checked_shl(order)?)
+        };
         let part = Part {
             frame: self.frame,
             index: self.index,
+            pages,
             order,
         };
-        let pages = 1_u64.checked_shl(order)?;
         self.frame = self.frame.checked_add(pages)?;
         self.index = self.index.checked_add(pages)?;
         self.pages = self.pages.checked_sub(pages)?;
@@ -272,20 +296,30 @@ mod tests {
 
     #[test]
     fn parts_are_aligned_in_memory_and_in_the_file() {
-        let mut parts = Parts::new(14, 6, 12, 3);
-        let mut part = |frame, index, order| {
+        let mut parts = Parts::new(13, 5, 18, 3);
+        let mut part = |frame, index, pages, order| {
             let expected = Part {
                 frame,
                 index,
+                pages,
                 order,
             };
             assert_eq!(parts.next(), Some(expected));
         };
-        part(14, 6, 1);
-        part(16, 8, 3);
-        part(24, 16, 1);
+        part(13, 5, 3, 0);
+        part(16, 8, 8, 3);
+        part(24, 16, 4, 2);
+        part(28, 20, 3, 0);
         assert_eq!(parts.next(), None);
-        // Never aligned in both.
-        assert!(Parts::new(1, 0, 4, 9).all(|part| part.order == 0));
+        // Never aligned in both, and no folios that are worth it.
+        for (frame, max_order) in [(1, 9), (2, 9), (0, 1)] {
+            let single = Part {
+                frame,
+                index: 0,
+                pages: 40,
+                order: 0,
+            };
+            assert!(Parts::new(frame, 0, 40, max_order).eq([single]));
+        }
     }
 }
