@@ -14,7 +14,8 @@
 //! - [`preserved`]: a file that goes to the next kernel; its pages go by runs of adjacent ones.
 //! - [`frozen`]: the files of which it is told when a page appears in a hole, which goes there too,
 //!   and how far they are.
-//! - [`preserve`], [`retrieve`]: the two sides of the kexec.
+//! - [`preserve`]: the way out.
+//! - [`filling`], [`retrieve`]: the way in.
 //! - [`exports`]: the functions that `shmem` calls.
 
 #![deny(unsafe_code)]
@@ -39,6 +40,7 @@ use kernel::{
 };
 
 mod exports;
+mod filling;
 mod frozen;
 mod preserve;
 mod preserved;

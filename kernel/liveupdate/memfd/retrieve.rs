@@ -10,10 +10,7 @@ use kernel::{
     },
     mm::{
         folio::Folios,
-        shmem::{
-            Content,
-            NewMemfd, //
-        },
+        shmem::NewMemfd, //
     },
     page::PAGE_SIZE,
     prelude::*,
@@ -27,14 +24,11 @@ use luo_core::memfd::{
     },
     run::{
         Gather,
-        Part,
-        Parts,
         Run, //
     },
     table::Chunks,
     wire::{
         Damage,
-        Flags,
         FolioSer,
         MemfdSer, //
     },
@@ -47,139 +41,14 @@ use zerocopy::{
 };
 
 use crate::{
+    filling::{
+        Filling,
+        Sink,
+        BATCH, //
+    },
     table,
     Format, //
 };
-
-/// Folios that are added to a file at once.
-const BATCH: usize = 512;
-
-/// What becomes of the folios of a table.
-trait Sink {
-    /// Takes folios over. After an error some of them may be left.
-    fn add(&mut self, run: Run) -> Result;
-
-    /// There are no more.
-    fn end(&mut self) -> Result {
-        Ok(())
-    }
-}
-
-/// Folios go into a file.
-struct Filling<'a> {
-    file: &'a NewMemfd,
-    /// The orders of folios that are made of single pages, as bits.
-    orders: u64,
-    batch: Folios,
-    /// The page of the file that `batch` begins with.
-    first: u64,
-    /// The page behind it.
-    next: u64,
-    content: Content,
-}
-
-impl Filling<'_> {
-    /// Adds what there is to the file.
-    fn flush(&mut self) -> Result {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        might_sleep();
-        self.file.add(&mut self.batch, self.first, self.content)
-    }
-
-    /// Sees to it that there is room for folios that begin with this page.
-    #[inline]
-    fn begin(&mut self, index: u64, flags: Flags) -> Result {
-        let content = if flags.has(Flags::UPTODATE) {
-            Content::Valid
-        } else {
-            Content::None
-        };
-        if self.batch.room() == 0 || self.next != index || self.content != content {
-            self.flush()?;
-        }
-        if self.batch.is_empty() {
-            self.first = index;
-            self.content = content;
-        }
-        Ok(())
-    }
-
-    /// Adds folios of one order, one after the other.
-    fn add_folios(&mut self, run: &Run, order: u32) -> Result {
-        let mut done = 0;
-        while done < run.count {
-            let offset = done * run.stride;
-            let (frame, index) = (run.frame + offset, run.index + offset);
-            self.begin(index, run.flags)?;
-            let count = self.batch.restore_run(frame, order, run.count - done)?;
-            if count > 0 {
-                self.next = index + (count << order);
-                done += count;
-                continue;
-            }
-            // It has another order, which the last one may have.
-            self.next = index + (1 << self.batch.restore(frame)?);
-            done += 1;
-        }
-        Ok(())
-    }
-
-    /// Adds the folios of an extent, which afterwards is what of it was not taken.
-    fn add_extent(&mut self, extent: &mut Extent) -> Result {
-        while extent.pages > 0 {
-            let mut block = Block::restore(extent.frame, extent.pages)?;
-            let mut index = extent.index;
-            // What happens to the block does not depend on the extent any more.
-            extent.advance(block.pages());
-            while block.pages() > 0 {
-                let order = extent.folio_order(self.orders, index, block.order());
-                self.begin(index, Flags::DATA)?;
-                index += self.batch.make(&mut block, order)? << order;
-                self.next = index;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a folio that is made of single pages. Returns whether that was possible.
-    fn add_merged(&mut self, part: &Part, flags: Flags) -> Result<bool> {
-        if part.order == 0 || self.orders >> part.order & 1 == 0 {
-            return Ok(false);
-        }
-        self.begin(part.index, flags)?;
-        let is_done = self.batch.restore_merged(part.frame, part.order)?;
-        if is_done {
-            self.next = part.index + part.pages;
-        }
-        Ok(is_done)
-    }
-}
-
-impl Sink for Filling<'_> {
-    fn add(&mut self, run: Run) -> Result {
-        let Some(max_order) = self.orders.checked_ilog2().filter(|_| run.stride == 1) else {
-            return self.add_folios(&run, run.stride.trailing_zeros());
-        };
-        for part in Parts::new(run.frame, run.index, run.count, max_order) {
-            if !self.add_merged(&part, run.flags)? {
-                let pages = Run {
-                    frame: part.frame,
-                    index: part.index,
-                    count: part.pages,
-                    ..run
-                };
-                self.add_folios(&pages, 0)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result {
-        self.flush()
-    }
-}
 
 /// Folios are freed.
 #[derive(Default)]
@@ -407,14 +276,8 @@ fn fill(data: kho::Incoming, format: Format) -> Result<ARef<File>> {
     let handover = Handover::take(data, format)?;
     match make(&handover.memfd) {
         Ok((file, batch)) => {
-            let mut filling = Filling {
-                file: &file,
-                orders: file.orders(handover.memfd.size),
-                batch,
-                first: 0,
-                next: 0,
-                content: Content::None,
-            };
+            let orders = file.orders(handover.memfd.size);
+            let mut filling = Filling::new(&file, orders, batch);
             match format {
                 Format::Folios => handover.folios(&mut filling)?,
                 Format::Extents => handover.extents(Some(&mut filling))?,

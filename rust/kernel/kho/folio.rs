@@ -207,7 +207,7 @@ pub fn restore_folio(frame: u64) -> Result<FolioMemory> {
     restore(phys(frame)?)
 }
 
-/// Memory that the previous kernel has preserved as one block, whatever its folios were.
+/// Memory of the previous kernel that is adjacent, whatever its folios were.
 ///
 /// What no folios were made of is freed when this is dropped.
 ///
@@ -236,11 +236,33 @@ impl Block {
             .and_then(|pages| pages.checked_add(frame));
         let end = end.filter(|end| end - frame <= most).ok_or(EINVAL)?;
         // SAFETY: The function takes any address.
-        if !unsafe { bindings::kho_restore_block(phys, order) } {
+        if unsafe { bindings::kho_restore_blocks(phys, order, 1) } == 0 {
             return Err(ENOENT);
         }
         // INVARIANT: KHO has just given it, once.
         Ok(Self { frame, end })
+    }
+
+    /// Takes pages over that were preserved one by one, and follow each other from a page frame on,
+    /// which may be anything: `most` at most, and as many as KHO gives at once.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if no single page was preserved there, or it was restored before; `EINVAL` if there
+    /// is no such frame.
+    #[inline]
+    pub fn restore_pages(frame: u64, most: u64) -> Result<Self> {
+        let phys = phys(frame)?;
+        // SAFETY: The function takes any address.
+        let count = unsafe { bindings::kho_restore_blocks(phys, 0, most as usize) };
+        if count == 0 {
+            return Err(ENOENT);
+        }
+        // INVARIANT: KHO has just given these pages, once.
+        Ok(Self {
+            frame,
+            end: frame + count as u64,
+        })
     }
 
     /// The next page frame.
@@ -312,30 +334,14 @@ impl Folios {
         Ok(count as u64)
     }
 
-    /// Adds a folio that is made of pages which the previous kernel has preserved one by one.
-    /// Returns whether all of them were there; otherwise nothing has happened.
-    #[inline]
-    pub fn restore_merged(&mut self, frame: u64, order: u32) -> Result<bool> {
-        if self.room() == 0 {
-            return Err(ENOMEM);
-        }
-        // SAFETY: The function takes any address.
-        let folio = unsafe { bindings::kho_restore_folio_merged(phys(frame)?, order) };
-        match NonNull::new(folio) {
-            // SAFETY: KHO has just given the folio, once.
-            Some(folio) => unsafe { self.push(folio) }.map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     /// Makes folios of the beginning of a block, all of this order, which is no larger than
-    /// [`Block::order`]: as many as there is room for. Returns how many.
+    /// [`Block::order`]: `most` at most, and as many as there is room for. Returns how many.
     #[inline]
-    pub fn make(&mut self, block: &mut Block, order: u32) -> Result<u64> {
+    pub fn make(&mut self, block: &mut Block, order: u32, most: u64) -> Result<u64> {
         if order > block.order() {
             return Err(EINVAL);
         }
-        let count = (block.pages() >> order).min(self.room() as u64);
+        let count = (block.pages() >> order).min(most).min(self.room() as u64);
         // SAFETY: By the type invariants of the block these pages belong to nothing else, and the
         // frame is aligned.
         unsafe { bindings::kho_init_folio_run(block.frame as usize, order, count as usize) };

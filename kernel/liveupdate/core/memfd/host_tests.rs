@@ -204,7 +204,7 @@ proptest! {
             prop_assert!(part.order <= max);
             prop_assert!((part.frame | part.index).is_multiple_of(1 << part.order));
             prop_assert!(part.pages > 0);
-            prop_assert!(part.order == 0 || part.pages == 1 << part.order);
+            prop_assert!(part.pages.is_multiple_of(1 << part.order));
             next += part.pages;
         }
         prop_assert_eq!(next, end);

@@ -150,16 +150,16 @@ impl Gather {
     }
 }
 
-/// A folio to be made of pages of a run, or pages that stay single.
+/// Folios of one order to be made of pages of a run, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The page frame that it begins with.
     pub frame: u64,
     /// The page of the file that it begins with.
     pub index: u64,
-    /// Its pages: those of one folio, or any number of single pages.
+    /// Pages of all folios.
     pub pages: u64,
-    /// The folio has two to the power of this many pages; 0 for single pages.
+    /// A folio has two to the power of this many pages.
     pub order: u32,
 }
 
@@ -186,18 +186,15 @@ impl Parts {
         }
     }
 
-    /// Pages that stay single, up to the next one that a folio may begin with.
-    const fn single(&self) -> u64 {
-        // Where both are aligned to the same folio they are so at the same pages.
+    /// The largest order that any folio can have.
+    const fn most(&self) -> u32 {
+        // Where both are aligned to the same order they are so at the same pages.
         let most = (self.frame ^ self.index).trailing_zeros();
-        if most < MIN_ORDER || self.max_order < MIN_ORDER {
-            return self.pages;
+        if most < self.max_order {
+            most
+        } else {
+            self.max_order
         }
-        let to_next = self.frame.wrapping_neg() % (1 << MIN_ORDER);
-        if to_next == 0 || to_next > self.pages {
-            return self.pages;
-        }
-        to_next
     }
 }
 
@@ -208,9 +205,15 @@ impl Iterator for Parts {
     fn next(&mut self) -> Option<Part> {
         let longest = self.pages.checked_ilog2()?;
         let aligned = (self.frame | self.index).trailing_zeros();
-        let order = longest.min(aligned).min(self.max_order);
-        let (order, pages) = if order < MIN_ORDER {
-            (0, self.single())
+        let most = self.most();
+        let order = longest.min(aligned).min(most);
+        let (order, pages) = if most < MIN_ORDER || longest < MIN_ORDER {
+            (0, self.pages)
+        } else if order < MIN_ORDER {
+            let to_next = self.frame.wrapping_neg() & ((1 << MIN_ORDER) - 1);
+            (0, to_next.min(self.pages))
+        } else if order == most {
+            (order, self.pages.checked_shr(order)?.checked_shl(order)?)
         } else {
             (order, 1_u64.checked_shl(order)?)
         };
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     fn parts_are_aligned_in_memory_and_in_the_file() {
-        let mut parts = Parts::new(13, 5, 18, 3);
+        let mut parts = Parts::new(13, 5, 26, 3);
         let mut part = |frame, index, pages, order| {
             let expected = Part {
                 frame,
@@ -307,9 +310,9 @@ mod tests {
             assert_eq!(parts.next(), Some(expected));
         };
         part(13, 5, 3, 0);
-        part(16, 8, 8, 3);
-        part(24, 16, 4, 2);
-        part(28, 20, 3, 0);
+        part(16, 8, 16, 3);
+        part(32, 24, 4, 2);
+        part(36, 28, 3, 0);
         assert_eq!(parts.next(), None);
         // Never aligned in both, and no folios that are worth it.
         for (frame, max_order) in [(1, 9), (2, 9), (0, 1)] {
