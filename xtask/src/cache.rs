@@ -13,6 +13,7 @@ mod passed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,9 +78,12 @@ impl Cache {
         self.folder.join(kind).join(name)
     }
 
-    /// A folder that belongs to this process alone until it is published.
+    /// A folder that belongs to the caller alone until it is published.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let path = self.unfinished().join(format!("{name}.{}", std::process::id()));
+        /// Threads make kernels and guests side by side.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = self.unfinished().join(format!("{name}.{}.{number}", std::process::id()));
         remove(&path)?;
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(path)

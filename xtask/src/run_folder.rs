@@ -62,7 +62,7 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_log = path.extension().is_some_and(|extension| extension == "log")
             && LOGS.iter().any(|log| name.starts_with(log));
-        if is_log || report::FILES.contains(&name.as_str()) || name == BENCH {
+        if is_log || report::FILES.contains(&name.as_str()) || [BENCH, PICTURE].contains(&&*name) {
             remove(&path)?;
         }
     }

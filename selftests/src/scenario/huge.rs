@@ -34,7 +34,7 @@ fn has_huge() -> bool {
 }
 
 /// Does something while memfds get huge pages, and large folios, wherever they can be.
-pub(super) fn with_huge_pages<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn with_huge_pages<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     if !has_huge() {
         return work();
     }
@@ -111,7 +111,7 @@ fn groups(frames: &[u64]) -> impl Iterator<Item = u64> {
     groups.map(|frames| frames[0])
 }
 
-/// Memfds that are made until one has a group: free memory may have no order.
+/// Memfds that are made until one has a group, with a page behind each: free memory may have no order.
 const TRIES: usize = 32;
 
 fn before_single(stage: &mut Stage<'_>) -> Result<()> {
@@ -119,7 +119,13 @@ fn before_single(stage: &mut Stage<'_>) -> Result<()> {
     let mut files = Vec::new();
     while files.len() < TRIES {
         let file = full(MANY)?;
-        if groups(&frames(&file)?).next().is_some() {
+        let frames = frames(&file)?;
+        if groups(&frames).next().is_some() {
+            let flags = PageFlags::open().context("open /proc/kpageflags")?;
+            for frame in frames {
+                let is_part = flags.is_part(frame).context("read flags")?;
+                ensure!(!is_part, "a page is a part of a large folio already");
+            }
             return stage.hand_over("huge-single", &file);
         }
         // The next one begins with another page.

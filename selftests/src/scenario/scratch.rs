@@ -65,7 +65,10 @@ fn memfds_in_scratch(count: usize, areas: &[Range<u64>]) -> Result<(Vec<File>, V
     };
     let (others, scratch) = free()?;
     let bytes = others.saturating_sub(scratch + SOME).next_multiple_of(PAGE as u64);
-    let (mut taken, mut found) = (vec![allocated(bytes)?], Vec::new());
+    let (mut taken, mut found) = (Vec::new(), Vec::new());
+    if bytes > 0 {
+        taken.push(allocated(bytes)?);
+    }
     while found.len() < count {
         let (others, scratch) = free()?;
         ensure!(
@@ -127,14 +130,14 @@ fn preserve(session: &OutgoingSession, file: &File) -> Result<()> {
 /// Preserves a memfd while a thread has its pages moved. Returns whether the second of both began before the end of
 /// the first.
 fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<bool> {
-    let (has_begun, has_moved, is_over) =
-        (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+    let [is_ready, has_begun, has_moved, is_over] = [(); 4].map(|()| AtomicBool::new(false));
     let is_preserved_partly =
         || Ok::<_, anyhow::Error>(Progress::of(file)?.is_some_and(|now| now.scanned < now.size));
     thread::scope(|scope| {
         let other = scope.spawn(|| {
             let mapped = MappedMut::aligned(file).context("map a memfd")?;
             (0..usize::try_from(MANY)?).for_each(|page| _ = mapped.load(page));
+            is_ready.store(true, Ordering::Release);
             let mut has_met = false;
             while way.is_late && !has_met && !is_over.load(Ordering::Acquire) {
                 has_met = is_preserved_partly()?;
@@ -145,7 +148,8 @@ fn preserve_beside(session: &OutgoingSession, file: &File, way: Way) -> Result<b
             has_moved.store(true, Ordering::Release);
             Ok::<_, anyhow::Error>(has_met)
         });
-        while !way.is_late && !has_begun.load(Ordering::Acquire) && !other.is_finished() {
+        let awaited = if way.is_late { &is_ready } else { &has_begun };
+        while !awaited.load(Ordering::Acquire) && !other.is_finished() {
             std::hint::spin_loop();
         }
         let is_first = !has_moved.load(Ordering::Acquire);
@@ -169,8 +173,10 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
         return not_applicable(SLOW);
     }
     let areas = areas()?;
+    // Declared before the memory, so that there is room again when it ends.
+    let _swap;
     let (files, _taken) = memfds_in_scratch(memfds().count(), &areas)?;
-    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
     let (mut early, mut late) = (0, 0);
     for ((name, way), file) in memfds().zip(files) {
         let mut mapped = MappedMut::new(&file).context("map a memfd")?;

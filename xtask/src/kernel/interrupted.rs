@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -20,6 +21,12 @@ const WINDOW: Duration = Duration::from_mins(2);
 
 const MARK: &str = ".liveupdate-building";
 
+/// Held while a build begins, and while a finished folder is copied: no build begins in a folder that is being copied.
+pub(crate) fn no_build_begins() -> MutexGuard<'static, ()> {
+    static BEGINNINGS: Mutex<()> = Mutex::new(());
+    BEGINNINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether a build is under way in the folder, or was killed there.
 pub(crate) fn is(folder: &Path) -> bool {
     folder.join(MARK).exists()
@@ -31,6 +38,7 @@ pub(crate) struct BuildMark(PathBuf);
 impl BuildMark {
     /// Marks the folder, after making good what a killed build left.
     pub(crate) fn set(folder: &Path) -> Result<Self> {
+        let _alone = no_build_begins();
         let mark = folder.join(MARK);
         if mark.exists() {
             let removed = discard_newest(folder)?;

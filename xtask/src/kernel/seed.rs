@@ -47,6 +47,7 @@ pub(crate) fn plant(
     mut seeds: impl Iterator<Item = PathBuf>,
 ) -> Result<()> {
     let is_finished = |seed: &PathBuf| seed.join("vmlinux").exists() && !interrupted::is(seed);
+    let _alone = interrupted::no_build_begins();
     let Some(seed) = seeds.find(is_finished) else {
         return Ok(());
     };

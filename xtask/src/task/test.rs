@@ -181,7 +181,11 @@ fn build_machines(has_rust: bool) -> Result<()> {
             let recipe = Recipe { kind, fragments: Vec::new() };
             setup.image(&recipe, request.jobs, &lock).map(drop)
         });
-        built.and(guests.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let prepared = guests.join().unwrap_or_else(|panic| resume_unwind(panic));
+        match (built, prepared) {
+            (Err(error), Err(other)) => Err(error.context(format!("beside it: {other:#}"))),
+            (built, prepared) => built.and(prepared),
+        }
     })
 }
 

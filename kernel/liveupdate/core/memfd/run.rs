@@ -163,7 +163,7 @@ pub struct Part {
     pub order: u32,
 }
 
-/// The order from which on a folio costs less than its pages one by one.
+/// The order from which on a folio and its first use cost less than its pages one by one.
 const MIN_ORDER: u32 = 2;
 
 /// The largest folios that single pages can be: aligned in memory and in the file.

@@ -206,7 +206,9 @@ impl Blackout {
             let all = phases.into_iter().chain(handover).chain(figures).chain([whole]);
             for figure in all {
                 let name = case.row(&figure.name);
-                if let Some(smaller) = &case.grows_from {
+                // What is by chance does not grow.
+                if let Some(smaller) = case.grows_from.as_ref().filter(|_| figure.name != HANDOVER)
+                {
                     column.smaller.insert(name.clone(), row(smaller, &figure.name));
                 }
                 column.figures.push(Figure { name, ..figure });

@@ -25,7 +25,7 @@ pub(super) struct Report<'a> {
     linux: &'a str,
     /// The key of each kernel: of its source, our files, its configuration and its compilers.
     kernels: BTreeMap<String, String>,
-    /// Parameters of all kernels of the run.
+    /// Parameters of all kernels of the run; `xtask/bench.toml` of the commit has those of its cases.
     parameters: String,
     /// MiB of each machine.
     memory: u32,
@@ -40,7 +40,14 @@ impl<'a> Report<'a> {
         (parameters, memory): (String, u32),
         columns: &'a [Column],
     ) -> Self {
-        let describe = Invocation::new(["git", "describe", "--always", "--dirty", "--abbrev=40"]);
+        let describe = Invocation::new([
+            "git",
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]);
         let said = describe.output(&prepared.setup.project.folder).ok();
         let commit = said
             .filter(|output| output.status.success())
