@@ -264,20 +264,19 @@ fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
     let sessions = (1..=FINISHED).map(|number| retrieve(finished(number)));
     let sessions = sessions.collect::<Result<Vec<_>>>()?;
     let before = free()?;
-    let (mut failures, mut last_failed) = (0, true);
+    let mut last_failed = true;
     for (nth, session) in (1..).zip(sessions) {
         let (finished, failed) = with_failure(nth, || session.finish())?;
         if let Err(error) = finished {
             ensure!(failed, "FINISH fails by itself: {error}");
             error.into_value().finish().context("FINISH, again")?;
         }
-        failures += u32::from(failed);
         last_failed = failed;
     }
     if stage.memfd == Kernel::C {
         return not_applicable("the handler in C loses memory if it cannot map the table");
     }
     ensure!(!last_failed, "FINISH makes {FINISHED} allocations or more");
-    ensure!(failures > 0, "no allocation has failed");
+    // By extents, FINISH allocates nothing at all.
     becomes_free(before, u64::from(FINISHED) * LOST - TAKEN)
 }
