@@ -32,6 +32,11 @@ pub fn is_huge(frames: &[Option<u64>]) -> bool {
         && frames.iter().zip(*first..).all(|(frame, next)| *frame == Some(next))
 }
 
+/// Bytes of a file.
+fn size(file: impl AsFd) -> Result<usize> {
+    usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::OVERFLOW)
+}
+
 /// A whole file in memory, to be read.
 #[derive(Debug)]
 pub struct Mapped {
@@ -53,8 +58,7 @@ impl Mapped {
 
     /// Maps a file at this place, if nothing is there.
     fn at(place: *mut c_void, file: impl AsFd, protection: ProtFlags) -> Result<Self> {
-        let bytes = rustix::fs::fstat(&file)?.st_size;
-        let bytes = usize::try_from(bytes).map_err(|_| Errno::OVERFLOW)?;
+        let bytes = size(&file)?;
         if !bytes.is_multiple_of(PAGE) {
             return Err(Errno::INVAL);
         }
@@ -113,10 +117,8 @@ impl MappedMut {
     /// Maps a file where huge pages of it can be mapped: from a multiple of their size on.
     pub fn aligned(file: impl AsFd) -> Result<Self> {
         const HUGE_BYTES: usize = HUGE * PAGE;
-        let bytes = rustix::fs::fstat(&file)?.st_size;
-        let bytes = usize::try_from(bytes).map_err(|_| Errno::OVERFLOW)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        let room = bytes + HUGE_BYTES;
+        let room = size(&file)? + HUGE_BYTES;
         // SAFETY: A new mapping; nothing else is there.
         let place = unsafe { mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), flags) }?;
         let place = Mapped { memory: place, bytes: room };

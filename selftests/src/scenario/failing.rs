@@ -10,13 +10,13 @@ use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, pwrite};
 
 use super::Scenario;
 use super::holes::{allocated, check_page, hole, memory, take_over, write_page};
 use super::memory::becomes_free;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
-use crate::abi::mapped::PAGE;
+use crate::abi::mapped::{self, PAGE};
 use crate::free_memory::free;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -207,12 +207,11 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
         // with the next page.
         let first = 1 + u32::try_from(number % MOST_LATE)?;
         for nth in first.. {
-            let (written, failed) = with_failure(nth, || write_page(&file, page))?;
+            let content = mapped::mark(page).to_ne_bytes();
+            let (written, failed) =
+                with_failure(nth, || pwrite(&file, &content, page * PAGE as u64))?;
             let Err(error) = written else { break };
-            let errno =
-                error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-            let is_memory = errno == Some(Errno::NOMEM.raw_os_error());
-            ensure!(failed && is_memory && nth < MOST, "a write fails: {error:#}");
+            ensure!(failed && error == Errno::NOMEM && nth < MOST, "a write fails: {error}");
             failures.insert(nth);
             // The page is still a hole.
             let now = memory(&file)?;

@@ -180,7 +180,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
 const EARLIEST: &str = "memory-earliest";
 
 /// The text of a memfd of a session, which is finished.
-fn text_of(name: &str) -> Result<String> {
+pub(super) fn text_of(name: &str) -> Result<String> {
     let session = retrieve(name)?;
     let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     let mut text = [0; 64];

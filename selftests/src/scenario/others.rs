@@ -19,9 +19,9 @@ use super::Scenario;
 use super::holes::{TOKEN, allocated, check_page, take_over};
 use super::memory::becomes_free;
 use super::stage::{Stage, fails, finish, not_applicable, retrieve};
-use super::unusual::{PAGES, child, full};
+use super::unusual::{PAGES, check_marks, child, full, store_marks};
 use crate::abi;
-use crate::abi::mapped::{MappedMut, mark};
+use crate::abi::mapped::MappedMut;
 use crate::free_memory::free;
 use crate::mounts::mount_new;
 
@@ -51,10 +51,7 @@ pub(super) fn writer_main() -> Result<()> {
     (0..usize::try_from(PAGES)?).for_each(|page| _ = mapped.load(page));
     socket.write_all(b"m").context("say that it is mapped")?;
     socket.read_exact(&mut [0]).context("wait")?;
-    for page in 0..PAGES {
-        mapped.store(usize::try_from(page)?, mark(page + PAGES));
-    }
-    Ok(())
+    store_marks(&mut mapped, PAGES, PAGES)
 }
 
 fn before_shared(stage: &mut Stage<'_>) -> Result<()> {
@@ -71,12 +68,7 @@ fn before_shared(stage: &mut Stage<'_>) -> Result<()> {
 
 fn after_shared(_: &mut Stage<'_>) -> Result<()> {
     let file = take_over("others-shared")?;
-    let mapped = MappedMut::new(&file).context("map a memfd")?;
-    for page in 0..PAGES {
-        let word = mapped.load(usize::try_from(page)?);
-        ensure!(word == mark(page + PAGES), "page {page} has {word:#x}");
-    }
-    Ok(())
+    check_marks(&MappedMut::new(&file).context("map a memfd")?, PAGES, PAGES)
 }
 
 /// Where control groups are mounted.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use liblu::Token;
 use rustix::io::Errno;
 
+use super::memory::text_of;
 use super::stage::{
     Stage, check_memfd, create, device, fails, finish, memfd, not_applicable, retrieve,
     try_retrieve,
@@ -114,13 +115,7 @@ fn limit_after(stage: &mut Stage<'_>) -> Result<()> {
     if stage.last == Some(Kernel::C) {
         return not_applicable("in C, that many sessions take hours");
     }
-    let count = retrieve(COUNT)?;
-    let file = count.retrieve(1.into()).context("RETRIEVE_FD")?;
-    let mut text = [0; 16];
-    let length = rustix::io::pread(&file, &mut text, 0).context("read the count")?;
-    let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-    let left: usize = text.parse().context("understand the count")?;
-    finish(count)?;
+    let left: usize = text_of(COUNT)?.parse().context("understand the count")?;
     for number in 0..left {
         finish(retrieve(format!("limit-{number}"))?).with_context(|| format!("number {number}"))?;
     }

@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use super::Scenario;
 use super::holes::{TOKEN, allocated, take_over};
 use super::stage::{Kernel, Stage, create, meminfo, not_applicable};
-use super::unusual::{DISK, MANY, Progress, SWAP, full};
-use crate::abi::mapped::{MappedMut, PAGE, mark};
+use super::unusual::{DISK, MANY, Progress, SWAP, check_marks, full, store_marks};
+use crate::abi::mapped::{MappedMut, PAGE};
 use crate::abi::swap::Swap;
 
 pub(super) const ALL: &[Scenario] = &[Scenario::across(
@@ -38,12 +38,9 @@ pub(super) fn areas() -> Result<Vec<Range<u64>>> {
     Ok(areas.map(|(first, length)| first..first + length).collect())
 }
 
-/// How many pages of a memfd are in scratch memory. Each has the mark of another page, `offset` later.
-fn in_scratch(mapped: &MappedMut, areas: &[Range<u64>], offset: u64) -> Result<usize> {
-    for page in 0..MANY {
-        let word = mapped.load(usize::try_from(page)?);
-        ensure!(word == mark(page + offset), "page {page} has {word:#x}");
-    }
+/// How many pages of a memfd are in scratch memory. Each has its mark.
+fn in_scratch(mapped: &MappedMut, areas: &[Range<u64>]) -> Result<usize> {
+    check_marks(mapped, MANY, 0)?;
     let mut count = 0;
     for frame in mapped.frames().context("look for pages")? {
         let place = frame.context("a page that was read is not there")? * PAGE as u64;
@@ -80,7 +77,7 @@ fn memfds_in_scratch(count: usize, areas: &[Range<u64>]) -> Result<(Vec<File>, V
         );
         let file = full(MANY)?;
         let mapped = MappedMut::new(&file).context("map a memfd")?;
-        let pages = in_scratch(&mapped, areas, 0)?;
+        let pages = in_scratch(&mapped, areas)?;
         (if pages > 0 { &mut found } else { &mut taken }).push(file);
     }
     Ok((found, taken))
@@ -183,12 +180,10 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
         let session = create(name)?;
         let has_met = usize::from(preserve_beside(&session, &file, way)?);
         *(if way.is_late { &mut late } else { &mut early }) += has_met;
-        let left = in_scratch(&mapped, &areas, 0)?;
+        let left = in_scratch(&mapped, &areas)?;
         ensure!(left == 0, "{left} preserved pages are in scratch memory");
         // Only the pages that the file has now get these.
-        for page in 0..MANY {
-            mapped.store(usize::try_from(page)?, mark(page + MANY));
-        }
+        store_marks(&mut mapped, MANY, MANY)?;
         stage.keep(session);
     }
     ensure!(early > 0 && late > 0, "PRESERVE_FD met moves {early} times early, {late} times late");
@@ -204,7 +199,7 @@ fn after_moved(stage: &mut Stage<'_>) -> Result<()> {
     }
     for (name, _) in memfds() {
         let file = take_over(&name)?;
-        in_scratch(&MappedMut::new(&file).context("map a memfd")?, &[], MANY)?;
+        check_marks(&MappedMut::new(&file).context("map a memfd")?, MANY, MANY)?;
     }
     Ok(())
 }

@@ -51,6 +51,23 @@ pub(super) fn check_full(file: &File, pages: u64) -> Result<()> {
     (0..pages).try_for_each(|page| check_page(file, page, true))
 }
 
+/// Checks through a mapping that each of so many pages has the mark of another page, `offset` later.
+pub(super) fn check_marks(mapped: &MappedMut, pages: u64, offset: u64) -> Result<()> {
+    for page in 0..pages {
+        let word = mapped.load(usize::try_from(page)?);
+        ensure!(word == mark(page + offset), "page {page} has {word:#x}");
+    }
+    Ok(())
+}
+
+/// Stores these marks.
+pub(super) fn store_marks(mapped: &mut MappedMut, pages: u64, offset: u64) -> Result<()> {
+    for page in 0..pages {
+        mapped.store(usize::try_from(page)?, mark(page + offset));
+    }
+    Ok(())
+}
+
 /// How far a memfd is preserved, in kB. Only the handler in Rust says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
@@ -187,10 +204,7 @@ type Move = fn(&MappedMut) -> rustix::io::Result<()>;
 fn moved(file: &File, by: Move) -> Result<usize> {
     let mapped = MappedMut::aligned(file).context("map a memfd")?;
     let frames = || -> Result<_> {
-        for page in 0..MANY {
-            let word = mapped.load(usize::try_from(page)?);
-            ensure!(word == mark(page), "page {page} has {word:#x}");
-        }
+        check_marks(&mapped, MANY, 0)?;
         mapped.frames().context("look for pages")
     };
     let before = frames()?;
@@ -296,12 +310,7 @@ fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {
 
 fn after_pinned(_: &mut Stage<'_>) -> Result<()> {
     let file = take_over("unusual-pinned")?;
-    let mapped = MappedMut::new(&file).context("map a memfd")?;
-    for page in 0..PAGES {
-        let word = mapped.load(usize::try_from(page)?);
-        ensure!(word == mark(page + PAGES), "page {page} has {word:#x}");
-    }
-    Ok(())
+    check_marks(&MappedMut::new(&file).context("map a memfd")?, PAGES, PAGES)
 }
 
 /// The page that is filled.
