@@ -150,7 +150,7 @@ pub(super) fn after(count: usize) -> Result<Vec<Measurement>> {
     }
     drop(device);
 
-    let (luod, start) = Meter::all("start luod in the next kernel", 1, || Luod::start(POLICY));
+    let (luod, start) = Meter::all("start luod in the next kernel", count, || Luod::start(POLICY));
     luod?;
     let agent = Agent::new();
     let mut claim = Meter::new("claim a session by luod");

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, Preserved, SESSIONS, TAKEN};
-use selftests::plan::{Action, CYCLES, ENTERED, LEAVING};
+use selftests::plan::{Action, ENTERED, LEAVING};
 use selftests::scenario::Side;
 use serde::Deserialize;
 
-use super::{Column, Figure, LEFT, Weight, between, hop, machine, measured, stamp};
+use super::clock::{LEFT, between, moment};
+use super::{Column, Figure, Weight, hop, machine, measured};
 use crate::failure::Failure;
 use crate::judge::Ran;
 use crate::kernel::{Hops, Implementation, Profile};
@@ -328,14 +329,6 @@ fn phases(hops: &[HopRecord]) -> Result<Vec<Figure>> {
     Ok([(LEAVE, leave), (KEXEC, rest), (BOOT, boot)].map(figure).into())
 }
 
-/// The cycle, and the time of the kernel's clock, that the last line with this mark has.
-fn moment(hop: &HopRecord, mark: &str) -> Option<(u64, u64)> {
-    let mark = format!("{mark}{CYCLES}");
-    let line = hop.log.iter().rev().find(|line| line.contains(&mark))?;
-    let (_, cycle) = line.split_once(&mark)?;
-    Some((cycle.trim().parse().ok()?, stamp(line)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,14 +380,6 @@ mod tests {
         let dense = "1 GiB dense".to_owned();
         assert_eq!(names(all().only(&[dense]).unwrap()), ["nothing", "1 GiB dense"]);
         assert!(all().only(&["none".into()]).unwrap_err().to_string().contains("`none`"));
-    }
-
-    #[test]
-    fn a_line_has_a_cycle_and_a_time() {
-        let line = "[    0.412345] vm-test: entered, cycle 900000123".to_owned();
-        let hop = HopRecord { log: vec![line], ..HopRecord::default() };
-        assert_eq!(moment(&hop, ENTERED), Some((900_000_123, 412_345_000)));
-        assert_eq!(moment(&hop, LEAVING), None);
     }
 
     #[test]
