@@ -22,7 +22,7 @@ pub const PROGRAM: &str = "vmm-kvm";
 pub const IN_C: &str = "vmm-c";
 
 /// The command line of the guest, without what the witness is told.
-pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=k";
+pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=k kho=off nokaslr";
 
 /// Options of the VMM for memory of all kinds and a disk.
 pub const PARTS: &str = "--ram 96 --ram 64,reserved --ram 32,huge --disk 16";

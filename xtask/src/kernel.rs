@@ -100,10 +100,8 @@ pub(crate) enum Flavour {
     /// As little as the tests need: it is built and booted in seconds.
     #[default]
     Test,
-    /// A host of virtual machines: systemd, control groups, disks, network, KVM.
+    /// A host of virtual machines: systemd, control groups, disks, network, KVM. Its guests boot it too.
     Host,
-    /// A guest of such a host: it is booted in a second by a VMM.
-    Guest,
 }
 
 impl fmt::Display for Flavour {
@@ -111,7 +109,6 @@ impl fmt::Display for Flavour {
         f.pad(match self {
             Self::Test => "test",
             Self::Host => "host",
-            Self::Guest => "guest",
         })
     }
 }
@@ -130,7 +127,7 @@ impl fmt::Display for KernelKind {
         write!(f, "{}-{}", self.implementation, self.profile)?;
         match self.flavour {
             Flavour::Test => Ok(()),
-            flavour @ (Flavour::Host | Flavour::Guest) => write!(f, "-{flavour}"),
+            flavour @ Flavour::Host => write!(f, "-{flavour}"),
         }
     }
 }

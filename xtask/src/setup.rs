@@ -2,8 +2,9 @@
 
 //! The cache in use, and the parts that kernels and guests are built from.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
@@ -39,6 +40,8 @@ pub(crate) struct BuildSetup {
     pub(crate) images: PathBuf,
     /// Held by the thread that makes the source or the tree: kernels are built side by side, from one tree.
     sources: Mutex<()>,
+    /// Each is held by the thread that builds this image: another one that needs the same kernel waits for it.
+    builds: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>>,
     /// Keeps others from cleaning while this is used.
     _use: Lock,
 }
@@ -86,9 +89,7 @@ impl BuildSetup {
             return Ok(None);
         };
         let overlay = Overlay::of(&project.folder)?;
-        let images = cache.folder().join(IMAGES);
-        let sources = Mutex::default();
-        Ok(Some(Self { project, cache, root, source, overlay, images, sources, _use: shared }))
+        Ok(Some(Self::of(Toolchain { project, cache, root, shared }, source, overlay)))
     }
 
     /// Sees to it that the toolchain is there and a source is chosen, for these implementations.
@@ -103,15 +104,21 @@ impl BuildSetup {
         let given = given.transpose()?;
         let overlay = Overlay::of(&project.folder)?;
 
-        let (Toolchain { project, cache, root, shared }, lock) = Toolchain::open()?;
-        let source = match given {
-            Some(source) => source,
-            None => source::choose_debian(&cache, &project, &root, &lock)?,
+        let (toolchain, lock) = Toolchain::open()?;
+        let source = if let Some(source) = given {
+            source
+        } else {
+            let Toolchain { project, cache, root, .. } = &toolchain;
+            source::choose_debian(cache, project, root, &lock)?
         };
+        Ok((Self::of(toolchain, source, overlay), lock))
+    }
+
+    fn of(toolchain: Toolchain, source: Source, overlay: Overlay) -> Self {
+        let Toolchain { project, cache, root, shared } = toolchain;
         let images = cache.folder().join(IMAGES);
-        let sources = Mutex::default();
-        let setup = Self { project, cache, root, source, overlay, images, sources, _use: shared };
-        Ok((setup, lock))
+        let (sources, builds) = (Mutex::default(), Mutex::default());
+        Self { project, cache, root, source, overlay, images, sources, builds, _use: shared }
     }
 
     /// Sees to it that the source is there.
@@ -146,6 +153,11 @@ impl BuildSetup {
     /// The image for a recipe, built if it is not there.
     pub(crate) fn image(&self, recipe: &Recipe, jobs: usize, lock: &Lock) -> Result<Image> {
         let image = self.builder().image(recipe)?;
+        let build = {
+            let mut builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(builds.entry(image.path()).or_default())
+        };
+        let _alone = build.lock().unwrap_or_else(PoisonError::into_inner);
         if image.exists() {
             return Ok(image);
         }

@@ -19,8 +19,8 @@ use crate::progress::Progress;
 
 /// The kinds of kernels that have most objects in common with this one, the best first.
 ///
-/// Kernels of two profiles, and hosts and guests, have only the tools of the build in common, which is half a minute of
-/// work: the debugging aids of a profile change every object.
+/// Kernels of two profiles have only the tools of the build in common, which is half a minute of work: the debugging aids of
+/// a profile change every object.
 pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
     let mut others = Vec::new();
     for profile in Profile::value_variants() {
@@ -32,11 +32,7 @@ pub(crate) fn of(kind: KernelKind) -> impl Iterator<Item = KernelKind> {
         }
     }
     others.retain(|other| *other != kind);
-    let is_guest = |kind: &KernelKind| kind.flavour == Flavour::Guest;
-    others.sort_by_key(|other| {
-        let has_tools_only = other.profile != kind.profile || is_guest(other) != is_guest(&kind);
-        (has_tools_only, other.flavour != kind.flavour)
-    });
+    others.sort_by_key(|other| (other.profile != kind.profile, other.flavour != kind.flavour));
     others.into_iter()
 }
 
@@ -97,9 +93,8 @@ mod tests {
         assert!(!seeds.contains(&kind(rust, Flavour::Host)));
         let is_debug = |seed: &KernelKind| seed.profile == Profile::Debug;
         let first_debug = seeds.iter().position(is_debug).unwrap();
-        let guest = seeds.iter().position(|seed| *seed == kind(c, Flavour::Guest)).unwrap();
         let test = seeds.iter().position(|seed| *seed == kind(c, Flavour::Test)).unwrap();
-        assert!(test < guest && test < first_debug);
+        assert!(test < first_debug);
     }
 
     #[test]

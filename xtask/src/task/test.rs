@@ -7,7 +7,7 @@ mod beside;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -156,37 +156,45 @@ pub(crate) fn run() -> Result<()> {
 /// wait for each other.
 fn build_machines(has_rust: bool) -> Result<()> {
     let of = |implementation, profile, flavour| KernelKind { implementation, profile, flavour };
-    let mut kinds = vec![of(Implementation::C, Profile::Release, Flavour::Host)];
-    if has_rust {
-        kinds.extend([
-            of(Implementation::Rust, Profile::Release, Flavour::Host),
-            of(Implementation::Rust, Profile::Debug, Flavour::Test),
-        ]);
-    }
-    let request = typed::<BuildOptions>(&["kernels"])?.request();
-    let implementations: Vec<_> = kinds.iter().map(|kind| kind.implementation).collect();
-    let (setup, lock) = BuildSetup::open(None, &implementations)?;
-    let suites: &[Suite] = if has_rust {
-        &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm]
+    let c = of(Implementation::C, Profile::Release, Flavour::Host);
+    let (implementations, kinds, suites): (_, _, &[Suite]) = if has_rust {
+        let rust = of(Implementation::Rust, Profile::Release, Flavour::Host);
+        let debug = of(Implementation::Rust, Profile::Debug, Flavour::Test);
+        let suites = &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm];
+        (vec![Implementation::C, Implementation::Rust], vec![rust, debug], suites)
     } else {
-        &[Suite::All]
+        (vec![Implementation::C], Vec::new(), &[Suite::All])
     };
-    // A part of each kernel's build uses one processor: guests, with a kernel of their own, fill the gap.
+    let request = typed::<BuildOptions>(&["kernels"])?.request();
+    let (setup, lock) = BuildSetup::open(None, &implementations)?;
+    let build = |kind| {
+        let recipe = Recipe { kind, fragments: Vec::new() };
+        setup.image(&recipe, request.jobs, &lock).map(drop)
+    };
+    // A part of each kernel's build uses one processor: guests and other kernels fill the gap. The others begin with the
+    // first one's folder, so they do not begin with it.
     thread::scope(|scope| {
         let guests = scope.spawn(|| {
             vm_test::build_programs(&setup, has_rust, &lock)?;
             suites.iter().try_for_each(|suite| vm_test::prepare_guest(&setup, *suite, &lock))
         });
-        let built = kinds.into_iter().try_for_each(|kind| {
-            let recipe = Recipe { kind, fragments: Vec::new() };
-            setup.image(&recipe, request.jobs, &lock).map(drop)
-        });
-        let prepared = guests.join().unwrap_or_else(|panic| resume_unwind(panic));
-        match (built, prepared) {
-            (Err(error), Err(other)) => Err(error.context(format!("beside it: {other:#}"))),
-            (built, prepared) => built.and(prepared),
+        let mut results = vec![build(c)];
+        if results.iter().all(Result::is_ok) {
+            let others: Vec<_> =
+                kinds.into_iter().map(|kind| scope.spawn(move || build(kind))).collect();
+            results.extend(others.into_iter().map(joined));
         }
+        results.push(joined(guests));
+        let errors = results.into_iter().filter_map(Result::err);
+        errors
+            .reduce(|error, other| error.context(format!("beside it: {other:#}")))
+            .map_or(Ok(()), Err)
     })
+}
+
+/// What a thread has returned.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.
