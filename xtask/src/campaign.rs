@@ -7,26 +7,24 @@
 
 mod lists;
 mod report;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::api::{LIBRARIES, Library};
-use crate::cache::{Cache, Key, Passed};
-use crate::interrupt;
 use crate::invocation::Invocation;
 use crate::mutant::{self, Mutant};
-use crate::process::{Job, bound};
-use crate::progress::{Progress, say};
-use crate::project::Project;
+use crate::process::bound;
 
 pub(crate) use lists::LONG_CHAIN;
 use lists::{MACHINES, TARGETS, of_debug, of_guests, of_parts};
 pub(crate) use report::{render, write};
+pub(crate) use run::{Ran, run, run_one};
 
 /// A campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,28 +86,6 @@ pub(crate) struct Part {
     /// For a mutant, its patch: it depends on no other one.
     mutant: Option<String>,
 }
-
-/// How a part went.
-#[derive(Clone, Debug)]
-pub(crate) enum Verdict {
-    /// It has passed, now or in an earlier run on the same checkout.
-    Passed { earlier: bool },
-    /// It has failed, and this is why.
-    Failed(String),
-}
-
-/// A part that was run.
-#[derive(Clone, Debug)]
-pub(crate) struct Ran {
-    pub(crate) name: String,
-    pub(crate) command: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) elapsed: Duration,
-    pub(crate) log: PathBuf,
-}
-
-/// The record of parts that have passed.
-const RECORD: &str = "campaigns.json";
 
 impl Campaign {
     /// The name, as it is typed.
@@ -280,92 +256,14 @@ impl Part {
         let command = set.chain(words).collect::<Vec<_>>().join(" ");
         if self.folder.is_empty() { command } else { format!("cd {} && {command}", self.folder) }
     }
-
-    /// A key of the checkout and of all that the part is.
-    fn key(&self, checkout: &Checkout) -> String {
-        let Checkout { whole, without_mutants } = checkout;
-        let key = Key::of("campaign", 1).with(&self.name).with(self.command());
-        match &self.mutant {
-            Some(patch) => key.with(without_mutants).with(patch).finish(),
-            None => key.with(whole).finish(),
-        }
-    }
-}
-
-/// Keys of the checkout.
-struct Checkout {
-    whole: String,
-    without_mutants: String,
-}
-
-impl Checkout {
-    fn of(project: &Path) -> Result<Self> {
-        let without_mutants = crate::check::checkout(project, Some(mutant::FOLDER))?;
-        Ok(Self { whole: crate::check::checkout(project, None)?, without_mutants })
-    }
-}
-
-/// Runs parts one after the other, also after failures; those that have passed on this checkout only
-/// if `again` says so.
-pub(crate) fn run(
-    cache: &Cache,
-    project: &Project,
-    parts: &[Part],
-    again: bool,
-    folder: &Path,
-) -> Result<Vec<Ran>> {
-    let checkout = Checkout::of(&project.folder)?;
-    let mut passed = Passed::open(cache, RECORD);
-    let mut all = Vec::new();
-    for part in parts {
-        let key = part.key(&checkout);
-        let log = folder.join(format!("{}.log", part.name.replace([' ', ',', '*'], "-")));
-        let begin = Instant::now();
-        let verdict = if !again && passed.has(&key) {
-            say(&format!("done {} (passed before on this checkout)", part.name));
-            Verdict::Passed { earlier: true }
-        } else {
-            match run_one(cache, project, part, &log) {
-                Ok(()) => {
-                    passed.add(key)?;
-                    Verdict::Passed { earlier: false }
-                }
-                Err(error) => {
-                    interrupt::check()?;
-                    say(&format!("FAIL {}: {error}", part.name));
-                    Verdict::Failed(format!("{error:#}"))
-                }
-            }
-        };
-        let (name, command) = (part.name.clone(), part.command());
-        all.push(Ran { name, command, verdict, elapsed: begin.elapsed(), log });
-    }
-    Ok(all)
-}
-
-/// Runs one part, with its output in `log`.
-pub(crate) fn run_one(cache: &Cache, project: &Project, part: &Part, log: &Path) -> Result<()> {
-    let mut step = Progress::begin(cache, format!("campaign {}", part.name));
-    let mut command = bound(&part.program);
-    command.args(&part.arguments).current_dir(project.folder.join(part.folder));
-    command.envs(part.environment.iter().copied());
-    Job::new(command, log).within(part.limit).on_line(|line| step.now(line)).run()?;
-    step.done();
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Project;
 
     const SIZE: Size = Size { hops: 200, fuzz: Duration::from_mins(1) };
-
-    fn part(name: &str, script: &str) -> Part {
-        let (program, arguments) = (PathBuf::from("sh"), vec!["-c".into(), script.into()]);
-        let limit = Duration::from_secs(1);
-        let (typed, environment, name, mutant) = ("sh", vec![], name.into(), None);
-        Part { name, program, typed, arguments, folder: "", environment, limit, mutant }
-    }
 
     #[test]
     fn commands_are_those_of_a_person() {
@@ -379,40 +277,5 @@ mod tests {
             let has_none = campaign.parts(SIZE, project).unwrap().is_empty();
             assert!(!has_none || *campaign == Campaign::Semver);
         }
-    }
-
-    #[test]
-    fn a_mutant_depends_on_no_other_mutant() {
-        let checkout = |whole: &str| Checkout { whole: whole.into(), without_mutants: "x".into() };
-        let (with, without) = (checkout("with one more"), checkout("as it was"));
-        let other = part("soak rust*2", "true");
-        assert_ne!(other.key(&with), other.key(&without));
-        let of = |patch: &str| Part { mutant: Some(patch.into()), ..other.clone() };
-        assert_eq!(of("a").key(&with), of("a").key(&without));
-        assert_ne!(of("a").key(&with), of("b").key(&with));
-        assert!(other.is("rust*2") && !other.is("soak"));
-    }
-
-    #[test]
-    fn what_has_passed_is_not_run_again_and_what_failed_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cache, project) = (Cache::at(folder.path()).unwrap(), Project::open().unwrap());
-        let mark = folder.path().join("mark");
-        let script = format!("echo x >> {0}; test $(wc -l < {0}) -ge 2", mark.display());
-        let parts = [part("good", "true"), part("second time", &script), part("slow", "sleep 9")];
-        let verdicts = || -> Vec<Verdict> {
-            let ran = run(&cache, &project, &parts, false, folder.path()).unwrap();
-            ran.into_iter().map(|ran| ran.verdict).collect()
-        };
-        let first = verdicts();
-        assert!(matches!(
-            &first[..],
-            [Verdict::Passed { earlier: false }, Verdict::Failed(_), Verdict::Failed(why)]
-                if why.contains("not done after 1.0 s")
-        ));
-        assert!(matches!(
-            &verdicts()[..2],
-            [Verdict::Passed { earlier: true }, Verdict::Passed { earlier: false }]
-        ));
     }
 }

@@ -71,6 +71,10 @@ pub const TOUCH: &str = "touch memory (n: MiB)";
 /// Of so many scattered pages one may be beside the one before. A tenth are; all of them, if they were moved.
 const MOST_ADJACENT: usize = 4;
 
+/// Huge pages that another file takes first. The boot leaves blocks of scratch memory on the list of free huge pages that
+/// each processor has (`init_cma_reserved_pageblock()`), and PRESERVE_FD would move them.
+const FIRST_HUGE: usize = 32;
+
 impl Memory {
     fn bytes(self) -> usize {
         self.mib << 20
@@ -105,11 +109,9 @@ impl Memory {
     /// Fills it with transparent huge pages.
     fn fill_huge(self, file: &OwnedFd) -> Result<()> {
         std::fs::write(HUGE_MEMFDS, "advise").context("allow huge pages")?;
-        let mut mapped = MappedMut::new(file).context("map memory")?;
-        mapped.advise_huge().context("MADV_HUGEPAGE")?;
-        for page in 0..self.page_count() {
-            mapped.store(page, mark(offset(page)?));
-        }
+        let first = memfd(FIRST_HUGE * HUGE * PAGE)?;
+        let _taken = store_huge(&first, FIRST_HUGE * HUGE)?;
+        let mapped = store_huge(file, self.page_count())?;
         let frames = mapped.frames().context("look for pages")?;
         let huge = frames.chunks(HUGE).filter(|frames| is_huge(frames));
         let (huge, all) = (huge.count(), frames.len() / HUGE);
@@ -166,6 +168,16 @@ fn memfd(bytes: usize) -> Result<OwnedFd> {
 
 fn offset(at: usize) -> Result<u64> {
     u64::try_from(at).context("an offset")
+}
+
+/// Stores a word in each page of it, which are transparent huge pages then.
+fn store_huge(file: &OwnedFd, pages: usize) -> Result<MappedMut> {
+    let mut mapped = MappedMut::new(file).context("map memory")?;
+    mapped.advise_huge().context("MADV_HUGEPAGE")?;
+    for page in 0..pages {
+        mapped.store(page, mark(offset(page)?));
+    }
+    Ok(mapped)
 }
 
 fn write_page(file: &OwnedFd, page: usize) -> Result<()> {

@@ -9,7 +9,7 @@ use quick_junit::{Report, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
 
 use crate::cache::write_by_rename;
-use crate::campaign::{Ran, Verdict};
+use crate::campaign::run::{Ran, Verdict};
 use crate::progress::human;
 use crate::report::FILES;
 use crate::report::junit::failure;
