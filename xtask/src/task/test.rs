@@ -23,7 +23,7 @@ use crate::setup::BuildSetup;
 use crate::suite::Suite;
 use crate::task::typed::typed;
 use crate::task::vm_test::BuildOptions;
-use crate::task::{demo, msrv, mutant, self_test, uapi_check, vm_test};
+use crate::task::{bench, demo, msrv, mutant, self_test, uapi_check, vm_test};
 use crate::{campaign, check, interrupt, progress};
 use beside::Beside;
 
@@ -74,8 +74,7 @@ fn rows_beside() -> Vec<Vec<String>> {
     let docs = ["kernel", "docs"];
     let memblock = ["kernel", "memblock"];
     let vm = vm();
-    let all: [&[&str]; 8] =
-        [DEBUG, &vm, BENCH, BENCH_AGENT, BENCH_BLACKOUT, &memblock, &docs, &check];
+    let all: [&[&str]; 7] = [DEBUG, &vm, BENCH, BENCH_BLACKOUT, &memblock, &docs, &check];
     all.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into()
 }
 
@@ -127,6 +126,7 @@ pub(crate) fn run() -> Result<()> {
         for words in [&*soak(), AGENT, SYSTEMD] {
             results.push(part(&words.join(" "), || vm_test::run(&typed(words)?))?);
         }
+        results.push(part(&BENCH_AGENT.join(" "), || bench::run(&typed(BENCH_AGENT)?))?);
         results.extend(nightly_samples(&project)?);
     }
     if let Some(beside) = beside {
@@ -257,7 +257,7 @@ fn host_tests(project: &Path, target: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{bench, series};
+    use crate::task::series;
 
     #[test]
     fn the_words_of_each_part_are_understood() {
