@@ -186,9 +186,10 @@ impl Campaign {
                 MACHINES.iter().map(of).collect()
             }
             Self::Mutants => {
+                // The first of two may build kernels from nothing, and the second waits for it.
                 let of = |mutant: &Mutant| Part {
                     mutant: Some(mutant.patch.clone()),
-                    ..task(&mutant.name, &["mutant", &mutant.name], 30)
+                    ..task(&mutant.name, &["mutant", &mutant.name], 90)
                 };
                 mutant::all(project)?.iter().map(of).collect()
             }

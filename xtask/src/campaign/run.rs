@@ -52,7 +52,7 @@ impl Checkout {
     }
 }
 
-/// Mutants that run side by side: one is built while the other is booted.
+/// Mutants that run side by side, so that one can be built while the other is booted.
 const MUTANTS_AT_ONCE: usize = 2;
 
 /// Runs parts, also after failures; those that have passed on this checkout only if `again` says so.
@@ -106,9 +106,13 @@ impl<'a> Run<'a> {
         &self,
         left: &Mutex<impl Iterator<Item = Numbered<&'p Part>>>,
     ) -> Result<Vec<Numbered<Ran>>> {
-        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let one = |(number, part)| Ok((number, self.one(part)?));
-        std::iter::from_fn(next).map(one).collect()
+        let left = || left.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |(number, part)| {
+            // Where no verdict can be kept, the other thread need not find one.
+            let ran = self.one(part).inspect_err(|_| left().by_ref().for_each(drop))?;
+            Ok((number, ran))
+        };
+        std::iter::from_fn(|| left().next()).map(one).collect()
     }
 
     fn one(&self, part: &Part) -> Result<Ran> {
@@ -184,6 +188,29 @@ mod tests {
         assert_eq!(of("a").key(&with), of("a").key(&without));
         assert_ne!(of("a").key(&with), of("b").key(&with));
         assert!(other.is("rust*2") && !other.is("soak"));
+    }
+
+    #[test]
+    fn two_mutants_run_at_a_time_and_the_order_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, project) = (Cache::at(folder.path()).unwrap(), Project::open().unwrap());
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        // Each waits for the other.
+        let mutant = |name: &str, mine: &str, other: &str| {
+            let script = format!("touch {}; until test -e {}; do :; done", path(mine), path(other));
+            Part { mutant: Some(name.into()), ..part(name, &script) }
+        };
+        let parts = [
+            mutant("mutants one", "a", "b"),
+            part("good", "true"),
+            mutant("mutants two", "b", "a"),
+            part("bad", "false"),
+        ];
+        let ran = run(&cache, &project, &parts, false, folder.path()).unwrap();
+        let ran: Vec<_> = ran.iter().map(|ran| (&*ran.name, ran.passed())).collect();
+        let expected =
+            [("mutants one", true), ("good", true), ("mutants two", true), ("bad", false)];
+        assert_eq!(ran, expected);
     }
 
     #[test]

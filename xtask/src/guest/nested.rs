@@ -43,8 +43,8 @@ pub(super) struct Nested {
 impl Nested {
     /// Makes what is not there.
     pub(super) fn prepare(setup: &BuildSetup, lock: &Lock) -> Result<Self> {
-        // It makes no live updates, so the implementation does not matter. A host has this kernel in most runs: one that
-        // is smaller saves a second of a boot, and takes minutes to build.
+        // It makes no live updates, so the implementation does not matter. Hosts in C have this kernel too, so it is often
+        // built already. A smaller kernel would boot a second faster, and its build would take minutes.
         let kind = KernelKind {
             implementation: Implementation::C,
             profile: Profile::Release,

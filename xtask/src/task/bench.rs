@@ -202,7 +202,7 @@ impl Column {
     /// Adds the figures of a machine that ran one load.
     fn add(&mut self, ran: &Ran, (load, count): (Load, usize)) -> Result<()> {
         let (figures, memory) = measured(ran)?;
-        // Each machine starts luod once, before it has a load.
+        // Each machine measures the start of luod, before it has a load. The first figure is kept.
         let new: Vec<_> = figures.into_iter().filter(|it| self.same(it).is_none()).collect();
         self.figures.extend(new);
         self.memory.extend(memory);

@@ -171,19 +171,19 @@ fn build_machines(has_rust: bool) -> Result<()> {
         let recipe = Recipe { kind, fragments: Vec::new() };
         setup.image(&recipe, request.jobs, &lock).map(drop)
     };
-    // A part of each kernel's build uses one processor: guests and other kernels fill the gap. The others begin with the
-    // first one's folder, so they do not begin with it.
+    // A part of each kernel's build uses one processor: guests and other kernels fill the gap. The other kernels copy the
+    // build folder of the first, so they wait for it.
     thread::scope(|scope| {
         let guests = scope.spawn(|| {
             vm_test::build_programs(&setup, has_rust, &lock)?;
             suites.iter().try_for_each(|suite| vm_test::prepare_guest(&setup, *suite, &lock))
         });
-        let mut results = vec![build(c)];
-        if results.iter().all(Result::is_ok) {
-            let others: Vec<_> =
-                kinds.into_iter().map(|kind| scope.spawn(move || build(kind))).collect();
-            results.extend(others.into_iter().map(joined));
-        }
+        let first = build(c);
+        let kinds = if first.is_ok() { kinds } else { Vec::new() };
+        let others: Vec<_> =
+            kinds.into_iter().map(|kind| scope.spawn(move || build(kind))).collect();
+        let mut results = vec![first];
+        results.extend(others.into_iter().map(joined));
         results.push(joined(guests));
         let errors = results.into_iter().filter_map(Result::err);
         errors

@@ -9,7 +9,7 @@ use crate::vm::HopRecord;
 /// The kernel's last words.
 pub(super) const LEFT: &str = "Starting new kernel";
 
-/// The time between the last lines with these texts, by the clock of the kernel's log.
+/// The time between the last messages of the kernel with these texts, by the clock of the kernel's log.
 pub(super) fn between(hop: &HopRecord, begin: &str, end: &str) -> Option<u64> {
     let time = |mark: &str| hop.log.iter().rev().find_map(|line| stamp(line, mark));
     time(end)?.checked_sub(time(begin)?)
@@ -58,8 +58,7 @@ mod tests {
         let log = [
             "[    1.000000] vm-test: hop 1: files/before",
             "[    2.000001] vm-test: leaving",
-            " INFO a line of a program[    2.000100] reboot: something",
-            "[    2.500001] kexec_core: Starting new kernel",
+            " INFO update [2]: leaving (Now)[    2.500001] kexec_core: Starting new kernel",
         ];
         let hop = HopRecord { log: log.map(String::from).into(), ..HopRecord::default() };
         assert_eq!(between(&hop, LEAVING, LEFT), Some(500_000_000));

@@ -38,7 +38,7 @@ pub(crate) fn render(columns: &[Column], unit: &str) -> String {
             let this = column.same(figure);
             cells.push(this.map_or(String::new(), |this| thousands(this.instructions)));
             if at > 0 {
-                // Nothing is no number of times fewer.
+                // A figure of zero has no ratio.
                 let some = this.filter(|this| this.instructions > 0);
                 let times = first.zip(some).map(|(one, other)| {
                     format!("{:.2}", ratio(one.instructions, other.instructions))
