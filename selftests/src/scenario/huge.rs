@@ -11,7 +11,7 @@ use rustix::fs::ftruncate;
 use super::Scenario;
 use super::holes::{check_page, hole, memory, take_over, write_page};
 use super::stage::{Kernel, Stage, not_applicable};
-use super::unusual::{MANY, check_full, full};
+use super::unusual::{MANY, check_full, full, store_marks};
 use crate::abi::mapped::{HUGE, HUGE_MEMFDS, MappedMut, PAGE, is_huge, mark};
 use crate::abi::page_flags::PageFlags;
 
@@ -63,9 +63,7 @@ fn before_huge(stage: &mut Stage<'_>) -> Result<()> {
         fs::write(HUGE_MEMFDS, "advise").context("allow huge pages")?;
         let mut mapped = MappedMut::aligned(&file).context("map a memfd")?;
         mapped.advise_huge().context("MADV_HUGEPAGE")?;
-        for page in 0..SOME_HUGE {
-            mapped.store(usize::try_from(page)?, mark(page));
-        }
+        store_marks(&mut mapped, SOME_HUGE, 0)?;
         let frames = mapped.frames().context("look for pages")?;
         let (huge, _) = frames.as_chunks::<HUGE>();
         ensure!(huge.iter().all(|frames| is_huge(frames)), "the kernel gave no huge page");

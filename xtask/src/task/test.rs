@@ -7,7 +7,7 @@ mod beside;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -108,7 +108,7 @@ pub(crate) fn run() -> Result<()> {
     let mut results = vec![
         part("check", || checks(&[], Some(&target)))?,
         part("host tests", || host_tests(&project.folder, &target))?,
-        part("kernels and guests", || builds.join().unwrap_or_else(|panic| resume_unwind(panic)))?,
+        part("kernels and guests", || returned(builds.join()))?,
     ];
     if let Some(lock) = cache.prepare_now()? {
         crates.keep(&lock)?;
@@ -157,15 +157,17 @@ pub(crate) fn run() -> Result<()> {
 fn build_machines(has_rust: bool) -> Result<()> {
     let of = |implementation, profile, flavour| KernelKind { implementation, profile, flavour };
     let c = of(Implementation::C, Profile::Release, Flavour::Host);
-    let (implementations, kinds, suites): (_, _, &[Suite]) = if has_rust {
+    let (kinds, suites): (_, &[Suite]) = if has_rust {
         let rust = of(Implementation::Rust, Profile::Release, Flavour::Host);
         let debug = of(Implementation::Rust, Profile::Debug, Flavour::Test);
         let suites = &[Suite::All, Suite::Systemd, Suite::Agent, Suite::Vm];
-        (vec![Implementation::C, Implementation::Rust], vec![rust, debug], suites)
+        (vec![rust, debug], suites)
     } else {
-        (vec![Implementation::C], Vec::new(), &[Suite::All])
+        (Vec::new(), &[Suite::All])
     };
     let request = typed::<BuildOptions>(&["kernels"])?.request();
+    let implementations: Vec<_> =
+        [c].iter().chain(&kinds).map(|kind| kind.implementation).collect();
     let (setup, lock) = BuildSetup::open(None, &implementations)?;
     let build = |kind| {
         let recipe = Recipe { kind, fragments: Vec::new() };
@@ -183,8 +185,8 @@ fn build_machines(has_rust: bool) -> Result<()> {
         let others: Vec<_> =
             kinds.into_iter().map(|kind| scope.spawn(move || build(kind))).collect();
         let mut results = vec![first];
-        results.extend(others.into_iter().map(joined));
-        results.push(joined(guests));
+        results.extend(others.into_iter().map(|thread| returned(thread.join())));
+        results.push(returned(guests.join()));
         let errors = results.into_iter().filter_map(Result::err);
         errors
             .reduce(|error, other| error.context(format!("beside it: {other:#}")))
@@ -192,9 +194,9 @@ fn build_machines(has_rust: bool) -> Result<()> {
     })
 }
 
-/// What a thread has returned.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+/// What a thread has returned; its panic goes on here.
+fn returned<T>(joined: thread::Result<T>) -> T {
+    joined.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::Seek;
-use std::panic::resume_unwind;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Part;
+use super::{Part, returned};
 use crate::process::bound;
 
 /// How often a process is looked at.
@@ -62,7 +61,7 @@ impl Beside {
     /// Waits for all, and shows what they have printed.
     pub(super) fn end(mut self) -> Result<Vec<Part>> {
         let Some(row) = self.row.take() else { return Ok(Vec::new()) };
-        let ended = row.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        let ended = returned(row.join())?;
         let mut parts = Vec::new();
         for Ended { name, took, passed, mut output } in ended {
             println!("\n== {name}");
