@@ -2,6 +2,7 @@
 
 //! Building a kernel image with kbuild, inside the toolchain root.
 
+mod compiler_cache;
 mod docs;
 
 use std::fs;
@@ -22,7 +23,7 @@ use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
 /// Raise it when the way of building changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Name of the image in the cache.
 const IMAGE: &str = ARCH.make;
@@ -107,6 +108,7 @@ impl Builder<'_> {
                 (what, format!("read the log {}", kbuild.log.display()))
             },
         )?;
+        compiler_cache::check_image(&folder)?;
         step.done();
         self.publish(&folder, &image)?;
         Ok(image)
@@ -155,7 +157,8 @@ impl Builder<'_> {
     }
 
     fn folder_of(&self, kind: KernelKind) -> PathBuf {
-        self.cache.path("builds", format!("{}-{}-{kind}", self.root.key, self.source.name))
+        let (root, source) = (&self.root.key, &self.source.name);
+        self.cache.path("builds", format!("{root}-{source}-{kind}-{VERSION}"))
     }
 
     fn publish(&self, build: &Path, image: &Image) -> Result<()> {
@@ -204,20 +207,6 @@ const VARIABLES: &[&str] = &[
     "KRUSTFLAGS=-Dwarnings",
     // Set and empty: nothing but the fragments names a kernel.
     "LOCALVERSION=",
-];
-
-/// ccache compiles a file once for all kernels that have it with the same options, and for a root that
-/// is made anew.
-const CCACHE: &[(&str, &str)] = &[
-    // Its links have the names of compilers. rustc takes the name of its linker as one word, so a
-    // prefix before the name would not do.
-    ("PATH", "/usr/lib/ccache:/usr/sbin:/usr/bin"),
-    ("CCACHE_COMPILERCHECK", "content"),
-    ("CCACHE_MAXSIZE", "3G"),
-    // The compiler lists what a file includes, so no preprocessor runs before it: a quarter of the time.
-    ("CCACHE_DEPEND", "1"),
-    // Kernels differ in their build folders; none is in the objects.
-    ("CCACHE_NOHASHDIR", "1"),
 ];
 
 /// kbuild, with an output folder of its own.
@@ -279,8 +268,8 @@ impl Kbuild<'_> {
         let mut command = self.root.command("make", self.folder, &[self.tree]);
         command.arg("-C").arg(self.tree).arg(format!("O={}", self.folder.display()));
         command.arg("LLVM=1").args(VARIABLES).args(arguments);
-        command.envs(CCACHE.iter().copied());
-        command.env("CCACHE_DIR", self.root.cache().join("ccache"));
+        let objects = self.root.cache().join("ccache");
+        command.envs(compiler_cache::install(self.folder, &objects)?);
         Job::new(command, &self.log).on_line(on_line).run()
     }
 }
