@@ -13,8 +13,8 @@ pub(crate) struct Arch {
     pub(crate) make: &'static str,
     /// The image in the output folder of a build.
     pub(crate) image: &'static str,
-    /// The compressed kernel in the image.
-    pub(crate) compressed: &'static str,
+    /// The assembler file that takes the compressed kernel into the image.
+    pub(crate) payload: &'static str,
     /// What a build in the source tree itself leaves there.
     pub(crate) generated: &'static str,
     /// The program that runs guests.
@@ -34,7 +34,7 @@ const X86_64: Arch = Arch {
     target: "x86_64-unknown-linux-gnu",
     make: "bzImage",
     image: "arch/x86/boot/bzImage",
-    compressed: "arch/x86/boot/compressed/vmlinux.bin.lz4",
+    payload: "arch/x86/boot/compressed/piggy.S",
     generated: "arch/x86/include/generated",
     qemu: "qemu-system-x86_64",
     // KASAN reports a wild access that is none with 5-level paging under TCG.

@@ -154,6 +154,8 @@ pub(crate) fn all() -> Vec<Test> {
         "tools/testing/selftests/liveupdate, the API tests",
     )];
     tests.extend(staged);
+    let about = "tools/testing/selftests/memfd, files and seals";
+    tests.push(upstream(upstream::MEMFD, Kind::EveryHop, about));
     tests.push(upstream("flb", Kind::FlbLog, "lib/tests/liveupdate.c, FLBs inside the kernel"));
     tests.push(upstream("kho", Kind::KhoLog, "lib/test_kho.c, the handover below LUO"));
     tests.push(test(

@@ -15,7 +15,7 @@ use crate::source::{Overlay, Source, Tree};
 use crate::toolchain::Root;
 
 /// Raise it when the way of building changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `tools/testing/selftests/liveupdate`: the API tests, run in every hop.
 pub(crate) const API: &str = "liveupdate";
@@ -24,11 +24,15 @@ pub(crate) const API: &str = "liveupdate";
 pub(crate) const STAGED: &[&str] =
     &["luo_kexec_simple", "luo_multi_session", "luo_stress_files", "luo_stress_sessions"];
 
-/// Builds one program as upstream's `vmtest.sh` does: static, against the tree's nolibc.
+/// `tools/testing/selftests/memfd`: files and seals as such, run in every hop, for the series changes shmem.
+pub(crate) const MEMFD: &str = "memfd_test";
+
+/// Builds the programs of the first folder as upstream's `vmtest.sh` does: static, against the tree's nolibc. The
+/// other one needs the C library.
 ///
-/// Arguments: the tree, a scratch folder, programs.
+/// Arguments: the tree, a scratch folder, the program of memfds, programs of the first folder.
 const BUILD: &str = r#"
-tree=$1 out=$2; shift 2
+tree=$1 out=$2 memfd=$3; shift 3
 make -s -C "$tree" O="$out/headers.build" LLVM=1 headers_install INSTALL_HDR_PATH="$out/headers"
 tests=$tree/tools/testing/selftests/liveupdate
 mkdir -p "$out/bin"
@@ -37,6 +41,9 @@ for program; do
         -I "$out/headers/include" -I "$tree/tools/include/nolibc" -I "$tests/lib/include" \
         -o "$out/bin/$program" "$tests/$program.c" "$tests/lib/lu_utils.c"
 done
+tests=$tree/tools/testing/selftests/memfd
+gcc -static -O2 -D_FILE_OFFSET_BITS=64 -I "$out/headers/include" -I "$tree/tools/testing/selftests" \
+    -o "$out/bin/$memfd" "$tests/$memfd.c" "$tests/common.c"
 "#;
 
 /// Upstream's programs, built.
@@ -60,8 +67,7 @@ impl Programs {
 
     /// Name and path of each.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        let names = std::iter::once(API).chain(STAGED.iter().copied());
-        names.map(|name| (name, self.folder.join(name)))
+        names().map(|name| (name, self.folder.join(name)))
     }
 
     /// Builds them if they are not there.
@@ -73,7 +79,7 @@ impl Programs {
         let scratch = cache.scratch("upstream")?;
         let mut command = root.command("sh", &scratch, &[&tree.folder]);
         command.args(["-ec", BUILD, "build"]).arg(&tree.folder).arg(&scratch);
-        command.arg(API).args(STAGED);
+        command.arg(MEMFD).arg(API).args(STAGED);
         let log = cache.path("logs", "upstream.log");
         Job::new(command, &log).run().or_advise(|| {
             let what = "upstream's selftests do not build";
@@ -87,9 +93,13 @@ impl Programs {
     }
 }
 
+fn names() -> impl Iterator<Item = &'static str> {
+    [API, MEMFD].into_iter().chain(STAGED.iter().copied())
+}
+
 /// Every program is there and not empty.
 fn check_there(folder: &Path) -> Result<()> {
-    for name in std::iter::once(&API).chain(STAGED) {
+    for name in names() {
         let path = folder.join(name);
         let size = fs::metadata(&path).with_context(|| format!("look for {}", path.display()))?;
         anyhow::ensure!(size.len() > 0, "{} is empty", path.display());

@@ -62,6 +62,20 @@ fn a_session_that_is_discarded_is_gone() {
     assert_eq!(error.kind(), ErrorKind::InvalidName);
 }
 
+/// Each call has a connection, and so a thread of the fake agent, of its own.
+#[test]
+#[cfg_attr(miri, ignore = "Miri has no memfds")]
+fn a_session_that_is_discarded_by_another_connection_is_gone() {
+    let kernel = FakeKernel::new();
+    let fake = FakeAgent::new(&kernel).unwrap();
+    for _ in 0..100 {
+        drop(fake.agent().open("vm-17", soon()).unwrap());
+        fake.agent().discard("vm-17", soon()).unwrap();
+        drop(fake.agent().open("vm-17", soon()).unwrap());
+        fake.agent().discard("vm-17", soon()).unwrap();
+    }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "Miri has no sockets with names")]
 fn events_come_by_a_descriptor_that_can_be_polled() {

@@ -56,6 +56,8 @@ pub enum Answer {
 #[derive(Debug)]
 struct Shared {
     kernel: FakeKernel,
+    /// Held while a call is answered: an answer has a copy of the session, which is closed before the next call.
+    answering: Mutex<()>,
     state: Mutex<State>,
     /// An answer has come, or a participant.
     changed: Condvar,
@@ -107,6 +109,7 @@ impl FakeAgent {
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let shared = Arc::new(Shared {
             kernel: kernel.clone(),
+            answering: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
         });

@@ -17,6 +17,7 @@ use crate::campaign::LONG_CHAIN;
 use crate::crates::BuildFolder;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
+use crate::outcome::Verdict;
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
@@ -143,10 +144,12 @@ pub(crate) fn run() -> Result<()> {
     for (name, took) in progress::done().iter().take(LONGEST) {
         println!("      {:>12}  {name}", human(*took));
     }
-    let failed = results.iter().filter(|result| !result.passed).count();
+    let count = |verdict| results.iter().filter(|part| part.verdict == verdict).count();
+    let failed = count(Verdict::Failed);
     println!(
-        "\n{} passed, {failed} failed, {} in all",
-        results.len() - failed,
+        "\n{} passed, {} n/a, {failed} failed, {} in all",
+        count(Verdict::Passed),
+        count(Verdict::NotApplicable),
         human(begin.elapsed())
     );
     if failed == 0 { Ok(()) } else { Err(TestsFailed.into()) }
@@ -210,7 +213,7 @@ fn nightly_samples(project: &Project) -> Result<Vec<Part>> {
             results.push(part(&name, || campaign::run_one(&cache, project, &sample, &log))?);
         } else {
             let line = format!("n/a   {name:<42} the tool is not here: see docs/testing.md");
-            results.push(Part { line, passed: true });
+            results.push(Part { line, verdict: Verdict::NotApplicable });
         }
     }
     Ok(results)
@@ -218,14 +221,15 @@ fn nightly_samples(project: &Project) -> Result<Vec<Part>> {
 
 struct Part {
     line: String,
-    passed: bool,
+    verdict: Verdict,
 }
 
 impl Part {
     /// A part that has ended.
     fn ended(name: &str, took: Duration, passed: bool) -> Self {
-        let word = if passed { "ok  " } else { "FAIL" };
-        Self { line: format!("{word}  {name:<42} {}", human(took)), passed }
+        let (word, verdict) =
+            if passed { ("ok  ", Verdict::Passed) } else { ("FAIL", Verdict::Failed) };
+        Self { line: format!("{word}  {name:<42} {}", human(took)), verdict }
     }
 }
 

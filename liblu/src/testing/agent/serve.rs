@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -56,6 +56,7 @@ fn serve_client(client: &UnixStream, shared: &Shared) {
 }
 
 fn answer(client: &UnixStream, json: &[u8], shared: &Shared) -> Result<()> {
+    let _one_at_a_time = shared.answering.lock().unwrap_or_else(PoisonError::into_inner);
     let broken = |_| Error::new(ErrorKind::Protocol, "no call");
     let call: Call<Value> = serde_json::from_slice(json).map_err(broken)?;
     let method = call.method.strip_prefix(INTERFACE).and_then(|it| it.strip_prefix('.'));

@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use memchr::memmem;
 
 use crate::arch::ARCH;
 use crate::cache::write_if_different;
+use crate::failure::Failure;
 
 /// The folder of [`CLANG`] in a build folder.
 const FOLDER: &str = "compiler-cache";
@@ -19,9 +20,9 @@ const FOLDER: &str = "compiler-cache";
 /// In place of the compiler. rustc takes the name of its linker as one word, so `ccache clang` would not do.
 ///
 /// A file that `.incbin` names is not among the dependencies of an object. In its depend mode, ccache 4.11 does
-/// not notice the directive (its issue 1540): it gives out an object with the file of another kernel, if all else
-/// is alike. So the sources that may have the directive are compiled each time. In kbuild's commands, the source
-/// is the last word.
+/// not notice the directive (mended later, by its pull request 1765): it gives out an object with the file of
+/// another kernel, if all else is alike. So the sources that may have the directive are compiled each time. In
+/// kbuild's commands, the source is the last word.
 const CLANG: &str = r#"#!/bin/sh
 for source; do :; done
 case $source in
@@ -60,41 +61,66 @@ pub(super) fn check_image(build: &Path) -> Result<()> {
         let path = build.join(path);
         fs::read(&path).with_context(|| format!("read {}", path.display()))
     };
-    ensure!(
-        memmem::find(&read(ARCH.image)?, &read(ARCH.compressed)?).is_some(),
-        "{} does not have the kernel of {}",
-        ARCH.image,
-        ARCH.compressed
-    );
-    Ok(())
+    let source = String::from_utf8(read(ARCH.payload)?).context("read the payload's source")?;
+    let kernel = included(&source).with_context(|| format!("no .incbin in {}", ARCH.payload))?;
+    if memmem::find(&read(ARCH.image)?, &read(kernel)?).is_some() {
+        return Ok(());
+    }
+    let what = format!("{} has another kernel than {kernel}", ARCH.image);
+    Err(Failure::new(what, format!("remove {} and try again", build.display())).into())
+}
+
+/// The file that an assembler file takes in.
+fn included(source: &str) -> Option<&str> {
+    source.lines().find_map(|line| line.trim().strip_prefix(".incbin \"")?.strip_suffix('"'))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::process::Command;
 
-    fn build() -> tempfile::TempDir {
-        let build = tempfile::tempdir().unwrap();
-        for path in [ARCH.image, ARCH.compressed] {
-            fs::create_dir_all(build.path().join(path).parent().unwrap()).unwrap();
-        }
-        build
-    }
+    use super::*;
 
     #[test]
     fn an_image_with_another_kernel_is_an_error() {
-        let build = build();
-        let write = |path, content| fs::write(build.path().join(path), content).unwrap();
+        let build = tempfile::tempdir().unwrap();
+        let write = |path: &str, content| {
+            let path = build.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
         write(ARCH.image, "setup, a kernel, and more");
-        write(ARCH.compressed, "a kernel");
+        write(ARCH.payload, "input_data:\n.incbin \"boot/kernel.lz4\"\ninput_data_end:\n");
+        write("boot/kernel.lz4", "a kernel");
         check_image(build.path()).unwrap();
-        write(ARCH.compressed, "b kernel");
-        assert!(check_image(build.path()).unwrap_err().to_string().contains(ARCH.compressed));
+        write("boot/kernel.lz4", "b kernel");
+        assert!(check_image(build.path()).unwrap_err().to_string().contains("boot/kernel.lz4"));
+        write(ARCH.payload, "");
+        assert!(check_image(build.path()).unwrap_err().to_string().contains(ARCH.payload));
+    }
+
+    /// What the compiler of a build runs for a command of kbuild.
+    fn runs(source: &str) -> String {
+        let says = CLANG.replace("exec ", "echo ");
+        let mut command = Command::new("sh");
+        command.args(["-c", &says, "clang", "-Wp,-MMD,a.d", "-c", "-o", "a.o", source]);
+        String::from_utf8(command.output().unwrap().stdout).unwrap().lines().next().unwrap().into()
+    }
+
+    #[test]
+    fn sources_that_may_include_files_are_compiled_each_time() {
+        let words = "/usr/bin/clang -Wp,-MMD,a.d -c -o a.o";
+        for source in ["arch/x86/boot/compressed/piggy.S", "/tree/kernel/configs.c"] {
+            assert_eq!(runs(source), format!("{words} {source}"));
+        }
+        for source in ["/tree/mm/memfd.c", "drivers/configs.c"] {
+            assert_eq!(runs(source), format!("/usr/bin/ccache {words} {source}"));
+        }
     }
 
     #[test]
     fn the_compiler_is_installed_once() {
-        let build = build();
+        let build = tempfile::tempdir().unwrap();
         let install = || install(build.path(), Path::new("/objects")).unwrap();
         let variables = install();
         let time =
