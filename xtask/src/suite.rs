@@ -289,6 +289,6 @@ mod tests {
         let error = select(Suite::All, &["luo"]).unwrap_err();
         assert!(error.to_string().contains("no test `luo`"));
         assert!(select(Suite::Scenarios, &["flb"]).is_err());
-        assert_eq!(select::<&str>(Suite::Upstream, &[]).unwrap().len(), 7);
+        assert_eq!(select::<&str>(Suite::Upstream, &[]).unwrap().len(), 8);
     }
 }

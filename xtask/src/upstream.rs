@@ -27,10 +27,10 @@ pub(crate) const STAGED: &[&str] =
 /// `tools/testing/selftests/memfd`: files and seals as such, run in every hop, for the series changes shmem.
 pub(crate) const MEMFD: &str = "memfd_test";
 
-/// Builds the programs of the first folder as upstream's `vmtest.sh` does: static, against the tree's nolibc. The
-/// other one needs the C library.
+/// Builds the programs of `selftests/liveupdate` as upstream's `vmtest.sh` does: static, against the tree's nolibc.
+/// [`MEMFD`] needs the C library.
 ///
-/// Arguments: the tree, a scratch folder, the program of memfds, programs of the first folder.
+/// Arguments: the tree, a scratch folder, the program of memfds, the other programs.
 const BUILD: &str = r#"
 tree=$1 out=$2 memfd=$3; shift 3
 make -s -C "$tree" O="$out/headers.build" LLVM=1 headers_install INSTALL_HDR_PATH="$out/headers"

@@ -56,7 +56,8 @@ pub enum Answer {
 #[derive(Debug)]
 struct Shared {
     kernel: FakeKernel,
-    /// Held while a call is answered: an answer has a copy of the session, which is closed before the next call.
+    /// Held while a call is answered. A thread has a copy of the session until its reply is sent; without this, a
+    /// session that the next call discards could still be open.
     answering: Mutex<()>,
     state: Mutex<State>,
     /// An answer has come, or a participant.

@@ -158,6 +158,7 @@ impl Builder<'_> {
 
     fn folder_of(&self, kind: KernelKind) -> PathBuf {
         let (root, source) = (&self.root.key, &self.source.name);
+        // Objects that another way of building has left may be wrong, and make would keep them.
         self.cache.path("builds", format!("{root}-{source}-{kind}-{VERSION}"))
     }
 
