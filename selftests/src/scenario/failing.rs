@@ -16,7 +16,7 @@ use super::Scenario;
 use super::holes::{allocated, check_page, hole, memory, take_over, write_page};
 use super::memory::becomes_free;
 use super::stage::{Kernel, Stage, create, finish, not_applicable, retrieve};
-use crate::abi::mapped::{self, PAGE};
+use crate::abi::mapped::{self, MappedMut, PAGE};
 use crate::free_memory::free;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -184,6 +184,9 @@ const LATE: &str = "failing-late";
 /// Pages that appear late: more than there is room for in the table when it begins.
 const LATE_PAGES: u64 = 600;
 
+/// Pages that appear by a store, later than these. A page fault that fails is tried again, with all allocations.
+const STORED: u64 = 24;
+
 /// More allocations than a late page needs.
 const MOST_LATE: u64 = 12;
 
@@ -201,7 +204,7 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     if stage.memfd == Kernel::C {
         return not_applicable(NO_HOLES);
     }
-    let file = hole(late_page(LATE_PAGES) * PAGE as u64)?;
+    let file = hole(late_page(LATE_PAGES + STORED) * PAGE as u64)?;
     write_page(&file, 0)?;
     stage.hand_over(LATE, &file)?;
     let mut failures = BTreeSet::new();
@@ -224,6 +227,15 @@ fn late_before(stage: &mut Stage<'_>) -> Result<()> {
     }
     // The page, and what the live update needs for it.
     ensure!(failures.len() > 1, "a write fails with allocations {failures:?} only");
+    let mut mapped = MappedMut::new(&file).context("map a memfd")?;
+    let mut failures = 0;
+    for number in 0..STORED {
+        let page = late_page(LATE_PAGES + number);
+        let (nth, at) = (1 + u32::try_from(number)?, usize::try_from(page)?);
+        let ((), failed) = with_failure(nth, || mapped.store(at, mapped::mark(page)))?;
+        failures += usize::from(failed);
+    }
+    ensure!(failures > 1, "{failures} allocations of page faults failed");
     Ok(())
 }
 
@@ -236,8 +248,9 @@ fn late_after(stage: &mut Stage<'_>) -> Result<()> {
     }
     let file = take_over(LATE)?;
     let bytes = memory(&file)?;
-    ensure!(bytes == (LATE_PAGES + 1) * PAGE as u64, "{bytes} bytes came");
-    (0..LATE_PAGES).try_for_each(|number| check_page(&file, late_page(number), true))
+    let pages = LATE_PAGES + STORED;
+    ensure!(bytes == (pages + 1) * PAGE as u64, "{bytes} bytes came");
+    (0..pages).try_for_each(|number| check_page(&file, late_page(number), true))
 }
 
 /// Sessions that are finished, each while another allocation fails: more than a FINISH makes.
