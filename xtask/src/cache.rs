@@ -12,6 +12,7 @@ mod lock;
 mod passed;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -166,7 +167,7 @@ pub(crate) fn write_by_rename(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut scratch = scratch.with_context(|| format!("write into {}", folder.display()))?;
     std::io::Write::write_all(&mut scratch, bytes)
         .with_context(|| format!("write {}", path.display()))?;
-    let new = || std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let new = || fs::Permissions::from_mode(0o644);
     let mode = path.metadata().map_or_else(|_| new(), |there| there.permissions());
     scratch.as_file().set_permissions(mode).context("set permissions")?;
     scratch.persist(path).with_context(|| format!("write {}", path.display()))?;
@@ -179,6 +180,13 @@ pub(crate) fn write_if_different(path: &Path, content: &[u8]) -> Result<()> {
         return Ok(());
     }
     write_by_rename(path, content)
+}
+
+/// Writes a script that others run, unless it is there already.
+pub(crate) fn write_program(path: &Path, script: &str) -> Result<()> {
+    write_if_different(path, script.as_bytes())?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make {} a program", path.display()))
 }
 
 /// Removes a file or a folder, if it is there.

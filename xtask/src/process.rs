@@ -45,6 +45,11 @@ pub(crate) fn bound(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// What a thread has returned; its panic goes on here.
+pub(crate) fn returned<T>(joined: std::thread::Result<T>) -> T {
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Copies a folder with the times of its files, by which builds know what is old.
 pub(crate) fn copy_folder(from: &Path, to: &Path, log: PathBuf) -> Result<()> {
     let mut command = Command::new("cp");

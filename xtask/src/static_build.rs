@@ -2,14 +2,12 @@
 
 //! Programs for guests, built with the host's cargo: static, for a guest may have no C library.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::arch::ARCH;
-use crate::cache::{Cache, Key, Lock, write_if_different};
+use crate::cache::{Cache, Key, Lock, write_program};
 use crate::dist;
 use crate::failure::NextStep;
 use crate::process::Job;
@@ -43,8 +41,7 @@ fn compile(cache: &Cache, project: &Project, what: &[&str], lock: &Lock) -> Resu
     // Cargo takes what another wrapper has made for another program, and knows wrappers by their names.
     let key = Key::of("rustc-static", 1).with(STATIC).finish();
     let wrapper = cache.path("tools", format!("rustc-static-{key}"));
-    write_if_different(&wrapper, STATIC.as_bytes())?;
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).context("set permissions")?;
+    write_program(&wrapper, STATIC)?;
     let mut command = dist::cargo(&project.folder, ARCH.target, what);
     command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
     let job = Job::new(command, cache.path("logs", "guest.log"));

@@ -75,10 +75,15 @@ fn is_page(page: u64) -> bool {
     !(HOLE..2 * HOLE).contains(&page)
 }
 
+/// The pages that have content.
+fn filled() -> impl Iterator<Item = u64> {
+    (0..PAGES).filter(|page| is_page(*page))
+}
+
 fn make(number: u32) -> Result<File> {
     let file = File::from(memfd_create("failing", MemfdFlags::CLOEXEC).context("memfd")?);
     ftruncate(&file, PAGES * PAGE as u64).context("make a memfd large")?;
-    for page in (0..PAGES).filter(|page| is_page(*page)) {
+    for page in filled() {
         file.write_all_at(&mark(number, page), page * PAGE as u64).context("write a page")?;
     }
     Ok(file)
@@ -124,8 +129,7 @@ fn preserve(_: &mut Stage<'_>) -> Result<()> {
             // A failure that leaves pins would keep the pages of the file.
             let before = free()?;
             drop(file);
-            let pages = (0..PAGES).filter(|page| is_page(*page)).count();
-            return becomes_free(before, u64::try_from(pages * PAGE * 9 / 10)?);
+            return becomes_free(before, filled().count() as u64 * PAGE as u64 * 9 / 10);
         }
     }
     bail!("PRESERVE_FD makes more than {MOST} allocations")
@@ -174,8 +178,7 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
     }
     ensure!(!last_failed, "RETRIEVE_FD makes {FILES} allocations or more");
     // All of it, also that of files for which RETRIEVE_FD has failed.
-    let pages = (0..PAGES).filter(|page| is_page(*page)).count() as u64;
-    let bytes = pages * PAGE as u64;
+    let bytes = filled().count() as u64 * PAGE as u64;
     becomes_free(before, u64::from(FILES) * bytes - bytes / 2)
 }
 

@@ -2,7 +2,6 @@
 
 //! Parts of campaigns are run, and those that have passed are remembered.
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,7 +11,7 @@ use anyhow::Result;
 
 use crate::cache::{Cache, Key, Passed};
 use crate::campaign::Part;
-use crate::process::{Job, bound};
+use crate::process::{Job, bound, returned};
 use crate::progress::{Progress, say};
 use crate::project::Project;
 use crate::{check, interrupt, mutant};
@@ -79,7 +78,7 @@ pub(crate) fn run(
         let mut threads = Vec::new();
         threads.resize_with(MUTANTS_AT_ONCE, || scope.spawn(|| run.in_turn(&mutants)));
         for thread in threads {
-            all.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            all.extend(returned(thread.join())?);
         }
         anyhow::Ok(())
     })?;

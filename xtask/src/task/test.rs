@@ -4,7 +4,6 @@
 
 mod beside;
 
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -18,6 +17,7 @@ use crate::crates::BuildFolder;
 use crate::failure::TestsFailed;
 use crate::kernel::{Flavour, Implementation, KernelKind, Profile, Recipe};
 use crate::outcome::Verdict;
+use crate::process::returned;
 use crate::progress::human;
 use crate::project::Project;
 use crate::setup::BuildSetup;
@@ -195,11 +195,6 @@ fn build_machines(has_rust: bool) -> Result<()> {
             .reduce(|error, other| error.context(format!("beside it: {other:#}")))
             .map_or(Ok(()), Err)
     })
-}
-
-/// What a thread has returned; its panic goes on here.
-fn returned<T>(joined: thread::Result<T>) -> T {
-    joined.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Samples of the campaigns that need a nightly toolchain, where there is one.

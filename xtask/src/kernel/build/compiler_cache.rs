@@ -4,14 +4,13 @@
 //! is made anew.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use memchr::memmem;
 
 use crate::arch::ARCH;
-use crate::cache::write_if_different;
+use crate::cache::write_program;
 use crate::failure::Failure;
 
 /// The folder of [`CLANG`] in a build folder.
@@ -43,10 +42,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Puts the compiler into a build folder. Returns the variables with which kbuild uses it.
 pub(super) fn install(build: &Path, objects: &Path) -> Result<Vec<(&'static str, String)>> {
     let folder = build.join(FOLDER);
-    let clang = folder.join("clang");
-    write_if_different(&clang, CLANG.as_bytes())?;
-    fs::set_permissions(&clang, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("make {} a program", clang.display()))?;
+    write_program(&folder.join("clang"), CLANG)?;
     let mut variables = vec![
         ("PATH", format!("{}:/usr/sbin:/usr/bin", folder.display())),
         ("CCACHE_DIR", objects.display().to_string()),

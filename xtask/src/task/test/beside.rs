@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Part, returned};
-use crate::process::bound;
+use super::Part;
+use crate::process::{bound, returned};
 
 /// How often a process is looked at.
 const PACE: Duration = Duration::from_millis(100);
