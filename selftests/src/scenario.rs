@@ -113,7 +113,6 @@ pub enum Side {
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
     let groups: [&[Scenario]; 36] = [
         object::FIRST,
-        memory::FIRST,
         device::ALL,
         session::ALL,
         extensible::ALL,
@@ -152,6 +151,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         allocation::ALL,
         counted::ALL,
         drain::LAST,
+        memory::LAST,
     ];
     groups.into_iter().flatten()
 }
