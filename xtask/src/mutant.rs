@@ -43,6 +43,8 @@ pub(crate) struct Mutant {
     pub(crate) hops: Hops,
     /// Their profile, for tests that make sense under one only.
     pub(crate) profile: Option<Profile>,
+    /// More parameters of these kernels.
+    pub(crate) parameters: Vec<String>,
     /// The whole text.
     pub(crate) patch: String,
 }
@@ -90,7 +92,8 @@ impl Mutant {
     }
 
     fn parse(name: &str, patch: String) -> Result<Self> {
-        let (mut rule, mut tests, mut hops, mut profile) = (Vec::new(), Vec::new(), None, None);
+        let (mut rule, mut tests, mut parameters) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut hops, mut profile) = (None, None);
         for line in patch.lines().take_while(|line| !begins_hunks(line)) {
             if let Some(test) = line.strip_prefix("Test: ") {
                 tests.extend(suite::select(Suite::All, &[test])?);
@@ -98,6 +101,8 @@ impl Mutant {
                 hops = Some(list.parse().map_err(anyhow::Error::msg)?);
             } else if let Some(name) = line.strip_prefix("Profile: ") {
                 profile = Some(Profile::from_str(name, false).map_err(anyhow::Error::msg)?);
+            } else if let Some(more) = line.strip_prefix("Parameters: ") {
+                parameters.push(more.to_owned());
             } else if !line.starts_with('#') {
                 rule.push(line);
             }
@@ -109,7 +114,7 @@ impl Mutant {
         if let Some(test) = tests.iter().find(|test| !test.applies(&hops)) {
             bail!("the test {} makes no sense over {hops}", test.name);
         }
-        Ok(Self { name: name.to_owned(), rule, tests, hops, profile, patch })
+        Ok(Self { name: name.to_owned(), rule, tests, hops, profile, parameters, patch })
     }
 
     /// The files of the project that it changes, with their mutated content.
@@ -176,6 +181,8 @@ mod tests {
         assert_eq!((&*usual.hops.to_string(), usual.profile), ("rust → rust", None));
         let debug = parse("Rule.\nTest: kho\nProfile: debug\n").unwrap();
         assert_eq!(debug.profile, Some(Profile::Debug));
+        let with_parameters = parse("Rule.\nTest: kho\nParameters: a=1 b\n").unwrap();
+        assert_eq!(with_parameters.parameters, ["a=1 b"]);
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn try_one(options: &Options, project: &Path, mutant: &Mutant) -> Result<Vec<(St
     let mut queue = Queue::default();
     for test in &mutant.tests {
         let machines = suite::machines(std::slice::from_ref(test), hops, platform);
-        queue.add(Some(&test.name), machines);
+        let machines = machines.into_iter().map(|vm| vm.with_parameters(&mutant.parameters));
+        queue.add(Some(&test.name), machines.collect());
     }
     let limits = |kernels| options.machine.limits(platform, kernels);
     let vms = queue.machines().iter().map(|vm| (vm.clone(), limits(vm.plan.count())));
