@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Free memory of this machine.
+//! Free memory of this machine, and memory of files.
 
 use std::fs;
 
@@ -15,8 +15,7 @@ use crate::abi::mapped::PAGE;
 ///
 /// If the kernel does not say.
 pub fn free() -> Result<u64> {
-    // A read of this file adds up the counts of all CPUs.
-    fs::read("/proc/sys/vm/stat_refresh").context("add up the counts of memory")?;
+    add_up()?;
     let zones = fs::read_to_string("/proc/zoneinfo").context("read /proc/zoneinfo")?;
     let pages = zones.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -26,4 +25,40 @@ pub fn free() -> Result<u64> {
     let pages = pages.sum::<Result<u64>>()?;
     ensure!(pages > 0, "/proc/zoneinfo shows no free pages");
     Ok(pages * PAGE as u64)
+}
+
+/// Each CPU has counts of its own: a read of this file adds them up.
+fn add_up() -> Result<()> {
+    fs::read("/proc/sys/vm/stat_refresh").context("add up the counts of memory").map(drop)
+}
+
+/// Memory of files without a disk, in bytes, in each place where the kernel counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileMemory {
+    /// In the page cache.
+    pub cached: u64,
+    /// Of shmem.
+    pub shared: u64,
+    /// On the lists of pages that can be swapped out.
+    pub listed: u64,
+}
+
+/// The memory of files now.
+///
+/// # Errors
+///
+/// If the kernel does not say.
+pub fn of_files() -> Result<FileMemory> {
+    add_up()?;
+    let text = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
+    let count = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let pages: u64 = value.and_then(|it| it.parse().ok()).with_context(|| name.to_owned())?;
+        anyhow::Ok(pages * PAGE as u64)
+    };
+    Ok(FileMemory {
+        cached: count("nr_file_pages")?,
+        shared: count("nr_shmem")?,
+        listed: count("nr_active_anon")? + count("nr_inactive_anon")?,
+    })
 }

@@ -15,7 +15,7 @@ use super::stage::{
     Kernel, Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve,
 };
 use super::{Scenario, TWO_UPDATES, module};
-use crate::free_memory::free;
+use crate::free_memory::{free, of_files};
 
 /// Once all other sessions of the previous kernel are finished: how much these take depends on how far its commands came
 /// until `reboot(2)`.
@@ -31,6 +31,11 @@ pub(super) const ALL: &[Scenario] = &[
         "finish_frees_the_memory_of_a_file_that_was_never_retrieved",
         unretrieved_before,
         unretrieved_after,
+    ),
+    Scenario::across(
+        "memory_of_a_retrieved_memfd_is_counted_as_that_of_any_file",
+        counted_before,
+        counted_after,
     ),
 ];
 
@@ -258,4 +263,38 @@ fn unretrieved_after(stage: &mut Stage<'_>) -> Result<()> {
     let before = settled()?;
     finish(session)?;
     becomes_free(before, LOST - TAKEN)
+}
+
+/// A session whose file is looked for in the counts of the kernel, and the bytes of this file.
+const COUNTED: &str = "memory-counted";
+const COUNTED_BYTES: u64 = 8 << 20;
+
+/// A difference that is none: each CPU puts a few pages on the lists later.
+const ELSEWHERE: u64 = COUNTED_BYTES / 4;
+
+fn counted_before(stage: &mut Stage<'_>) -> Result<()> {
+    stage.hand_over(COUNTED, allocated(COUNTED_BYTES)?)
+}
+
+fn counted_after(_: &mut Stage<'_>) -> Result<()> {
+    let session = retrieve(COUNTED)?;
+    let before = of_files()?;
+    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
+    let now = of_files()?;
+    let places = [
+        ("the page cache", before.cached, now.cached),
+        ("memory of shmem", before.shared, now.shared),
+        ("lists of pages", before.listed, now.listed),
+    ];
+    for (place, before, now) in places {
+        let more = now.saturating_sub(before);
+        ensure!(
+            more.abs_diff(COUNTED_BYTES) <= ELSEWHERE,
+            "{place}: {} KiB more, not {}",
+            more >> 10,
+            COUNTED_BYTES >> 10
+        );
+    }
+    drop(file);
+    finish(session).map(drop)
 }
