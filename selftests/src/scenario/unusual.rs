@@ -26,6 +26,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::here("preserve_of_a_process_that_is_killed_ends_and_leaves_nothing", killed),
     Scenario::here("preserved_pages_stay_where_they_are", stay),
     Scenario::here("a_memfd_with_a_hardware_error_is_refused", poisoned),
+    Scenario::across(
+        "a_hardware_error_after_preserve_leaves_all_other_pages",
+        before_error,
+        after_error,
+    ),
     Scenario::across("pages_that_are_swapped_out_cross", before_swapped, after_swapped),
     Scenario::across("pages_that_are_written_by_dma_cross", before_pinned, after_pinned),
     Scenario::across("pages_by_userfaultfd_cross", before_filled, after_filled),
@@ -238,6 +243,8 @@ pub(super) fn poisoner_main() -> Result<()> {
     let _ = mapped.load(0);
     match mapped.poison() {
         Err(Errno::INVAL) => std::process::exit(UNKNOWN),
+        // The page has an error, and stays where it is: it is pinned.
+        Err(Errno::BUSY) => Ok(()),
         done => done.context("MADV_HWPOISON"),
     }
 }
@@ -245,22 +252,46 @@ pub(super) fn poisoner_main() -> Result<()> {
 /// The exit code of that process if the kernel does not know the advice.
 const UNKNOWN: i32 = 77;
 
-fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
-    let file = hole(PAGE as u64)?;
-    write_page(&file, 0)?;
+/// Whether the first page of a memfd has a hardware error now: not every kernel can do that.
+fn poison(file: &File) -> Result<bool> {
     let nothing = File::options().write(true).open("/dev/null").context("open /dev/null")?;
     let mut child = child(POISONER, file.try_clone().context("dup")?, nothing)?;
     let status = child.wait().context("wait for the child")?;
     if status.code() == Some(UNKNOWN) {
-        return not_applicable("this kernel does not poison memory");
+        return Ok(false);
     }
     // The signal for memory that is used and has an error.
     ensure!(status.success() || status.signal() == Some(7), "no page was poisoned: {status}");
+    Ok(true)
+}
+
+const CANNOT_POISON: &str = "this kernel does not poison memory";
+
+fn poisoned(stage: &mut Stage<'_>) -> Result<()> {
+    let file = full(1)?;
+    if !poison(&file)? {
+        return not_applicable(CANNOT_POISON);
+    }
     let refused = create("unusual-poisoned")?.preserve(TOKEN.into(), &file);
     if stage.memfd == Kernel::C {
         return not_applicable("the handler in C does not look for hardware errors");
     }
     fails("PRESERVE_FD", refused, Errno::HWPOISON)
+}
+
+/// A memfd of which a page has a hardware error after PRESERVE_FD.
+const LATE_ERROR: &str = "unusual-late-error";
+
+fn before_error(stage: &mut Stage<'_>) -> Result<()> {
+    let file = full(PAGES)?;
+    stage.hand_over(LATE_ERROR, &file)?;
+    if poison(&file)? { Ok(()) } else { not_applicable(CANNOT_POISON) }
+}
+
+/// The page crosses as it is: the next kernel hears of the error when the memory is used.
+fn after_error(_: &mut Stage<'_>) -> Result<()> {
+    let file = take_over(LATE_ERROR)?;
+    (1..PAGES).try_for_each(|page| check_page(&file, page, true))
 }
 
 /// A disk in memory, and the pages of it that are used.
