@@ -49,16 +49,23 @@ pub struct FileMemory {
 ///
 /// If the kernel does not say.
 pub fn of_files() -> Result<FileMemory> {
+    let pages = |name| count(name).map(|pages| pages * PAGE as u64);
+    Ok(FileMemory {
+        cached: pages("nr_file_pages")?,
+        shared: pages("nr_shmem")?,
+        listed: pages("nr_active_anon")? + pages("nr_inactive_anon")?,
+    })
+}
+
+/// A count of `/proc/vmstat`: of pages, or of events since the kernel was started.
+///
+/// # Errors
+///
+/// If the kernel does not say.
+pub fn count(name: &str) -> Result<u64> {
     add_up()?;
     let text = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
-    let count = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let pages: u64 = value.and_then(|it| it.parse().ok()).with_context(|| name.to_owned())?;
-        anyhow::Ok(pages * PAGE as u64)
-    };
-    Ok(FileMemory {
-        cached: count("nr_file_pages")?,
-        shared: count("nr_shmem")?,
-        listed: count("nr_active_anon")? + count("nr_inactive_anon")?,
-    })
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.with_context(|| format!("/proc/vmstat has no {name}"))?;
+    value.parse().with_context(|| format!("understand {name} of /proc/vmstat"))
 }

@@ -24,6 +24,9 @@ pub const HOP_PARAMETER: &str = "vmtest.hop";
 /// Block device that holds the payload: a newc archive, read without a file system.
 pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 
+/// The serial number of a disk that is empty at first, and that may be written to.
+pub const SCRATCH_SERIAL: &str = "scratch";
+
 /// Kernel parameter that names the serial port which carries nothing but KTAP:
 /// `vmtest.control=/dev/ttyS1`.
 pub const CONTROL_PARAMETER: &str = "vmtest.control";

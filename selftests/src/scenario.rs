@@ -43,6 +43,7 @@ mod session;
 mod shown;
 mod stage;
 mod stuck;
+mod swapped;
 mod trace;
 mod unusual;
 
@@ -111,7 +112,7 @@ pub enum Side {
 
 /// All scenarios, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let groups: [&[Scenario]; 36] = [
+    let groups: [&[Scenario]; 37] = [
         object::FIRST,
         device::ALL,
         session::ALL,
@@ -126,6 +127,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         holes::ALL,
         huge::ALL,
         unusual::ALL,
+        swapped::ALL,
         attributes::ALL,
         others::ALL,
         scratch::ALL,

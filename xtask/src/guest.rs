@@ -40,9 +40,9 @@ pub(crate) trait Guest: fmt::Debug + Sync {
     /// Whether it hands a file of its own from hop to hop, as a step.
     fn carries(&self) -> bool;
 
-    /// Bytes of an empty disk that a machine may write to, behind all others; 0 for none.
-    fn scratch(&self) -> u64 {
-        0
+    /// A disk that a machine may write to, behind all others.
+    fn scratch(&self) -> Option<Scratch> {
+        None
     }
 
     /// Memory that a machine gets if the user does not say, in MiB.
@@ -79,6 +79,15 @@ pub(crate) trait Files: Sync {
 
     /// Disks, which are read only, in the order of the guest. The payload comes before them.
     fn disks(&self) -> Vec<PathBuf>;
+}
+
+/// A disk that is empty at first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scratch {
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Bytes that it writes in a second, at the most.
+    pub(crate) speed: Option<u64>,
 }
 
 /// How long a machine may take.

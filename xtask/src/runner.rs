@@ -144,10 +144,12 @@ impl<'a> Runner<'a> {
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let first = vm.plan.hop(1).context("a plan without hops")?;
         self.write_files(vm, &first.kernel, &folder)?;
+        // Where instructions are counted, a disk that is slow in time makes no sense.
         let scratch = self.prepared.guest.scratch();
-        if scratch > 0 {
+        let scratch = scratch.filter(|it| self.clock == Clock::Time || it.speed.is_none());
+        if let Some(scratch) = scratch {
             let disk = std::fs::File::create(folder.join(vm::SCRATCH)).context("make a disk")?;
-            disk.set_len(scratch).context("make a disk")?;
+            disk.set_len(scratch.bytes).context("make a disk")?;
         }
         let machine = Machine {
             accel: self.accel,

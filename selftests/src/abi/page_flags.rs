@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::Result;
 use std::os::unix::fs::FileExt as _;
 
+/// Bit of a page that is on its way to a disk.
+const WRITEBACK: u64 = 1 << 8;
+
 /// Bits of a page: it is the first one, or another one, of a large folio.
 const HEAD: u64 = 1 << 15;
 const TAIL: u64 = 1 << 16;
@@ -34,6 +37,11 @@ impl PageFlags {
         }
         let others: Result<Vec<bool>> = (frame + 1..frame + pages).map(is_tail).collect();
         Ok(others?.into_iter().all(|is_tail| is_tail))
+    }
+
+    /// Whether the page is on its way to a disk.
+    pub fn is_being_written(&self, frame: u64) -> Result<bool> {
+        Ok(self.flags(frame)? & WRITEBACK != 0)
     }
 
     /// Whether this page frame is a part of a large folio.

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::Scenario;
 use super::holes::{TOKEN, allocated, take_over};
 use super::stage::{Kernel, Stage, create, meminfo, not_applicable};
-use super::unusual::{DISK, MANY, Progress, SWAP, check_marks, full, store_marks};
+use super::swapped::{DISK, SWAP};
+use super::unusual::{MANY, Progress, check_marks, full, store_marks};
 use crate::abi::mapped::{MappedMut, PAGE};
 use crate::abi::swap::Swap;
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::holes::{TOKEN, allocated, check_page, hole, take_over, write_page};
 use super::stage::{Stage, create, dup, fails, not_applicable};
+use super::swapped::{DISK, SWAP};
 use super::{Kernel, Scenario};
 use crate::abi;
 use crate::abi::mapped::{MappedMut, PAGE, mark};
@@ -31,7 +32,6 @@ pub(super) const ALL: &[Scenario] = &[
         before_error,
         after_error,
     ),
-    Scenario::across("pages_that_are_swapped_out_cross", before_swapped, after_swapped),
     Scenario::across("pages_that_are_written_by_dma_cross", before_pinned, after_pinned),
     Scenario::across("pages_by_userfaultfd_cross", before_filled, after_filled),
     Scenario::across(
@@ -292,39 +292,6 @@ fn before_error(stage: &mut Stage<'_>) -> Result<()> {
 fn after_error(_: &mut Stage<'_>) -> Result<()> {
     let file = take_over(LATE_ERROR)?;
     (1..PAGES).try_for_each(|page| check_page(&file, page, true))
-}
-
-/// A disk in memory, and the pages of it that are used.
-pub(super) const DISK: &str = "/dev/ram0";
-pub(super) const SWAP: u32 = 8192;
-
-/// Pages that were swapped out since the kernel was started.
-fn swapped_out() -> Result<u64> {
-    let text = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
-    let count = text.lines().find_map(|line| line.strip_prefix("pswpout "));
-    count.context("/proc/vmstat has no pswpout")?.parse().context("understand /proc/vmstat")
-}
-
-fn before_swapped(stage: &mut Stage<'_>) -> Result<()> {
-    let file = full(MANY)?;
-    let swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
-    let before = swapped_out()?;
-    let mapped = MappedMut::new(&file).context("map a memfd")?;
-    for page in 0..MANY {
-        let _ = mapped.load(usize::try_from(page)?);
-    }
-    mapped.page_out().context("MADV_PAGEOUT")?;
-    drop(mapped);
-    let count = swapped_out()? - before;
-    // A few may be on lists of a processor.
-    ensure!(count >= MANY / 2, "{count} pages were swapped out");
-    stage.hand_over("unusual-swapped", &file)?;
-    drop(swap);
-    check_full(&file, MANY)
-}
-
-fn after_swapped(_: &mut Stage<'_>) -> Result<()> {
-    check_full(&take_over("unusual-swapped")?, MANY)
 }
 
 fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {

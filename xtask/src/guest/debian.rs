@@ -17,7 +17,7 @@ use crate::cache::Lock;
 use crate::guest::archive::Archive;
 use crate::guest::nested::Nested;
 use crate::guest::payload::{create, finish, read};
-use crate::guest::{Files, Guest, Kernels, Pace};
+use crate::guest::{Files, Guest, Kernels, Pace, Scratch};
 use crate::kernel::{Flavour, Profile};
 use crate::setup::BuildSetup;
 use crate::static_build;
@@ -58,8 +58,8 @@ impl Guest for Debian {
          systemd.getty_auto=no systemd.firstboot=no TERM=dumb kvm.tsc_tolerance_ppm=5000"
     }
 
-    fn scratch(&self) -> u64 {
-        if self.is_host { SCRATCH } else { 0 }
+    fn scratch(&self) -> Option<Scratch> {
+        self.is_host.then_some(Scratch { bytes: SCRATCH, speed: None })
     }
 
     fn carries(&self) -> bool {

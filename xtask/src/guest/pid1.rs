@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::guest::archive::Archive;
 use crate::guest::nested::Nested;
 use crate::guest::payload::{create, finish, finish_disk, read};
-use crate::guest::{Files, Guest, Kernels, Pace};
+use crate::guest::{Files, Guest, Kernels, Pace, Scratch};
 use crate::kernel::{Flavour, Profile};
 use crate::setup::BuildSetup;
 use crate::static_build;
@@ -68,6 +68,11 @@ impl Guest for Pid1 {
 
     fn carries(&self) -> bool {
         true
+    }
+
+    /// A disk for swap, so slow that pages are on their way to it for a while.
+    fn scratch(&self) -> Option<Scratch> {
+        Some(Scratch { bytes: 8 << 20, speed: Some(1 << 20) })
     }
 
     fn memory(&self, profile: Profile) -> u32 {

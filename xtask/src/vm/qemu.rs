@@ -6,9 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
-use selftests::plan::CONTROL_PARAMETER;
+use selftests::plan::{CONTROL_PARAMETER, SCRATCH_SERIAL};
 
 use crate::arch::ARCH;
+use crate::guest::Scratch;
 use crate::kernel::Profile;
 use crate::toolchain::Root;
 use crate::vm::Accel;
@@ -30,8 +31,8 @@ pub(crate) struct Machine {
     pub(crate) folder: PathBuf,
     /// Disks behind the payload, in the order of the guest.
     pub(crate) disks: Vec<PathBuf>,
-    /// Bytes of a disk behind those, which is empty at first; 0 for none.
-    pub(crate) scratch: u64,
+    /// A disk behind those.
+    pub(crate) scratch: Option<Scratch>,
 }
 
 /// The kind of the clock of a guest.
@@ -115,8 +116,10 @@ impl Machine {
         command.args(["-chardev", &monitor, "-mon", "chardev=monitor,mode=control"]);
         command.arg("-kernel").arg(file(KERNEL)).arg("-initrd").arg(file(INITRAMFS));
         command.args(["-append", cmdline]);
-        if self.scratch > 0 {
-            let drive = format!("if=none,id=scratch,format=raw,file={}", escape(&file(SCRATCH)));
+        if let Some(scratch) = self.scratch {
+            let speed = scratch.speed.map(|it| format!("throttling.bps-write={it},"));
+            let (speed, file) = (speed.unwrap_or_default(), escape(&file(SCRATCH)));
+            let drive = format!("if=none,id=scratch,format=raw,{speed}file={file}");
             command.args(["-drive", &drive]);
         }
         for (number, disk) in [file(PAYLOAD)].iter().chain(&self.disks).enumerate() {
@@ -124,8 +127,9 @@ impl Machine {
             let drive = format!("if=none,id={name},format=raw,readonly=on,file={file}");
             command.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={name}")]);
         }
-        if self.scratch > 0 {
-            command.args(["-device", "virtio-blk-pci,drive=scratch"]);
+        if self.scratch.is_some() {
+            let device = format!("virtio-blk-pci,drive=scratch,serial={SCRATCH_SERIAL}");
+            command.args(["-device", &device]);
         }
         command
     }
