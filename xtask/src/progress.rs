@@ -3,7 +3,10 @@
 //! The work that is being done, its progress, and its duration the last time.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,11 @@ const RECORD: &str = "durations.json";
 /// Held while the record is changed.
 static RECORDING: Mutex<()> = Mutex::new(());
 
-/// The steps that this process has done, with their times.
+/// Environment variable with a file to which this process adds the steps that it has done, as lines of JSON: for the
+/// process that has started it.
+pub(crate) const STEPS: &str = "LIVEUPDATE_XTASK_STEPS";
+
+/// The steps that this process and those of [`done_in`] have done, with their times.
 static DONE: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 
 /// How often a step that goes on says so where there is no terminal.
@@ -84,6 +91,10 @@ impl<'a> Progress<'a> {
             self.last_time.map_or_else(String::new, |t| format!(" (last time {})", human(t)));
         say(&format!("done {}  {}{before}", self.name, human(took)));
         DONE.lock().unwrap_or_else(PoisonError::into_inner).push((self.name.clone(), took));
+        if let Some(file) = env::var_os(STEPS) {
+            // Only a line of a summary is lost when this cannot be written.
+            let _ = tell(Path::new(&file), &self.name, took);
+        }
         let _one_at_a_time = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut times = last_times(self.cache);
         times.insert(self.name.clone(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -105,7 +116,21 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// The steps that this process has done so far, the longest first.
+/// Adds a step to a file of [`STEPS`].
+fn tell(file: &Path, name: &str, took: Duration) -> std::io::Result<()> {
+    let line = format!("{}\n", serde_json::to_string(&(name, took))?);
+    OpenOptions::new().append(true).open(file)?.write_all(line.as_bytes())
+}
+
+/// Adds the steps of another process, whose file of [`STEPS`] this is.
+pub(crate) fn done_in(file: &Path) -> std::io::Result<()> {
+    let text = fs::read_to_string(file)?;
+    let steps = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+    DONE.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
+    Ok(())
+}
+
+/// The steps that were done so far, the longest first.
 pub(crate) fn done() -> Vec<(String, Duration)> {
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner).clone();
     done.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
@@ -136,6 +161,21 @@ mod tests {
         assert_eq!(shown(420), "0.4 s");
         assert_eq!(shown(12_900), "12 s");
         assert_eq!(shown(185_000), "3 min 5 s");
+    }
+
+    #[test]
+    fn steps_of_another_process_are_added() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let steps = [("build \"a\"\tkernel", 7), ("boot rust → rust", 61)];
+        for (name, seconds) in steps {
+            tell(file.path(), name, Duration::from_secs(seconds)).unwrap();
+        }
+        done_in(file.path()).unwrap();
+        let all = done();
+        for (name, seconds) in steps {
+            assert!(all.contains(&(name.to_owned(), Duration::from_secs(seconds))), "{all:?}");
+        }
+        assert!(all.is_sorted_by_key(|(_, took)| std::cmp::Reverse(*took)));
     }
 
     #[test]

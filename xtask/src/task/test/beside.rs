@@ -11,9 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tempfile::NamedTempFile;
 
 use super::Part;
 use crate::process::{bound, returned};
+use crate::progress;
 
 /// How often a process is looked at.
 const PACE: Duration = Duration::from_millis(100);
@@ -80,7 +82,9 @@ impl Current {
         let output = tempfile::tempfile().context("make a file for the output")?;
         let copy = || output.try_clone().context("copy a descriptor");
         let mut command = bound(&std::env::current_exe().context("find this program")?);
-        command.args(words).stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
+        let steps = NamedTempFile::new().context("make a file for the steps")?;
+        command.args(words).env(progress::STEPS, steps.path());
+        command.stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
         let process = command.spawn().with_context(|| format!("start {name}"))?;
         *self.process() = Some(process);
         let passed = loop {
@@ -90,6 +94,7 @@ impl Current {
             thread::sleep(PACE);
         };
         let took = begin.elapsed();
+        progress::done_in(steps.path()).context("read the steps of a part")?;
         println!("\n== {}", Part::ended(&name, took, passed).line);
         Ok(Ended { name, took, passed, output })
     }
