@@ -19,8 +19,9 @@ const KEPT: usize = 20;
 /// Figures of `cargo xtask bench`.
 pub(crate) const BENCH: &str = "bench.json";
 
-/// The picture of `cargo xtask bench blackout`.
-pub(crate) const PICTURE: &str = "blackout.svg";
+/// The pictures of `cargo xtask bench blackout`: the phases, and the growth with memory.
+pub(crate) const PHASES: &str = "blackout.svg";
+pub(crate) const GROWTH: &str = "growth.svg";
 
 /// The beginning of the names of logs.
 const LOGS: &[&str] = &["bench-", "boot", "chain", "kho-", "kunit", "panics", "probe"];
@@ -62,7 +63,8 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_log = path.extension().is_some_and(|extension| extension == "log")
             && LOGS.iter().any(|log| name.starts_with(log));
-        if is_log || report::FILES.contains(&name.as_str()) || [BENCH, PICTURE].contains(&&*name) {
+        let is_bench = [BENCH, PHASES, GROWTH].contains(&&*name);
+        if is_log || is_bench || report::FILES.contains(&&*name) {
             remove(&path)?;
         }
     }

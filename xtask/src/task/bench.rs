@@ -32,6 +32,7 @@ use crate::vm::Limits;
 use crate::{judge, run_folder, say};
 
 mod blackout;
+mod chart;
 mod clock;
 mod docs;
 mod figure;
@@ -305,7 +306,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let path = folder.join(run_folder::BENCH);
     std::fs::write(&path, report.render()?).with_context(|| format!("write {}", path.display()))?;
     if blackout.is_some() {
-        docs::write_picture(&folder.join(run_folder::PICTURE), &columns)?;
+        docs::write_pictures(&folder, &columns)?;
     }
     say(&format!("\n{}\nfigures: {}\n", table::render(&columns, subject.unit()), path.display()))?;
     if options.docs {

@@ -29,7 +29,7 @@ pub(super) const KEXEC: &str = "kexec";
 pub(super) const BOOT: &str = "boot";
 
 /// What of [`BOOT`] is due to the handover: what it takes beyond the boot of the first case.
-const HANDOVER: &str = "boot, of it the handover";
+pub(super) const HANDOVER: &str = "boot, of it the handover";
 
 /// From the call of `reboot(2)` until everything is retrieved.
 pub(super) const BLACKOUT: &str = "blackout";

@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The figures of `bench blackout` as `docs/performance.md` has them: a table, and a picture.
+//! The figures of `bench blackout` as `docs/performance.md` has them: a table, and pictures.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use selftests::measure::blackout::{FILES, MEMORY, OPEN, SESSIONS};
+use selftests::measure::blackout::{FILES, MEMORY, OPEN, PRESERVE, SESSIONS, TOUCH};
 
 use super::Column;
-use super::blackout::{BLACKOUT, BOOT, KEXEC, kib_a_gib};
-use crate::drawing::{COLOURS, document, part, round, sheet, square, text};
+use super::blackout::{BLACKOUT, BOOT, HANDOVER, KEXEC, kib_a_gib};
+use super::chart::{Bar, Chart};
 use crate::failure::Failure;
 use crate::project::Project;
+use crate::run_folder::{GROWTH, PHASES};
 
+const FOLDER: &str = "docs";
 const PAGE: &str = "docs/performance.md";
-const PICTURE: &str = "docs/blackout.svg";
 
 /// What is between these lines of the page is written anew.
 const BEGIN: &str = "<!-- figures -->";
 const END: &str = "<!-- end of figures -->";
 
-/// The parts of a bar, with their names in the picture.
-const PARTS: [(&str, &str); 6] = [
-    (KEXEC, "kexec"),
-    (BOOT, "boot"),
-    (OPEN, "open"),
-    (SESSIONS, "sessions"),
-    (FILES, "files"),
-    (MEMORY, "memory"),
-];
+/// The phases of the blackout.
+const PARTS: [&str; 6] = [KEXEC, BOOT, OPEN, SESSIONS, FILES, MEMORY];
 
-/// Writes the page's figures and the picture.
+/// The figures that grow with memory.
+const GROWING: [&str; 4] = [HANDOVER, PRESERVE, MEMORY, TOUCH];
+
+/// Writes the page's figures and the pictures.
 pub(super) fn write(project: &Project, columns: &[Column]) -> Result<()> {
     let path = project.folder.join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let page = replaced(&page, &format!("{}\n{}", table(columns), memory_table(columns)))?;
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
-    write_picture(&project.folder.join(PICTURE), columns)
+    write_pictures(&project.folder.join(FOLDER), columns)
 }
 
-/// Writes the picture.
-pub(super) fn write_picture(path: &Path, columns: &[Column]) -> Result<()> {
-    fs::write(path, picture(columns)).with_context(|| format!("write {}", path.display()))
+/// Writes the pictures into a folder.
+pub(super) fn write_pictures(folder: &Path, columns: &[Column]) -> Result<()> {
+    pictures(columns).try_for_each(|(name, picture)| {
+        let path = folder.join(name);
+        fs::write(&path, picture).with_context(|| format!("write {}", path.display()))
+    })
 }
 
 /// The page with other figures.
@@ -119,51 +119,68 @@ fn table(columns: &[Column]) -> String {
     table
 }
 
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 330.0;
-const RIGHT: f64 = 80.0;
-const BAR: f64 = 18.0;
-const ROW: f64 = 24.0;
+/// The pictures that have figures.
+fn pictures(columns: &[Column]) -> impl Iterator<Item = (&'static str, String)> {
+    let growth = growth(columns);
+    let growth = (!growth.groups.is_empty()).then(|| (GROWTH, growth.render()));
+    [(PHASES, blackout(columns).render())].into_iter().chain(growth)
+}
 
-/// A bar is cut here: the others would not be seen beside it.
-const LONGEST: u64 = 3_000_000_000;
-
-/// A bar for each case and list of kernels, with a colour for each phase.
-#[expect(clippy::cast_precision_loss, reason = "tenths of a point are drawn")]
-fn picture(columns: &[Column]) -> String {
-    let scale = (WIDTH - LEFT - RIGHT) / LONGEST as f64;
-    let mut all = sheet(12);
-    let title = "From reboot(2) to the last file retrieved, in million instructions";
-    all = all.add(text(title, 10.0, 22.0, "start").set("font-weight", "bold"));
-    let mut y = 40.0;
-    let case = |name: &'_ str| name.strip_suffix(BLACKOUT)?.strip_suffix(": ").map(str::to_owned);
-    for case in names(columns).filter_map(case) {
-        for column in columns {
+/// A bar for each case and list of kernels, with a part for each phase.
+fn blackout(columns: &[Column]) -> Chart<'static> {
+    let cases = names(columns).filter_map(|name| case_of(name, BLACKOUT));
+    let group = |case: &str| {
+        let bars = columns.iter().filter_map(|column| {
             let of = |figure| column.instructions(&format!("{case}: {figure}"));
-            let Some(whole) = of(BLACKOUT) else { continue };
-            let label = format!("{case}, {}", column.hops);
-            all = all.add(text(label, LEFT - 8.0, y + 13.0, "end"));
-            let mut done = 0;
-            for ((figure, name), colour) in PARTS.into_iter().zip(COLOURS) {
-                let count = of(figure).unwrap_or(0);
-                let shown = count.min(LONGEST.saturating_sub(done));
-                let x = LEFT + done as f64 * scale;
-                let label = format!("{name}: {}", million(count));
-                all = all.add(part(x, y, [shown as f64 * scale, BAR], colour, label));
-                done += shown;
-            }
-            let cut = if whole > LONGEST { "… " } else { "" };
-            let end = LEFT + done as f64 * scale + 6.0;
-            all = all.add(text(format!("{cut}{}", million(whole)), round(end), y + 13.0, "start"));
-            y += ROW;
-        }
-        y += 6.0;
+            let parts = PARTS.map(|figure| of(figure).unwrap_or(0)).into();
+            Some(Bar { label: format!("{case}, {}", column.hops), parts, whole: of(BLACKOUT)? })
+        });
+        bars.collect()
+    };
+    Chart {
+        title: "From reboot(2) to the last file retrieved, in million instructions",
+        parts: &["kexec", "boot", "open", "sessions", "files", "memory"],
+        longest: 3_000_000_000,
+        text: million,
+        groups: cases.map(group).collect(),
     }
-    for (number, ((_, name), colour)) in (0_u8..).zip(PARTS.into_iter().zip(COLOURS)) {
-        let x = LEFT + 80.0 * f64::from(number);
-        all = all.add(square(x, y, colour)).add(text(name, x + 16.0, y + 11.0, "start"));
+}
+
+/// A bar for each list of kernels and case that a larger or smaller one is compared with, of what each MiB costs: where
+/// the cost is in proportion, the bars of a list are equal.
+fn growth(columns: &[Column]) -> Chart<'static> {
+    let pairs: Vec<_> = columns.iter().flat_map(|column| &column.smaller).collect();
+    let is_compared = |name: &&str| {
+        let mut compared = pairs.iter().flat_map(|(name, smaller)| [*name, *smaller]);
+        case_of(name, PRESERVE).is_some() && compared.any(|it| it == name)
+    };
+    let cases: Vec<_> =
+        names(columns).filter(is_compared).filter_map(|name| case_of(name, PRESERVE)).collect();
+    let bar = |column: &Column, case: &&str| {
+        let figure = |name| {
+            let name = format!("{case}: {name}");
+            column.figures.iter().find(|figure| figure.name == name)
+        };
+        let mib = u64::try_from(figure(PRESERVE)?.count.max(1)).ok()?;
+        let of = |name| figure(name).map_or(0, |it| it.instructions / mib);
+        let parts: Vec<_> = GROWING.map(of).into();
+        let whole = parts.iter().sum();
+        Some(Bar { label: format!("{case}, {}", column.hops), parts, whole })
+    };
+    let group = |column| cases.iter().filter_map(|case| bar(column, case)).collect();
+    let groups = columns.iter().map(group).filter(|group: &Vec<_>| !group.is_empty());
+    Chart {
+        title: "A MiB of scattered memory, in thousand instructions",
+        parts: &["handover", "preserve", "retrieve", "first use"],
+        longest: 3_000_000,
+        text: |instructions| format!("{}", instructions / 1_000),
+        groups: groups.collect(),
     }
-    document(all, WIDTH, y + 24.0)
+}
+
+/// The case of a figure.
+fn case_of<'n>(name: &'n str, figure: &str) -> Option<&'n str> {
+    name.strip_suffix(figure)?.strip_suffix(": ")
 }
 
 #[cfg(test)]
@@ -209,10 +226,32 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_that_is_too_long_is_cut() {
-        let picture = picture(&columns());
-        assert!(picture.contains("… 9000") && picture.contains("12.3"), "{picture}");
-        let longest = format!("width=\"{}\"", WIDTH - LEFT - RIGHT);
-        assert!(picture.contains(&longest), "{picture}");
+    fn pictures_show_what_was_measured() {
+        let mut columns = columns();
+        let names =
+            |columns: &[Column]| pictures(columns).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&columns), [PHASES]);
+        let all = blackout(&columns).render();
+        assert!(all.contains("… 9000") && all.contains("12.3"), "{all}");
+
+        let figures = [("64 MiB", 64, 6_400_000), ("256 MiB", 256, 51_200_000)];
+        let figures = figures.iter().flat_map(|(case, count, instructions)| {
+            let of = |name, instructions| Figure {
+                name: format!("{case}: {name}"),
+                count: *count,
+                instructions,
+            };
+            [of(PRESERVE, *instructions), of(HANDOVER, 2 * *instructions)]
+        });
+        columns[1].figures = figures.collect();
+        let [small, large] = ["64 MiB", "256 MiB"].map(|case| format!("{case}: {PRESERVE}"));
+        columns[1].smaller = [(large, small)].into();
+        assert_eq!(names(&columns), [PHASES, GROWTH]);
+        let growth = growth(&columns).groups;
+        let wholes: Vec<Vec<_>> = growth
+            .iter()
+            .map(|group| group.iter().map(|bar| (&*bar.label, bar.whole)).collect())
+            .collect();
+        assert_eq!(wholes, [[("64 MiB, rust → rust", 300_000), ("256 MiB, rust → rust", 600_000)]]);
     }
 }
