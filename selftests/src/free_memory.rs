@@ -49,12 +49,9 @@ pub struct FileMemory {
 ///
 /// If the kernel does not say.
 pub fn of_files() -> Result<FileMemory> {
-    let pages = |name| count(name).map(|pages| pages * PAGE as u64);
-    Ok(FileMemory {
-        cached: pages("nr_file_pages")?,
-        shared: pages("nr_shmem")?,
-        listed: pages("nr_active_anon")? + pages("nr_inactive_anon")?,
-    })
+    let names = ["nr_file_pages", "nr_shmem", "nr_active_anon", "nr_inactive_anon"];
+    let [cached, shared, active, inactive] = counts(names)?.map(|pages| pages * PAGE as u64);
+    Ok(FileMemory { cached, shared, listed: active + inactive })
 }
 
 /// A count of `/proc/vmstat`: of pages, or of events since the kernel was started.
@@ -63,9 +60,18 @@ pub fn of_files() -> Result<FileMemory> {
 ///
 /// If the kernel does not say.
 pub fn count(name: &str) -> Result<u64> {
+    counts([name]).map(|[count]| count)
+}
+
+/// Several counts, at one moment.
+fn counts<const N: usize>(names: [&str; N]) -> Result<[u64; N]> {
     add_up()?;
     let text = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let value = value.with_context(|| format!("/proc/vmstat has no {name}"))?;
-    value.parse().with_context(|| format!("understand {name} of /proc/vmstat"))
+    let mut counts = [0; N];
+    for (count, name) in counts.iter_mut().zip(names) {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("/proc/vmstat has no {name}"))?;
+        *count = value.parse().with_context(|| format!("understand {name} of /proc/vmstat"))?;
+    }
+    Ok(counts)
 }

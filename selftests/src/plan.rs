@@ -27,6 +27,9 @@ pub const PAYLOAD_DEVICE: &str = "/dev/vda";
 /// The serial number of a disk that is empty at first, and that may be written to.
 pub const SCRATCH_SERIAL: &str = "scratch";
 
+/// The size of that disk in machines with our own PID 1, which is slow there.
+pub const SLOW_DISK_BYTES: u32 = 8 << 20;
+
 /// Kernel parameter that names the serial port which carries nothing but KTAP:
 /// `vmtest.control=/dev/ttyS1`.
 pub const CONTROL_PARAMETER: &str = "vmtest.control";

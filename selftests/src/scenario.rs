@@ -145,7 +145,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         scale::ALL,
         memory::ALL,
         trace::ALL,
-        // Last: these call `reboot(2)`. Calls that fail come first.
+        // These call `reboot(2)`. Calls that fail come first.
         give_up::ALL,
         reboot::ALL,
         object::LAST,
@@ -153,6 +153,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         allocation::ALL,
         counted::ALL,
         drain::LAST,
+        // Last: these compare free memory.
         memory::LAST,
     ];
     groups.into_iter().flatten()

@@ -43,7 +43,7 @@ pub(crate) struct Mutant {
     pub(crate) hops: Hops,
     /// Their profile, for tests that make sense under one only.
     pub(crate) profile: Option<Profile>,
-    /// More parameters of these kernels.
+    /// More parameters of these kernels, which take turns.
     pub(crate) parameters: Vec<String>,
     /// The whole text.
     pub(crate) patch: String,

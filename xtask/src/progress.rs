@@ -24,7 +24,7 @@ static RECORDING: Mutex<()> = Mutex::new(());
 /// process that has started it.
 pub(crate) const STEPS: &str = "LIVEUPDATE_XTASK_STEPS";
 
-/// The steps that this process and those of [`done_in`] have done, with their times.
+/// The steps that were done by this process, and by others that [`done_in`] was told of, with their times.
 static DONE: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 
 /// How often a step that goes on says so where there is no terminal.

@@ -149,9 +149,14 @@ impl MappedMut {
         self.advise(libc::MADV_PAGEOUT)
     }
 
-    /// Makes the memory bad, as a hardware error does. The process gets a signal that kills it.
-    pub fn poison(&self) -> Result<()> {
-        self.advise(libc::MADV_HWPOISON)
+    /// Makes a page bad, as a hardware error does. The process may get a signal that kills it.
+    ///
+    /// # Panics
+    ///
+    /// If the file has no such page.
+    pub fn poison(&self, page: usize) -> Result<()> {
+        // SAFETY: The page is one of the mapping, and no reference to it exists.
+        unsafe { advise(self.0.first_word(page).cast(), PAGE, libc::MADV_HWPOISON) }
     }
 
     /// Makes a page one that must not be touched: a touch is a signal.

@@ -11,6 +11,12 @@ use std::path::Path;
 
 use super::mapped::PAGE;
 
+/// A disk in memory.
+pub const MEMORY_DISK: &str = "/dev/ram0";
+
+/// The pages of it that are used.
+pub const MEMORY_DISK_PAGES: u32 = 8192;
+
 /// A disk that is in use, until this is dropped.
 #[derive(Debug)]
 pub struct Swap(CString);

@@ -62,7 +62,7 @@ pub(super) const ALL: &[Scenario] = &[
     ),
 ];
 
-/// Last of all scenarios, so that its command still runs when the others are ready for the reboot.
+/// Last of those that run while `reboot(2)` runs, so that its command still runs when the others are ready for the reboot.
 pub(super) const LAST: &[Scenario] = &[Scenario::across(
     "a_large_memfd_that_is_being_preserved_when_reboot_begins_is_handed_over",
     memfd_before,

@@ -17,8 +17,8 @@ use super::stage::{
 use super::{Scenario, TWO_UPDATES, module};
 use crate::free_memory::{free, of_files};
 
-/// Once all other sessions of the previous kernel are finished: how much these take depends on how far its commands came
-/// until `reboot(2)`.
+/// Once all other sessions of the previous kernel are finished: how much memory they take depends on how far its commands
+/// came until `reboot(2)`.
 pub(super) const LAST: &[Scenario] = &[
     Scenario::across("free_memory_does_not_shrink_over_many_updates", many_before, many_after),
     Scenario::across("what_is_never_finished_is_free_after_the_next_update", before, after),
@@ -126,7 +126,8 @@ fn files(stage: &mut Stage<'_>) -> Result<()> {
 /// The size of each of the two files that are not finished.
 const BIG: u64 = 64 << 20;
 
-/// A difference of free memory that is none: other sessions, another kernel.
+/// A difference of free memory that is none: another kernel, 8 MiB of KHO's own test, and kernels that look for errors,
+/// which free memory late.
 const NOISE: u64 = BIG / 2;
 
 /// Two sessions that are not finished: one is retrieved, with its file, and one is not.
@@ -185,18 +186,18 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// A session that tells all later kernels how much memory was free after the first updates: in the first kernel of each
-/// [kind].
+/// [`kind`].
 const EARLIEST: &str = "memory-earliest";
 
 /// Kernels that have as much free memory as each other: those of an implementation, in hops of even or of odd numbers.
-/// KHO's own test hands 8 MiB over in every second kernel, and the next kernel keeps them.
+/// KHO's own test keeps 8 MiB in each kernel of an odd number, for the next one, which frees them.
 fn kind(kernel: Kernel, hop: usize) -> usize {
     kernel.pick(0, 2) + hop % 2
 }
 
 const KINDS: usize = 4;
 
-/// A difference of free memory that is none among kernels of one kind. Kernels that look for errors free it late.
+/// A difference of free memory that is none among kernels of one kind.
 const SAME_KIND: u64 = 2 << 20;
 
 /// The text of a memfd of a session, which is finished.
@@ -218,7 +219,7 @@ fn many_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn many_after(stage: &mut Stage<'_>) -> Result<()> {
-    let now = settled()?;
+    let mut now = settled()?;
     let mut earliest = [0_u64; KINDS];
     for (figure, word) in earliest.iter_mut().zip(text_of(EARLIEST)?.split(' ')) {
         *figure = word.parse().context("understand a figure")?;
@@ -226,8 +227,14 @@ fn many_after(stage: &mut Stage<'_>) -> Result<()> {
     let [mine, other] = [stage.hop, stage.hop + 1].map(|hop| kind(stage.kernel, hop));
     let same = if stage.is_debug { NOISE } else { SAME_KIND };
     let figures = [(mine, same), (other, NOISE)].map(|(of, noise)| (earliest[of], noise));
+    let end = Instant::now();
     for (earlier, noise) in figures {
-        let lost = earlier.saturating_sub(now);
+        // Files that were closed just before may be freed late.
+        let mut lost = earlier.saturating_sub(now);
+        while lost >= noise && end.elapsed() < LATE {
+            now = settled()?;
+            lost = earlier.saturating_sub(now);
+        }
         ensure!(lost < noise, "{} KiB less are free than after the first updates", lost >> 10);
     }
     if earliest[mine] == 0 {
@@ -237,7 +244,7 @@ fn many_after(stage: &mut Stage<'_>) -> Result<()> {
         let text = earliest.map(|figure| figure.to_string()).join(" ");
         stage.hand_over(EARLIEST, memfd(&text)?)?;
     }
-    if figures == [(0, same), (0, NOISE)] {
+    if figures.iter().all(|(earlier, _)| *earlier == 0) {
         return not_applicable(TWO_UPDATES);
     }
     Ok(())
@@ -278,6 +285,7 @@ fn counted_before(stage: &mut Stage<'_>) -> Result<()> {
 
 fn counted_after(_: &mut Stage<'_>) -> Result<()> {
     let session = retrieve(COUNTED)?;
+    settled()?;
     let before = of_files()?;
     let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
     let now = of_files()?;

@@ -168,7 +168,7 @@ fn last_before(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Last of all scenarios: only these two sessions remain.
+/// Last of those with an object: only these two sessions of them remain.
 fn last_after(_: &mut Stage<'_>) -> Result<()> {
     let finished = || -> Result<usize> {
         let said = Log::from_the_beginning()?.callbacks()?;

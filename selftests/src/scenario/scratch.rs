@@ -16,10 +16,9 @@ use rustix::io::Errno;
 use super::Scenario;
 use super::holes::{TOKEN, allocated, take_over};
 use super::stage::{Kernel, Stage, create, meminfo, not_applicable};
-use super::swapped::{DISK, SWAP};
 use super::unusual::{MANY, Progress, check_marks, full, store_marks};
 use crate::abi::mapped::{MappedMut, PAGE};
-use crate::abi::swap::Swap;
+use crate::abi::swap::{MEMORY_DISK, MEMORY_DISK_PAGES, Swap};
 
 pub(super) const ALL: &[Scenario] = &[Scenario::across(
     "pages_that_others_move_during_preserve_leave_scratch_memory",
@@ -174,7 +173,7 @@ fn before_moved(stage: &mut Stage<'_>) -> Result<()> {
     // Declared before the memory, so that there is room again when it ends.
     let _swap;
     let (files, _taken) = memfds_in_scratch(memfds().count(), &areas)?;
-    _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    _swap = Swap::on(Path::new(MEMORY_DISK), MEMORY_DISK_PAGES).context("swapon")?;
     let (mut early, mut late) = (0, 0);
     for ((name, way), file) in memfds().zip(files) {
         let mut mapped = MappedMut::new(&file).context("map a memfd")?;

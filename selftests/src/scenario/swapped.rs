@@ -5,44 +5,41 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Scenario;
-use super::holes::take_over;
-use super::stage::{Stage, not_applicable};
+use super::holes::{TOKEN, take_over};
+use super::stage::{Stage, create};
 use super::unusual::{MANY, check_full, check_marks, full, store_marks};
-use crate::abi::mapped::MappedMut;
+use crate::abi::mapped::{MappedMut, PAGE};
 use crate::abi::page_flags::PageFlags;
-use crate::abi::swap::Swap;
+use crate::abi::swap::{MEMORY_DISK, MEMORY_DISK_PAGES, Swap};
 use crate::free_memory::count;
-use crate::plan::SCRATCH_SERIAL;
+use crate::plan::{SCRATCH_SERIAL, SLOW_DISK_BYTES};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::across("pages_that_are_swapped_out_cross", before, after),
     Scenario::across("pages_that_are_being_swapped_out_cross", before_slow, after_slow),
 ];
 
-/// A disk in memory, and the pages of it that are used.
-pub(super) const DISK: &str = "/dev/ram0";
-pub(super) const SWAP: u32 = 8192;
-
-/// Has the pages of a memfd swapped out. Returns for how many that was begun at least.
-fn swap_out(file: &File, pages: u64) -> Result<u64> {
+/// Has the pages of a memfd swapped out, or most of them: a few may be on lists of a processor.
+fn swap_out(file: &File, pages: u64) -> Result<()> {
     let before = count("pswpout")?;
     let mapped = MappedMut::new(file).context("map a memfd")?;
     for page in 0..pages {
         let _ = mapped.load(usize::try_from(page)?);
     }
     mapped.page_out().context("MADV_PAGEOUT")?;
-    Ok(count("pswpout")? - before)
+    let begun = count("pswpout")? - before;
+    ensure!(begun >= pages / 2, "{begun} pages are swapped out, or on their way");
+    Ok(())
 }
 
 fn before(stage: &mut Stage<'_>) -> Result<()> {
     let file = full(MANY)?;
-    let swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
-    let begun = swap_out(&file, MANY)?;
-    // A few may be on lists of a processor.
-    ensure!(begun >= MANY / 2, "{begun} pages were swapped out");
+    let disk = Path::new(MEMORY_DISK);
+    let swap = Swap::on(disk, MEMORY_DISK_PAGES).context("swapon")?;
+    swap_out(&file, MANY)?;
     stage.hand_over("unusual-swapped", &file)?;
     drop(swap);
     check_full(&file, MANY)
@@ -52,26 +49,28 @@ fn after(_: &mut Stage<'_>) -> Result<()> {
     check_full(&take_over("unusual-swapped")?, MANY)
 }
 
-/// Pages of a memfd that a slow disk takes a second for, and the pages of the disk that are used.
+/// Pages of a memfd that a slow disk takes a second for.
 const SOME: u64 = 256;
-const SLOW_SWAP: u32 = 2048;
 
-/// Memfds that are tried: a machine that is held up may come too late to see one on its way.
+/// So many are on their way when the memfd is preserved.
+const ON_THEIR_WAY: u64 = SOME / 8;
+
+/// Memfds that are tried: the disk takes the first pages at once, and a machine may be held up.
 const TRIES: usize = 5;
 
 /// The session of a memfd whose pages are on their way to a disk when it is preserved.
 const SLOW: &str = "unusual-being-swapped";
 
-/// The slow disk, if this machine has one.
-fn slow_disk() -> Result<Option<PathBuf>> {
+/// The slow disk of this machine.
+fn slow_disk() -> Result<PathBuf> {
     for device in fs::read_dir("/sys/block").context("read /sys/block")? {
         let device = device.context("read /sys/block")?;
         let serial = fs::read_to_string(device.path().join("serial")).unwrap_or_default();
         if serial.trim() == SCRATCH_SERIAL {
-            return Ok(Some(Path::new("/dev").join(device.file_name())));
+            return Ok(Path::new("/dev").join(device.file_name()));
         }
     }
-    Ok(None)
+    bail!("this machine has no disk for swap")
 }
 
 /// A memfd whose pages are on their way to the disk.
@@ -79,20 +78,20 @@ fn being_written() -> Result<File> {
     for _ in 0..TRIES {
         let file = full(SOME)?;
         swap_out(&file, SOME)?;
-        if count("nr_writeback")? > 0 {
+        if count("nr_writeback")? >= ON_THEIR_WAY {
             return Ok(file);
         }
     }
-    anyhow::bail!("the disk had all pages at once, {TRIES} times")
+    bail!("the disk had nearly all pages at once, {TRIES} times")
 }
 
 fn before_slow(stage: &mut Stage<'_>) -> Result<()> {
-    let Some(disk) = slow_disk()? else {
-        return not_applicable("this machine has no slow disk");
-    };
-    let swap = Swap::on(&disk, SLOW_SWAP).context("swapon")?;
+    let pages = SLOW_DISK_BYTES / u32::try_from(PAGE)?;
+    let swap = Swap::on(&slow_disk()?, pages).context("swapon")?;
+    let session = create(SLOW)?;
     let file = being_written()?;
-    stage.hand_over(SLOW, &file)?;
+    session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
+    stage.keep(session);
     let mut mapped = MappedMut::new(&file).context("map a memfd")?;
     check_marks(&mapped, SOME, 0)?;
     let flags = PageFlags::open().context("open /proc/kpageflags")?;

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,12 +16,11 @@ use rustix::io::Errno;
 
 use super::holes::{TOKEN, allocated, check_page, hole, take_over, write_page};
 use super::stage::{Stage, create, dup, fails, not_applicable};
-use super::swapped::{DISK, SWAP};
 use super::{Kernel, Scenario};
 use crate::abi;
 use crate::abi::mapped::{MappedMut, PAGE, mark};
 use crate::abi::pinned::Pinned;
-use crate::abi::swap::Swap;
+use crate::abi::swap::{MEMORY_DISK, MEMORY_DISK_PAGES, Swap};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::here("fdinfo_says_how_far_a_memfd_is_preserved", progress),
@@ -219,7 +219,7 @@ fn moved(file: &File, by: Move) -> Result<usize> {
 }
 
 fn stay(_: &mut Stage<'_>) -> Result<()> {
-    let _swap = Swap::on(Path::new(DISK), SWAP).context("swapon")?;
+    let _swap = Swap::on(Path::new(MEMORY_DISK), MEMORY_DISK_PAGES).context("swapon")?;
     let (file, other) = (full(MANY)?, full(MANY)?);
     let session = create("unusual-stay")?;
     session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
@@ -241,9 +241,9 @@ pub(super) fn poisoner_main() -> Result<()> {
     let file = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("dup")?);
     let mapped = MappedMut::new(&file).context("map a memfd")?;
     let _ = mapped.load(0);
-    match mapped.poison() {
+    match mapped.poison(0) {
         Err(Errno::INVAL) => std::process::exit(UNKNOWN),
-        // The page has an error, and stays where it is: it is pinned.
+        // The page has an error, and stays in the memfd: it is pinned.
         Err(Errno::BUSY) => Ok(()),
         done => done.context("MADV_HWPOISON"),
     }
@@ -285,13 +285,18 @@ const LATE_ERROR: &str = "unusual-late-error";
 fn before_error(stage: &mut Stage<'_>) -> Result<()> {
     let file = full(PAGES)?;
     stage.hand_over(LATE_ERROR, &file)?;
-    if poison(&file)? { Ok(()) } else { not_applicable(CANNOT_POISON) }
+    if !poison(&file)? {
+        return not_applicable(CANNOT_POISON);
+    }
+    let read = file.read_exact_at(&mut [0], 0).err().and_then(|error| error.raw_os_error());
+    ensure!(read == Some(Errno::IO.raw_os_error()), "a read of the page says {read:?}, not EIO");
+    check_page(&file, 1, true)
 }
 
-/// The page crosses as it is: the next kernel hears of the error when the memory is used.
+/// The page crosses as it is: the next kernel hears of the error when the memory is used. The memory of this machine has
+/// no error in truth.
 fn after_error(_: &mut Stage<'_>) -> Result<()> {
-    let file = take_over(LATE_ERROR)?;
-    (1..PAGES).try_for_each(|page| check_page(&file, page, true))
+    check_full(&take_over(LATE_ERROR)?, PAGES)
 }
 
 fn before_pinned(stage: &mut Stage<'_>) -> Result<()> {

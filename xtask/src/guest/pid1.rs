@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use selftests::plan::MODULES;
+use selftests::plan::{MODULES, SLOW_DISK_BYTES};
 
 use crate::cache::{Key, Lock, remove};
 use crate::clients::Clients;
@@ -72,7 +72,7 @@ impl Guest for Pid1 {
 
     /// A disk for swap, so slow that pages are on their way to it for a while.
     fn scratch(&self) -> Option<Scratch> {
-        Some(Scratch { bytes: 8 << 20, speed: Some(1 << 20) })
+        Some(Scratch { bytes: SLOW_DISK_BYTES.into(), speed: Some(1 << 20) })
     }
 
     fn memory(&self, profile: Profile) -> u32 {
