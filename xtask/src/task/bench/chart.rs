@@ -25,7 +25,7 @@ pub(super) struct Chart<'c> {
     /// The line above.
     pub(super) title: &'c str,
     /// The names of the parts.
-    pub(super) parts: &'c [&'c str],
+    pub(super) parts: Vec<&'c str>,
     /// A bar is cut here: the others would not be seen beside it.
     pub(super) longest: u64,
     /// A length as text.
@@ -46,7 +46,7 @@ impl Chart<'_> {
             for bar in group {
                 all = all.add(text(&*bar.label, LEFT - 8.0, y + 13.0, "end"));
                 let mut done = 0;
-                for ((length, name), colour) in bar.parts.iter().zip(self.parts).zip(COLOURS) {
+                for ((length, name), colour) in bar.parts.iter().zip(&self.parts).zip(COLOURS) {
                     let shown = (*length).min(self.longest.saturating_sub(done));
                     let x = LEFT + done as f64 * scale;
                     let label = format!("{name}: {}", (self.text)(*length));
@@ -83,7 +83,8 @@ mod tests {
         };
         let groups = vec![vec![bar("long", &[70, 40]), bar("short", &[1, 2])], Vec::new()];
         let text = |length: u64| format!("{length} m");
-        let chart = Chart { title: "Of all", parts: &["one", "two"], longest: 100, text, groups };
+        let chart =
+            Chart { title: "Of all", parts: vec!["one", "two"], longest: 100, text, groups };
         let picture = chart.render();
         assert!(picture.contains("… 110 m") && picture.contains("two: 40 m"), "{picture}");
         assert!(picture.contains("3 m") && !picture.contains("… 3 m"), "{picture}");

@@ -23,11 +23,19 @@ const PAGE: &str = "docs/performance.md";
 const BEGIN: &str = "<!-- figures -->";
 const END: &str = "<!-- end of figures -->";
 
-/// The phases of the blackout.
-const PARTS: [&str; 6] = [KEXEC, BOOT, OPEN, SESSIONS, FILES, MEMORY];
+/// The phases of the blackout, with their names in the picture.
+const PHASES_SHOWN: [(&str, &str); 6] = [
+    (KEXEC, "kexec"),
+    (BOOT, "boot"),
+    (OPEN, "open"),
+    (SESSIONS, "sessions"),
+    (FILES, "files"),
+    (MEMORY, "memory"),
+];
 
-/// The figures that grow with memory.
-const GROWING: [&str; 4] = [HANDOVER, PRESERVE, MEMORY, TOUCH];
+/// The figures that grow with memory, with their names in the picture.
+const GROWING: [(&str, &str); 4] =
+    [(HANDOVER, "handover"), (PRESERVE, "preserve"), (MEMORY, "retrieve"), (TOUCH, "first use")];
 
 /// Writes the page's figures and the pictures.
 pub(super) fn write(project: &Project, columns: &[Column]) -> Result<()> {
@@ -132,14 +140,14 @@ fn blackout(columns: &[Column]) -> Chart<'static> {
     let group = |case: &str| {
         let bars = columns.iter().filter_map(|column| {
             let of = |figure| column.instructions(&format!("{case}: {figure}"));
-            let parts = PARTS.map(|figure| of(figure).unwrap_or(0)).into();
+            let parts = PHASES_SHOWN.map(|(figure, _)| of(figure).unwrap_or(0)).into();
             Some(Bar { label: format!("{case}, {}", column.hops), parts, whole: of(BLACKOUT)? })
         });
         bars.collect()
     };
     Chart {
         title: "From reboot(2) to the last file retrieved, in million instructions",
-        parts: &["kexec", "boot", "open", "sessions", "files", "memory"],
+        parts: PHASES_SHOWN.map(|(_, name)| name).into(),
         longest: 3_000_000_000,
         text: million,
         groups: cases.map(group).collect(),
@@ -163,7 +171,7 @@ fn growth(columns: &[Column]) -> Chart<'static> {
         };
         let mib = u64::try_from(figure(PRESERVE)?.count.max(1)).ok()?;
         let of = |name| figure(name).map_or(0, |it| it.instructions / mib);
-        let parts: Vec<_> = GROWING.map(of).into();
+        let parts: Vec<_> = GROWING.map(|(figure, _)| of(figure)).into();
         let whole = parts.iter().sum();
         Some(Bar { label: format!("{case}, {}", column.hops), parts, whole })
     };
@@ -171,7 +179,7 @@ fn growth(columns: &[Column]) -> Chart<'static> {
     let groups = columns.iter().map(group).filter(|group: &Vec<_>| !group.is_empty());
     Chart {
         title: "A MiB of scattered memory, in thousand instructions",
-        parts: &["handover", "preserve", "retrieve", "first use"],
+        parts: GROWING.map(|(_, name)| name).into(),
         longest: 3_000_000,
         text: |instructions| format!("{}", instructions / 1_000),
         groups: groups.collect(),
