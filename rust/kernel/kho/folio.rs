@@ -73,6 +73,27 @@ fn for_c(runs: &[FolioRun]) -> (*const bindings::folio_run, u32) {
     (runs.as_ptr().cast(), runs.len() as u32)
 }
 
+/// The order of the blocks that the inner part of a run of small folios is preserved as.
+///
+/// KHO's tree has a path for each order that occurs, and a page for each 32,768 blocks of it. So
+/// single pages are preserved one by one, and all others by one order: small enough that few pages
+/// are left at both ends of a run, and large enough that the tree is small.
+const BLOCK_ORDER: u32 = 6;
+
+/// What a run is preserved as: single pages, large blocks, and single pages again. Some of these
+/// runs may be empty. Large folios are blocks of their own order.
+fn blocks_of(run: &FolioRun) -> [FolioRun; 3] {
+    let order = run.order().max(BLOCK_ORDER);
+    let (first, end) = (run.frame(), run.frame() + run.pages());
+    let inner = first.next_multiple_of(1 << order).min(end);
+    let behind = (end >> order << order).max(inner);
+    [
+        FolioRun::of_memory(first, inner, 0),
+        FolioRun::of_memory(inner, behind, order),
+        FolioRun::of_memory(behind, end, 0),
+    ]
+}
+
 /// Folios of files that the next kernel finds as memory: adjacent ones have no borders there, so
 /// that they are few blocks.
 ///
@@ -135,10 +156,11 @@ impl PreservedBlocks {
                 // they are pinned.
                 unsafe { bindings::kho_preserve_folio_runs(runs, count) }
             } else {
-                // SAFETY: The folios are valid: by the type invariants they are pinned.
-                unsafe {
-                    bindings::kho_preserve_pages(first.first().cast(), first.pages() as usize)
-                }
+                let blocks = blocks_of(first);
+                let (runs, count) = for_c(&blocks);
+                // SAFETY: So many runs are there, of pages that are valid: by the type invariants
+                // they are pinned.
+                unsafe { bindings::kho_preserve_folio_runs(runs, count) }
             };
             if let Err(error) = to_result(result) {
                 self.release(first_new);
@@ -154,8 +176,10 @@ impl PreservedBlocks {
     fn release(&mut self, first: usize) {
         for (number, run) in self.runs.iter().enumerate().skip(first) {
             if number < self.preserved {
-                // SAFETY: By the type invariants these pages are preserved.
-                unsafe { bindings::kho_unpreserve_pages(run.first().cast(), run.pages() as usize) };
+                let blocks = blocks_of(run);
+                let (runs, count) = for_c(&blocks);
+                // SAFETY: So many runs are there. By the type invariants these pages are preserved.
+                unsafe { bindings::kho_unpreserve_folio_runs(runs, count) };
             }
             // SAFETY: By the type invariants the pins are owned.
             unsafe { run.unpin() };
@@ -231,16 +255,18 @@ impl Block {
         // SAFETY: The function takes any address.
         let order = unsafe { bindings::kho_preserved_order(phys) };
         let order = u32::try_from(order).map_err(|_| ENOENT)?;
-        let end = 1_u64
-            .checked_shl(order)
-            .and_then(|pages| pages.checked_add(frame));
-        let end = end.filter(|end| end - frame <= most).ok_or(EINVAL)?;
+        let count = most.checked_shr(order).filter(|count| *count > 0);
         // SAFETY: The function takes any address.
-        if unsafe { bindings::kho_restore_blocks(phys, order, 1) } == 0 {
+        let count =
+            unsafe { bindings::kho_restore_blocks(phys, order, count.ok_or(EINVAL)? as usize) };
+        if count == 0 {
             return Err(ENOENT);
         }
         // INVARIANT: KHO has just given it, once.
-        Ok(Self { frame, end })
+        Ok(Self {
+            frame,
+            end: frame + ((count as u64) << order),
+        })
     }
 
     /// Takes pages over that were preserved one by one, and follow each other from a page frame on,
@@ -351,5 +377,39 @@ impl Folios {
         // SAFETY: These folios were just made, each with one reference.
         unsafe { self.push_run(frame, order, count as usize) }?;
         Ok(count)
+    }
+}
+
+#[cfg(CONFIG_LIVEUPDATE_KUNIT_TEST)]
+#[kunit_tests(rust_kernel_kho_folio)]
+mod tests {
+    use super::*;
+
+    /// Frames, and the order and number of blocks, of what is not empty.
+    fn blocks(frame: u64, end: u64, order: u32) -> [Option<(u64, u32, u32)>; 3] {
+        let run = FolioRun::of_memory(frame, end, order);
+        blocks_of(&run).map(|it| (it.count() > 0).then(|| (it.frame(), it.order(), it.count())))
+    }
+
+    #[test]
+    fn a_run_is_single_pages_and_large_blocks() {
+        assert_eq!(
+            blocks(63, 321, 0),
+            [Some((63, 0, 1)), Some((64, 6, 4)), Some((320, 0, 1))]
+        );
+        assert_eq!(blocks(64, 128, 0), [None, Some((64, 6, 1)), None]);
+        // No block is whole.
+        assert_eq!(
+            blocks(1, 127, 0),
+            [Some((1, 0, 63)), None, Some((64, 0, 63))]
+        );
+        assert_eq!(blocks(65, 66, 0), [Some((65, 0, 1)), None, None]);
+        // Folios of four pages.
+        assert_eq!(
+            blocks(60, 132, 2),
+            [Some((60, 0, 4)), Some((64, 6, 1)), Some((128, 0, 4))]
+        );
+        // Huge folios.
+        assert_eq!(blocks(512, 2048, 9), [None, Some((512, 9, 3)), None]);
     }
 }

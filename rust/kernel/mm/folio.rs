@@ -47,6 +47,16 @@ impl Folio {
 pub struct FolioRun(bindings::folio_run);
 
 impl FolioRun {
+    /// Memory from one page frame to before another one, whatever file it is of.
+    pub(crate) fn of_memory(frame: u64, end: u64, order: u32) -> Self {
+        Self(bindings::folio_run {
+            pfn: frame as usize,
+            index: 0,
+            nr: (end.saturating_sub(frame) >> order) as u32,
+            order,
+        })
+    }
+
     /// The page frame that it begins with.
     #[inline]
     pub fn frame(&self) -> u64 {
@@ -88,13 +98,12 @@ impl FolioRun {
         let follows = self.order() == next.order()
             && self.frame() + self.pages() == next.frame()
             && self.end() == next.index();
-        match self.count().checked_add(next.count()) {
-            Some(count) if follows => {
-                self.0.nr = count;
-                true
-            }
-            _ => false,
+        // The pages of a run are fewer than 2^32, whatever its order is.
+        let is_short = u32::try_from(self.pages() + next.pages()).is_ok();
+        if follows && is_short {
+            self.0.nr += next.count();
         }
+        follows && is_short
     }
 
     /// The first folios of it, so many, and the others.
@@ -105,12 +114,6 @@ impl FolioRun {
         others.0.pfn += first.pages() as usize;
         others.0.index += first.pages() as usize;
         (first, others)
-    }
-
-    /// The first folio, for C.
-    pub(crate) fn first(&self) -> *mut bindings::folio {
-        // SAFETY: The function only computes an address.
-        unsafe { bindings::pfn_folio(self.0.pfn) }
     }
 
     /// Gives the pins of all folios up.

@@ -3,8 +3,8 @@
 //! Extents: the format `memfd-v3`.
 //!
 //! A memfd is a [`MemfdSer`](super::wire::MemfdSer), as in `memfd-v2`, whose table has
-//! [`ExtentSer`] instead of folios. The memory of an extent is preserved as `kho_preserve_pages()`
-//! does it: as few blocks of any order, which say nothing about the folios that were there.
+//! [`ExtentSer`] instead of folios. The memory of an extent is preserved as blocks of any order,
+//! which say nothing about the folios that were there.
 //!
 //! Linux 7.3 does not know this format.
 
