@@ -75,13 +75,14 @@ fn for_c(runs: &[FolioRun]) -> (*const bindings::folio_run, u32) {
 
 /// The order of the blocks that the inner part of a run of small folios is preserved as.
 ///
-/// KHO's tree has a path for each order that occurs, and a page for each 32,768 blocks of it. So
-/// single pages are preserved one by one, and all others by one order: small enough that few pages
-/// are left at both ends of a run, and large enough that the tree is small.
+/// KHO's tree has a path for each order that occurs. Each path ends in pages with a bit for 32,768
+/// places of blocks. So there are few orders: single pages, and this one. It is small: few pages
+/// are left at the ends of a run. It is large: there are few pages of bits. Nodes and zones begin
+/// at a multiple of it, so no block is in two of them.
 const BLOCK_ORDER: u32 = 6;
 
-/// What a run is preserved as: single pages, large blocks, and single pages again. Some of these
-/// runs may be empty. Large folios are blocks of their own order.
+/// What a run is preserved as: single pages, blocks, and single pages again. Some of these runs may
+/// be empty. Large folios are blocks of their own order. A page that stands alone is a single page.
 fn blocks_of(run: &FolioRun) -> [FolioRun; 3] {
     let order = run.order().max(BLOCK_ORDER);
     let (first, end) = (run.frame(), run.frame() + run.pages());
@@ -95,14 +96,14 @@ fn blocks_of(run: &FolioRun) -> [FolioRun; 3] {
 }
 
 /// Folios of files that the next kernel finds as memory: adjacent ones have no borders there, so
-/// that they are few blocks.
+/// that blocks may be larger than they are.
 ///
 /// When this is dropped they are not preserved any more, and not pinned.
 ///
 /// # Invariants
 ///
-/// Each folio of each run is pinned, and each of the first `preserved` runs is preserved; both are
-/// owned.
+/// Each folio of each run is pinned. Each of the first `preserved` runs is preserved as the blocks
+/// that [`blocks_of`] gives, and does not change any more. Pins and preservations are owned.
 #[derive(Default)]
 pub struct PreservedBlocks {
     runs: KVVec<FolioRun>,
@@ -166,7 +167,7 @@ impl PreservedBlocks {
                 self.release(first_new);
                 return Err(error);
             }
-            // INVARIANT: These were just preserved.
+            // INVARIANT: These were just preserved; a page that stands alone is one block.
             self.preserved += alone.max(1);
         }
         Ok(())
@@ -178,7 +179,7 @@ impl PreservedBlocks {
             if number < self.preserved {
                 let blocks = blocks_of(run);
                 let (runs, count) = for_c(&blocks);
-                // SAFETY: So many runs are there. By the type invariants these pages are preserved.
+                // SAFETY: So many runs are there. By the type invariants the blocks are preserved.
                 unsafe { bindings::kho_unpreserve_folio_runs(runs, count) };
             }
             // SAFETY: By the type invariants the pins are owned.
@@ -244,25 +245,26 @@ pub struct Block {
 }
 
 impl Block {
-    /// Takes the block over that begins with a page frame, which may be anything.
+    /// Takes memory over that was preserved as blocks of one order, and begins with a page frame,
+    /// which may be anything: `most` pages at most, and as many blocks as KHO gives at once.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if no memory was preserved there, or it was restored before; `EINVAL` if it is
-    /// longer than `most` pages, or there is no such frame.
+    /// `ENOENT` if no memory was preserved there, or it was restored before; `EINVAL` if the first
+    /// block is longer than `most` pages, or there is no such frame.
     pub fn restore(frame: u64, most: u64) -> Result<Self> {
         let phys = phys(frame)?;
         // SAFETY: The function takes any address.
         let order = unsafe { bindings::kho_preserved_order(phys) };
         let order = u32::try_from(order).map_err(|_| ENOENT)?;
-        let count = most.checked_shr(order).filter(|count| *count > 0);
+        let fitting = most.checked_shr(order).filter(|count| *count > 0);
+        let fitting = fitting.ok_or(EINVAL)? as usize;
         // SAFETY: The function takes any address.
-        let count =
-            unsafe { bindings::kho_restore_blocks(phys, order, count.ok_or(EINVAL)? as usize) };
+        let count = unsafe { bindings::kho_restore_blocks(phys, order, fitting) };
         if count == 0 {
             return Err(ENOENT);
         }
-        // INVARIANT: KHO has just given it, once.
+        // INVARIANT: KHO has just given these blocks, once.
         Ok(Self {
             frame,
             end: frame + ((count as u64) << order),
@@ -404,6 +406,8 @@ mod tests {
             [Some((1, 0, 63)), None, Some((64, 0, 63))]
         );
         assert_eq!(blocks(65, 66, 0), [Some((65, 0, 1)), None, None]);
+        assert_eq!(blocks(64, 65, 0), [None, None, Some((64, 0, 1))]);
+        assert_eq!(blocks(63, 64, 0), [Some((63, 0, 1)), None, None]);
         // Folios of four pages.
         assert_eq!(
             blocks(60, 132, 2),

@@ -42,13 +42,19 @@ impl Folio {
 
 /// Folios that follow each other in a file and in memory, all of one order: numbers, which own
 /// nothing.
+///
+/// # Invariants
+///
+/// There are fewer than 2^32 pages.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct FolioRun(bindings::folio_run);
 
 impl FolioRun {
-    /// Memory from one page frame to before another one, whatever file it is of.
+    /// Memory from one page frame to before another one, of a run: blocks of an order, as many as
+    /// are whole. They need not be folios, and are of no file.
     pub(crate) fn of_memory(frame: u64, end: u64, order: u32) -> Self {
+        // INVARIANT: It is a part of a run.
         Self(bindings::folio_run {
             pfn: frame as usize,
             index: 0,
@@ -98,9 +104,9 @@ impl FolioRun {
         let follows = self.order() == next.order()
             && self.frame() + self.pages() == next.frame()
             && self.end() == next.index();
-        // The pages of a run are fewer than 2^32, whatever its order is.
         let is_short = u32::try_from(self.pages() + next.pages()).is_ok();
         if follows && is_short {
+            // INVARIANT: All pages of both are fewer.
             self.0.nr += next.count();
         }
         follows && is_short
@@ -231,7 +237,7 @@ impl Pins {
         };
         // SAFETY: The caller promises it.
         crate::error::to_result(unsafe { bindings::memfd_pin_new_folio(folio.as_ptr()) })?;
-        // INVARIANT: It was just pinned, and there is room for it.
+        // INVARIANT: It was just pinned, and there is room for it. It is one folio.
         pins.0.push(FolioRun(run), GFP_KERNEL)?;
         // SAFETY: The caller promises that the folio is valid, and locked.
         unsafe { bindings::folio_zero_new(folio.as_ptr()) };

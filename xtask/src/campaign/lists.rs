@@ -11,12 +11,11 @@ pub(crate) const LONG_CHAIN: &[&str] = &[
 ];
 
 /// Hops of `debug`, with parameters of the kernels: a live update from and to each implementation, both formats of
-/// memfds, and the other handler of memfds.
+/// memfds, and the other handler of memfds. `rust,c` is the beginning of `rust,c,rust`, and its boots are the same.
 const DEBUG: &[(&str, &str)] = &[
     ("rust,rust", ""),
     ("rust,rust", "luo_memfd.extents=1"),
     ("c,rust", ""),
-    ("rust,c", ""),
     ("rust,c,rust", ""),
     ("c,c", ""),
     ("rust+memfd_c,c+memfd_rust,rust+memfd_c", ""),

@@ -178,7 +178,7 @@ fn growth(columns: &[Column]) -> Chart<'static> {
     let group = |column| cases.iter().filter_map(|case| bar(column, case)).collect();
     let groups = columns.iter().map(group).filter(|group: &Vec<_>| !group.is_empty());
     Chart {
-        title: "A MiB of scattered memory, in thousand instructions",
+        title: "A MiB of memory, in thousand instructions",
         parts: GROWING.map(|(_, name)| name).into(),
         longest: 3_000_000,
         text: |instructions| format!("{}", instructions / 1_000),
