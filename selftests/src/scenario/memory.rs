@@ -52,6 +52,18 @@ fn settled() -> Result<u64> {
     Ok(most)
 }
 
+/// Free memory once there is enough of it, or when it is too late.
+fn wait_for(is_enough: impl Fn(u64) -> bool) -> Result<u64> {
+    let begin = Instant::now();
+    loop {
+        let now = free()?;
+        if is_enough(now) || begin.elapsed() >= LATE {
+            return Ok(now);
+        }
+        thread::yield_now();
+    }
+}
+
 /// Memory that has not grown for so long has settled, and what is not free after so long is lost.
 const QUIET: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_secs(5);
@@ -83,26 +95,17 @@ fn check<T>(stage: &Stage<'_>, most: u64, make: impl Fn() -> Result<T>) -> Resul
     let takes = gone(free()?);
     drop(items);
     ensure!(takes <= most, "each takes {takes} bytes, not {most}");
-    let end = Instant::now();
-    while gone(free()?) > LEFT {
-        let leaves = gone(free()?);
-        ensure!(end.elapsed() < LATE, "{leaves} bytes of each are not free, of {takes}");
-        thread::yield_now();
-    }
+    let leaves = gone(wait_for(|now| gone(now) <= LEFT)?);
+    ensure!(leaves <= LEFT, "{leaves} bytes of each are not free, of {takes}");
     Ok(())
 }
 
 /// Waits until so many bytes more are free than `before`.
 pub(super) fn becomes_free(before: u64, bytes: u64) -> Result<()> {
-    let begin = Instant::now();
-    loop {
-        let gained = free()?.saturating_sub(before);
-        if gained >= bytes {
-            return Ok(());
-        }
-        ensure!(begin.elapsed() < LATE, "{} of {} KiB are free again", gained >> 10, bytes >> 10);
-        thread::yield_now();
-    }
+    let gained = |now: u64| now.saturating_sub(before);
+    let gained = gained(wait_for(|now| gained(now) >= bytes)?);
+    ensure!(gained >= bytes, "{} of {} KiB are free again", gained >> 10, bytes >> 10);
+    Ok(())
 }
 
 fn sessions(stage: &mut Stage<'_>) -> Result<()> {
@@ -219,7 +222,6 @@ fn many_before(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn many_after(stage: &mut Stage<'_>) -> Result<()> {
-    let mut now = settled()?;
     let mut earliest = [0_u64; KINDS];
     for (figure, word) in earliest.iter_mut().zip(text_of(EARLIEST)?.split(' ')) {
         *figure = word.parse().context("understand a figure")?;
@@ -227,14 +229,12 @@ fn many_after(stage: &mut Stage<'_>) -> Result<()> {
     let [mine, other] = [stage.hop, stage.hop + 1].map(|hop| kind(stage.kernel, hop));
     let same = if stage.is_debug { NOISE } else { SAME_KIND };
     let figures = [(mine, same), (other, NOISE)].map(|(of, noise)| (earliest[of], noise));
-    let end = Instant::now();
+    // Files that were closed just before may be freed late.
+    let is_same =
+        |now: u64| figures.iter().all(|(earlier, noise)| earlier.saturating_sub(now) < *noise);
+    let now = wait_for(is_same).and_then(|_| settled())?;
     for (earlier, noise) in figures {
-        // Files that were closed just before may be freed late.
-        let mut lost = earlier.saturating_sub(now);
-        while lost >= noise && end.elapsed() < LATE {
-            now = settled()?;
-            lost = earlier.saturating_sub(now);
-        }
+        let lost = earlier.saturating_sub(now);
         ensure!(lost < noise, "{} KiB less are free than after the first updates", lost >> 10);
     }
     if earliest[mine] == 0 {
