@@ -2,7 +2,8 @@
 
 //! Free memory of this machine, and memory of files.
 
-use std::fs;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,6 +26,26 @@ pub fn free() -> Result<u64> {
     let pages = pages.sum::<Result<u64>>()?;
     ensure!(pages > 0, "/proc/zoneinfo shows no free pages");
     Ok(pages * PAGE as u64)
+}
+
+/// Free memory that has not grown for so long has settled.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Free memory when it grows no more: files are freed a moment after they are closed.
+///
+/// # Errors
+///
+/// As of [`free`].
+pub fn settled() -> Result<u64> {
+    let (mut most, mut since) = (free()?, Instant::now());
+    while since.elapsed() < QUIET {
+        thread::yield_now();
+        let now = free()?;
+        if now > most {
+            (most, since) = (now, Instant::now());
+        }
+    }
+    Ok(most)
 }
 
 /// Each CPU has counts of its own: a read of this file adds them up.

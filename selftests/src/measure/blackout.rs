@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cost, Measurement, Meter, name, page, preserve_all, retrieve_all, token};
 use crate::abi;
 use crate::abi::mapped::{HUGE, HUGE_MEMFDS, Mapped, MappedMut, PAGE, is_huge, mark};
-use crate::free_memory::free;
+use crate::free_memory::{free, settled};
 use crate::scenario::Side;
 
 /// All that is handed over.
@@ -71,6 +71,10 @@ pub const TOUCH: &str = "touch memory (n: MiB)";
 /// Of so many scattered pages one may be beside the one before. A tenth are; all of them, if they were moved.
 const MOST_ADJACENT: usize = 4;
 
+/// Pages that another file has meanwhile, 128 MiB. The boot leaves small pieces of free memory all over the machine, more or
+/// fewer by where the kernel lies; the memory of a virtual machine is much larger than all of them.
+const FIRST: usize = 32_768;
+
 /// Huge pages that another file takes first. The boot leaves blocks of scratch memory on the list of free huge pages that
 /// each processor has (`init_cma_reserved_pageblock()`), and PRESERVE_FD would move them.
 const FIRST_HUGE: usize = 32;
@@ -88,7 +92,7 @@ impl Memory {
     fn make(self) -> Result<OwnedFd> {
         let file = memfd(self.bytes())?;
         match self.pages {
-            Pages::Dense => (0..self.page_count()).try_for_each(|page| write_page(&file, page))?,
+            Pages::Dense => fill(&file, self.page_count())?,
             Pages::Huge => self.fill_huge(&file)?,
             Pages::Sparse => {
                 for at in [0, self.bytes().saturating_sub(1)] {
@@ -180,6 +184,10 @@ fn store_huge(file: &OwnedFd, pages: usize) -> Result<MappedMut> {
     Ok(mapped)
 }
 
+fn fill(file: &OwnedFd, pages: usize) -> Result<()> {
+    (0..pages).try_for_each(|page| write_page(file, page))
+}
+
 fn write_page(file: &OwnedFd, page: usize) -> Result<()> {
     let mut bytes = [0; PAGE];
     if let Some(to) = bytes.first_chunk_mut() {
@@ -221,9 +229,13 @@ impl Preserved {
         if self.memory.is_empty() {
             return Ok(Vec::new());
         }
+        let first = memfd(FIRST * PAGE)?;
+        if self.memory.iter().any(|memory| memory.pages == Pages::Dense) {
+            fill(&first, FIRST)?;
+        }
         let files = self.memory.iter().map(|memory| memory.make()).collect::<Result<Vec<_>>>()?;
         let session = abi::create(&device, "memory").context("CREATE_SESSION")?;
-        let before = free()?;
+        let before = settled()?;
         let (preserved, cost) = Meter::all(PRESERVE, self.mib(), || preserve_all(&session, &files));
         preserved.context("PRESERVE_FD")?;
         let taken = Cost::Bytes(before.saturating_sub(free()?));
@@ -231,6 +243,7 @@ impl Preserved {
         let mut all = self.memory.iter().zip(&files);
         all.try_for_each(|(memory, file)| memory.check_place(file))?;
         kept.push(session);
+        drop(first);
         Ok(vec![cost, taken])
     }
 

@@ -15,7 +15,7 @@ use super::stage::{
     Kernel, Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve,
 };
 use super::{Scenario, TWO_UPDATES, module};
-use crate::free_memory::{free, of_files};
+use crate::free_memory::{free, of_files, settled};
 
 /// Once all other sessions of the previous kernel are finished: how much memory they take depends on how far its commands
 /// came until `reboot(2)`.
@@ -39,19 +39,6 @@ pub(super) const ALL: &[Scenario] = &[
     ),
 ];
 
-/// Free memory when it grows no more: files are freed a moment after they are closed.
-fn settled() -> Result<u64> {
-    let (mut most, mut since) = (free()?, Instant::now());
-    while since.elapsed() < QUIET {
-        thread::yield_now();
-        let now = free()?;
-        if now > most {
-            (most, since) = (now, Instant::now());
-        }
-    }
-    Ok(most)
-}
-
 /// Free memory once there is enough of it, or when it is too late.
 fn wait_for(is_enough: impl Fn(u64) -> bool) -> Result<u64> {
     let begin = Instant::now();
@@ -64,8 +51,7 @@ fn wait_for(is_enough: impl Fn(u64) -> bool) -> Result<u64> {
     }
 }
 
-/// Memory that has not grown for so long has settled, and what is not free after so long is lost.
-const QUIET: Duration = Duration::from_millis(50);
+/// What is not free after so long is lost.
 const LATE: Duration = Duration::from_secs(5);
 
 /// Sessions, and files of one session: so many that lists of free pages matter little. On C, the time
@@ -133,6 +119,10 @@ const BIG: u64 = 64 << 20;
 /// which free memory late.
 const NOISE: u64 = BIG / 2;
 
+/// What the handler of memfds in C may lose besides, until the next update, where allocations fail on demand: the memory of
+/// files for which `each_allocation_of_retrieve_may_fail` has let RETRIEVE_FD fail early. It is less than one of both files.
+const LOST_BY_C: u64 = BIG / 2 - (4 << 20);
+
 /// Two sessions that are not finished: one is retrieved, with its file, and one is not.
 const RETRIEVED: &str = "memory-retrieved";
 const WAITING: &str = "memory-waiting";
@@ -170,7 +160,9 @@ fn after(stage: &mut Stage<'_>) -> Result<()> {
         }
         let earlier: u64 = text_of(FIGURE)?.parse().context("understand the figure")?;
         let lost = earlier.saturating_sub(now);
-        ensure!(lost < NOISE, "{} MiB less are free than one update ago", lost >> 20);
+        let loses = stage.is_debug && stage.memfd == Kernel::C;
+        let most = if loses { NOISE + LOST_BY_C } else { NOISE };
+        ensure!(lost < most, "{} MiB less are free than one update ago", lost >> 20);
     }
     if stage.hop < stage.hops {
         let (session, file) = came(stage, RETRIEVED)?;
