@@ -151,18 +151,14 @@ impl PreservedBlocks {
         while let Some(new @ [first, ..]) = self.runs.get(self.preserved..end) {
             // KHO preserves many pages that stand alone in one call.
             let alone = new.iter().take_while(|run| run.pages() == 1).count();
-            let result = if let Some(pages @ [_, ..]) = new.get(..alone) {
-                let (runs, count) = for_c(pages);
-                // SAFETY: So many runs are there, and the folios are valid: by the type invariants
-                // they are pinned.
-                unsafe { bindings::kho_preserve_folio_runs(runs, count) }
-            } else {
-                let blocks = blocks_of(first);
-                let (runs, count) = for_c(&blocks);
-                // SAFETY: So many runs are there, of pages that are valid: by the type invariants
-                // they are pinned.
-                unsafe { bindings::kho_preserve_folio_runs(runs, count) }
-            };
+            let blocks = blocks_of(first);
+            let (runs, count) = for_c(match new.get(..alone) {
+                Some(pages @ [_, ..]) => pages,
+                _ => &blocks,
+            });
+            // SAFETY: So many runs are there, of pages that are valid: by the type invariants they
+            // are pinned.
+            let result = unsafe { bindings::kho_preserve_folio_runs(runs, count) };
             if let Err(error) = to_result(result) {
                 self.release(first_new);
                 return Err(error);
@@ -253,22 +249,11 @@ impl Block {
     /// `ENOENT` if no memory was preserved there, or it was restored before; `EINVAL` if the first
     /// block is longer than `most` pages, or there is no such frame.
     pub fn restore(frame: u64, most: u64) -> Result<Self> {
-        let phys = phys(frame)?;
         // SAFETY: The function takes any address.
-        let order = unsafe { bindings::kho_preserved_order(phys) };
+        let order = unsafe { bindings::kho_preserved_order(phys(frame)?) };
         let order = u32::try_from(order).map_err(|_| ENOENT)?;
         let fitting = most.checked_shr(order).filter(|count| *count > 0);
-        let fitting = fitting.ok_or(EINVAL)? as usize;
-        // SAFETY: The function takes any address.
-        let count = unsafe { bindings::kho_restore_blocks(phys, order, fitting) };
-        if count == 0 {
-            return Err(ENOENT);
-        }
-        // INVARIANT: KHO has just given these blocks, once.
-        Ok(Self {
-            frame,
-            end: frame + ((count as u64) << order),
-        })
+        Self::take(frame, order, fitting.ok_or(EINVAL)?)
     }
 
     /// Takes pages over that were preserved one by one, and follow each other from a page frame on,
@@ -280,16 +265,21 @@ impl Block {
     /// is no such frame.
     #[inline]
     pub fn restore_pages(frame: u64, most: u64) -> Result<Self> {
-        let phys = phys(frame)?;
+        Self::take(frame, 0, most)
+    }
+
+    /// Takes blocks of an order over: `most` at most.
+    #[inline]
+    fn take(frame: u64, order: u32, most: u64) -> Result<Self> {
         // SAFETY: The function takes any address.
-        let count = unsafe { bindings::kho_restore_blocks(phys, 0, most as usize) };
+        let count = unsafe { bindings::kho_restore_blocks(phys(frame)?, order, most as usize) };
         if count == 0 {
             return Err(ENOENT);
         }
-        // INVARIANT: KHO has just given these pages, once.
+        // INVARIANT: KHO has just given these blocks, once.
         Ok(Self {
             frame,
-            end: frame + count as u64,
+            end: frame + ((count as u64) << order),
         })
     }
 
