@@ -17,7 +17,7 @@ use kernel::{
 use luo_core::memfd::{
     extent::Extent,
     run::{
-        Part,
+        large_orders,
         Parts,
         Run, //
     },
@@ -41,7 +41,7 @@ pub(crate) trait Sink {
 /// Folios go into a file.
 pub(crate) struct Filling<'a> {
     file: &'a NewMemfd,
-    /// The orders of folios that are made of single pages, as bits.
+    /// The orders of large folios that this kernel makes of pages, as bits.
     orders: u64,
     batch: Folios,
     /// The page of the file that `batch` begins with.
@@ -52,11 +52,12 @@ pub(crate) struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    /// Begins with a file without memory. `batch` is room for folios.
+    /// Begins with a file without memory, which may have folios of these orders, as bits. `batch`
+    /// is room for folios.
     pub(crate) fn new(file: &'a NewMemfd, orders: u64, batch: Folios) -> Self {
         Self {
             file,
-            orders,
+            orders: large_orders(orders),
             batch,
             first: 0,
             next: 0,
@@ -119,32 +120,48 @@ impl<'a> Filling<'a> {
         Ok(())
     }
 
-    /// Adds single pages, as folios of up to this order where they are aligned.
-    fn add_pages(&mut self, run: &Run, max_order: u32) -> Result {
+    /// Adds single pages, as large folios where they can be.
+    fn add_pages(&mut self, run: &Run) -> Result {
         let mut done = 0;
         while done < run.count {
             let (frame, index) = (run.frame + done, run.index + done);
-            let Ok(mut block) = Block::restore_pages(frame, run.count - done) else {
+            let Ok(block) = Block::restore_pages(frame, run.count - done) else {
                 self.add_any(frame, index, run.flags)?;
                 done += 1;
                 continue;
             };
             done += block.pages();
-            for part in Parts::new(frame, index, block.pages(), max_order) {
-                self.add_part(&part, &mut block, run.flags)?;
-            }
+            self.add_block(block, index, self.orders, run.flags)?;
         }
         Ok(())
     }
 
-    /// Makes the folios of a part, with which the block begins.
-    fn add_part(&mut self, part: &Part, block: &mut Block, flags: Flags) -> Result {
-        let order = if self.orders >> part.order & 1 == 0 {
-            0
-        } else {
-            part.order
-        };
-        let (mut index, end) = (part.index, part.index + part.pages);
+    /// Adds adjacent memory, as the largest folios that it can be.
+    // If memory is scattered, this is called for each page.
+    #[inline(always)]
+    fn add_block(&mut self, mut block: Block, index: u64, orders: u64, flags: Flags) -> Result {
+        let orders = orders & Block::ORDERS;
+        if orders <= 1 {
+            let pages = block.pages();
+            return self.add_part(&mut block, index, pages, 0, flags);
+        }
+        for part in Parts::new(block.frame(), index, block.pages(), orders) {
+            self.add_part(&mut block, part.index, part.pages, part.order, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Adds so many pages of a block, as folios of one order.
+    #[inline(always)]
+    fn add_part(
+        &mut self,
+        block: &mut Block,
+        mut index: u64,
+        pages: u64,
+        order: u32,
+        flags: Flags,
+    ) -> Result {
+        let end = index + pages;
         while index < end {
             self.begin(index, flags)?;
             index += self.batch.make(block, order, (end - index) >> order)? << order;
@@ -155,17 +172,13 @@ impl<'a> Filling<'a> {
 
     /// Adds the folios of an extent, which afterwards is what of it was not taken.
     pub(crate) fn add_extent(&mut self, extent: &mut Extent) -> Result {
+        let orders = extent.orders(self.orders);
         while extent.pages > 0 {
-            let mut block = Block::restore(extent.frame, extent.pages)?;
-            let mut index = extent.index;
+            let block = Block::restore(extent.frame, extent.pages)?;
+            let index = extent.index;
             // What happens to the block does not depend on the extent any more.
             extent.advance(block.pages());
-            while block.pages() > 0 {
-                let order = extent.folio_order(self.orders, index, block.order());
-                self.begin(index, Flags::DATA)?;
-                index += self.batch.make(&mut block, order, u64::MAX)? << order;
-                self.next = index;
-            }
+            self.add_block(block, index, orders, Flags::DATA)?;
         }
         Ok(())
     }
@@ -173,9 +186,10 @@ impl<'a> Filling<'a> {
 
 impl Sink for Filling<'_> {
     fn add(&mut self, run: Run) -> Result {
-        match self.orders.checked_ilog2() {
-            Some(max_order) if run.stride == 1 => self.add_pages(&run, max_order),
-            _ => self.add_folios(&run, run.stride.trailing_zeros()),
+        if self.orders != 0 && run.stride == 1 {
+            self.add_pages(&run)
+        } else {
+            self.add_folios(&run, run.stride.trailing_zeros())
         }
     }
 

@@ -241,6 +241,9 @@ pub struct Block {
 }
 
 impl Block {
+    /// The orders that folios of it may have, as bits.
+    pub const ORDERS: u64 = (2 << bindings::MAX_PAGE_ORDER) - 1;
+
     /// Takes memory over that was preserved as blocks of one order, and begins with a page frame,
     /// which may be anything: `most` pages at most, and as many blocks as KHO gives at once.
     ///

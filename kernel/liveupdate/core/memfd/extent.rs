@@ -96,17 +96,13 @@ impl Extent {
         self.pages = self.pages.wrapping_sub(pages);
     }
 
-    /// The order of the folios that a part of it becomes: the largest one of `orders`, which has a
-    /// bit for each, that is aligned in the file and not larger than `most`. Pages become folios of
-    /// the order that they had, too.
-    #[inline]
-    pub fn folio_order(&self, orders: u64, index: u64, most: u32) -> u32 {
-        let had = 1_u64.checked_shl(self.order).unwrap_or(0);
-        let most = most.min(index.trailing_zeros()).min(63);
-        let fits = u64::MAX
-            .checked_shr(63_u32.saturating_sub(most))
-            .unwrap_or(0);
-        ((orders | had) & fits).checked_ilog2().unwrap_or(0)
+    /// The orders that folios of its memory may have, as bits: `some`, and the one that its folios
+    /// had.
+    pub const fn orders(&self, some: u64) -> u64 {
+        match 1_u64.checked_shl(self.order) {
+            Some(had) => some | had,
+            None => some,
+        }
     }
 }
 
@@ -177,21 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn folios_are_as_large_as_file_and_kernel_allow() {
-        let extent = Extent {
-            frame: 512,
-            index: 0,
-            pages: 1024,
-            order: 0,
-        };
-        assert_eq!(extent.folio_order(0, 0, 9), 0);
-        assert_eq!(extent.folio_order(1 << 9, 0, 9), 9);
-        assert_eq!(extent.folio_order(1 << 9 | 1 << 4, 0, 8), 4);
-        assert_eq!(extent.folio_order(1 << 9 | 1 << 4, 520, 9), 0);
-        assert_eq!(extent.folio_order(u64::MAX, 520, 9), 3);
-        assert_eq!(extent.folio_order(u64::MAX, 0, 63), 63);
-        let huge = Extent { order: 9, ..extent };
-        assert_eq!(huge.folio_order(0, 1024, 10), 9);
-        assert_eq!(huge.folio_order(0, 1024, 8), 0);
+    fn folios_may_have_the_order_that_they_had() {
+        let extent = EXTENT.check(20).map(|it| (it.orders(0), it.orders(0b1010)));
+        assert_eq!(extent, Ok((0b100, 0b1110)));
     }
 }

@@ -142,14 +142,11 @@ proptest! {
         count in prop_oneof![0_u32..9, any::<u32>()],
         order in 0_u16..60,
         pages in prop_oneof![0_u64..100, any::<u64>()],
-        orders in any::<u64>(),
     ) {
         let ser = ExtentSer { frame, index, count, order, flags: 0 };
         if let Ok(extent) = ser.check(pages) {
             prop_assert_eq!(u128::from(extent.pages), u128::from(count) << order);
             prop_assert!(index + (extent.pages - (1 << order)) < pages);
-            let order = extent.folio_order(orders, index, 10);
-            prop_assert!(order <= 10 && index % (1 << order) == 0);
         }
     }
 
@@ -195,18 +192,53 @@ proptest! {
         frame in 0_u64..5000,
         index in 0_u64..5000,
         pages in 0_u64..3000,
-        max in 0_u32..10,
+        orders in prop_oneof![0_u64..1024, Just(1022)],
     ) {
         let (mut next, end) = (frame, frame + pages);
-        for part in Parts::new(frame, index, pages, max) {
+        for part in Parts::new(frame, index, pages, orders) {
             prop_assert_eq!(part.frame, next);
             prop_assert_eq!(part.index, index + (next - frame));
-            prop_assert!(part.order <= max);
+            prop_assert!((orders | 1) >> part.order & 1 == 1);
             prop_assert!((part.frame | part.index).is_multiple_of(1 << part.order));
             prop_assert!(part.pages > 0);
             prop_assert!(part.pages.is_multiple_of(1 << part.order));
             next += part.pages;
         }
         prop_assert_eq!(next, end);
+    }
+
+    #[test]
+    fn pages_that_can_be_one_folio_are_one(
+        frame in 0_u64..5000,
+        index in prop_oneof![0_u64..5000, Just(5120)],
+        pages in 0_u64..3000,
+    ) {
+        let frame = if index == 5120 { frame } else { index + frame / 1000 * 64 };
+        let parts: Vec<_> = Parts::new(frame, index, pages, 1022).collect();
+        for order in 2..10 {
+            let size = 1 << order;
+            for first in frame.next_multiple_of(size)..(frame + pages + 1).saturating_sub(size) {
+                let here = index + (first - frame);
+                if (first | here).is_multiple_of(size) {
+                    let part = parts.iter().rfind(|part| part.frame <= first).unwrap();
+                    prop_assert!(part.order >= order);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn folios_do_not_become_smaller(
+        frame in 0_u64..600,
+        index in 0_u64..600,
+        count in 0_u64..600,
+        had in 0_u32..10,
+        orders in 0_u64..1024,
+    ) {
+        let pages = |count: u64| count << had;
+        let parts = Parts::new(pages(frame), pages(index), pages(count), orders | 1 << had);
+        for part in parts {
+            prop_assert!(part.order >= had);
+        }
     }
 }

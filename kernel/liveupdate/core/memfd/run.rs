@@ -163,38 +163,62 @@ pub struct Part {
     pub order: u32,
 }
 
-/// The order from which on a folio and its first use cost less than its pages one by one.
-const MIN_ORDER: u32 = 2;
+/// Those of some orders, as bits, that are worth it for single pages: from four pages on, a folio
+/// and its first use cost less than its pages one by one.
+pub const fn large_orders(some: u64) -> u64 {
+    some & !0b11
+}
 
-/// The largest folios that single pages can be: aligned in memory and in the file.
+/// The largest folios that adjacent pages can be: aligned in memory and in the file.
 #[derive(Clone, Debug)]
 pub struct Parts {
     frame: u64,
     index: u64,
     pages: u64,
-    max_order: u32,
+    orders: u64,
+    /// The largest order that any of them can have.
+    most: u32,
+}
+
+/// The largest order of a set which is not larger than `order`; 0 if there is none.
+#[inline]
+fn largest(orders: u64, order: u32) -> u32 {
+    let fits = u64::MAX.checked_shr(63_u32.saturating_sub(order));
+    (orders & fits.unwrap_or(0)).checked_ilog2().unwrap_or(0)
 }
 
 impl Parts {
-    /// Of so many adjacent pages, none larger than `max_order`.
-    pub const fn new(frame: u64, index: u64, pages: u64, max_order: u32) -> Self {
+    /// Of so many pages. `orders` has a bit for each order that folios may have; single pages are
+    /// always allowed.
+    #[inline]
+    pub fn new(frame: u64, index: u64, pages: u64, orders: u64) -> Self {
+        // Where both are aligned to the same order they are so at the same pages.
+        let aligned = (frame ^ index).trailing_zeros();
         Self {
             frame,
             index,
             pages,
-            max_order,
+            orders,
+            most: largest(orders, aligned),
         }
     }
 
-    /// The largest order that any folio can have.
-    const fn most(&self) -> u32 {
-        // Where both are aligned to the same order they are so at the same pages.
-        let most = (self.frame ^ self.index).trailing_zeros();
-        if most < self.max_order {
-            most
+    /// The order of the next folios, and their pages. `longest` is the largest order for which
+    /// there are pages.
+    fn large(&self, longest: u32) -> Option<(u32, u64)> {
+        let aligned = (self.frame | self.index).trailing_zeros().min(self.most);
+        let fits = aligned.min(longest);
+        let order = largest(self.orders, fits);
+        let pages = if order == self.most {
+            self.pages.checked_shr(order)?.checked_shl(order)?
+        } else if order > 0 {
+            1_u64.checked_shl(fits)?
         } else {
-            self.max_order
-        }
+            let least = 1_u64.checked_shl((self.orders & !1).trailing_zeros())?;
+            let to_next = self.frame.wrapping_neg() & least.wrapping_sub(1);
+            to_next.min(self.pages)
+        };
+        Some((order, pages))
     }
 }
 
@@ -204,18 +228,10 @@ impl Iterator for Parts {
     #[inline]
     fn next(&mut self) -> Option<Part> {
         let longest = self.pages.checked_ilog2()?;
-        let aligned = (self.frame | self.index).trailing_zeros();
-        let most = self.most();
-        let order = longest.min(aligned).min(most);
-        let (order, pages) = if most < MIN_ORDER || longest < MIN_ORDER {
+        let (order, pages) = if self.most == 0 || largest(self.orders, longest) == 0 {
             (0, self.pages)
-        } else if order < MIN_ORDER {
-            let to_next = self.frame.wrapping_neg() & ((1 << MIN_ORDER) - 1);
-            (0, to_next.min(self.pages))
-        } else if order == most {
-            (order, self.pages.checked_shr(order)?.checked_shl(order)?)
         } else {
-            (order, 1_u64.checked_shl(order)?)
+            self.large(longest)?
         };
         let part = Part {
             frame: self.frame,
@@ -299,7 +315,7 @@ mod tests {
 
     #[test]
     fn parts_are_aligned_in_memory_and_in_the_file() {
-        let mut parts = Parts::new(13, 5, 26, 3);
+        let mut parts = Parts::new(13, 5, 26, 0b1100);
         let mut part = |frame, index, pages, order| {
             let expected = Part {
                 frame,
@@ -314,15 +330,32 @@ mod tests {
         part(32, 24, 4, 2);
         part(36, 28, 3, 0);
         assert_eq!(parts.next(), None);
-        // Never aligned in both, and no folios that are worth it.
-        for (frame, max_order) in [(1, 9), (2, 9), (0, 1)] {
+        // Never aligned in both, and no large folios.
+        for (frame, orders) in [(1, !0), (2, 0b1100), (0, 0b1), (0, 0)] {
             let single = Part {
                 frame,
                 index: 0,
                 pages: 40,
                 order: 0,
             };
-            assert!(Parts::new(frame, 0, 40, max_order).eq([single]));
+            assert!(Parts::new(frame, 0, 40, orders).eq([single]));
         }
+    }
+
+    #[test]
+    fn parts_have_only_orders_that_folios_may_have() {
+        let parts = |frame, pages, orders| {
+            Parts::new(frame, frame, pages, orders).map(|part| (part.pages, part.order))
+        };
+        assert!(parts(509, 515, 1 << 9 | 1 << 3).eq([(3, 0), (512, 9)]));
+        assert!(parts(509, 515, 1 << 10).eq([(515, 0)]));
+        assert!(parts(8, 56, 1 << 9 | 1 << 3).all(|(_, order)| order == 3));
+        assert!(parts(1, 5, 0b10).eq([(1, 0), (4, 1)]));
+        assert!(Parts::new(1 << 62, 0, 1 << 62, !0).all(|part| part.order == 62));
+    }
+
+    #[test]
+    fn single_pages_become_folios_of_four_pages_or_more() {
+        assert_eq!(large_orders(0b1111), 0b1100);
     }
 }
