@@ -31,12 +31,16 @@ impl PageFlags {
 
     /// Whether a large folio begins at this page frame and has so many pages, or more.
     pub fn is_large(&self, frame: u64, pages: u64) -> Result<bool> {
-        let is_tail = |frame| Ok(self.flags(frame)? & TAIL != 0);
-        if self.flags(frame)? & HEAD == 0 {
-            return Ok(false);
-        }
-        let others: Result<Vec<bool>> = (frame + 1..frame + pages).map(is_tail).collect();
-        Ok(others?.into_iter().all(|is_tail| is_tail))
+        let frames: Vec<u64> = (frame..frame + pages).collect();
+        Ok(self.flags(frame)? & HEAD != 0 && self.are_of_one_folio(&frames)?)
+    }
+
+    /// Whether these page frames, two at least, are of one large folio, in this order.
+    pub fn are_of_one_folio(&self, frames: &[u64]) -> Result<bool> {
+        let are_adjacent = frames.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let others = frames.iter().skip(1).map(|frame| Ok(self.flags(*frame)? & TAIL != 0));
+        let others: Result<Vec<bool>> = others.collect();
+        Ok(are_adjacent && others?.into_iter().all(|is_tail| is_tail))
     }
 
     /// Whether the page is on its way to a disk.

@@ -3,15 +3,17 @@
 //! Memfds of large folios: huge pages, and those that RETRIEVE_FD makes of single pages.
 
 use std::fs::{self, File};
+use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::ftruncate;
 
 use super::Scenario;
-use super::holes::{check_page, hole, memory, take_over, write_page};
-use super::stage::{Kernel, Stage, not_applicable};
-use super::unusual::{MANY, check_full, full, store_marks};
+use super::holes::{TOKEN, check_page, hole, memory, take_over, write_page};
+use super::stage::{Kernel, Stage, create, finish, memfd, not_applicable, retrieve};
+use super::unusual::{MANY, check_full, store_marks};
 use crate::abi::mapped::{HUGE, HUGE_MEMFDS, MappedMut, PAGE, is_huge, mark};
 use crate::abi::page_flags::PageFlags;
 
@@ -96,44 +98,102 @@ fn after_huge(_: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Pages of the smallest folios that RETRIEVE_FD makes.
-const GROUP: usize = 4;
+/// The orders of folios that RETRIEVE_FD makes of single pages.
+const ORDERS: RangeInclusive<u32> = 2..=9;
 
-/// The first frames of pages that can be one folio: adjacent, and aligned in memory and in the file.
-fn groups(frames: &[u64]) -> impl Iterator<Item = u64> {
-    let groups = frames.as_chunks::<GROUP>().0.iter();
-    let groups = groups.filter(|frames| {
-        frames[0].is_multiple_of(GROUP as u64)
+/// Pages that can be one folio: adjacent, and aligned in memory and in the file.
+fn groups(frames: &[u64], order: u32) -> impl Iterator<Item = Range<usize>> {
+    let pages = 1 << order;
+    let groups = frames.chunks_exact(pages).enumerate();
+    let groups = groups.filter(move |(_, frames)| {
+        frames[0].is_multiple_of(pages as u64)
             && frames.iter().zip(frames[0]..).all(|(frame, next)| *frame == next)
     });
-    groups.map(|frames| frames[0])
+    groups.map(move |(number, _)| number * pages..(number + 1) * pages)
 }
 
-/// Memfds that are made until one has a group, with a page behind each: free memory may have no order.
+/// The most memfds that are made until one is as it should be: free memory may have no order.
 const TRIES: usize = 32;
+
+/// PRESERVE_FD moves pages out of memory that the next kernel boots in, and then they mostly follow
+/// each other. These pages of the file are holes meanwhile, so that each part between two of them
+/// has another place in a folio, and begins with an odd page.
+const HOLES: u64 = 32;
+
+/// The token of a memfd with the frames of the other one.
+const FRAMES: u32 = 2;
+
+/// Whether some pages begin as a single one, and go on as a folio of eight pages.
+fn begins_odd(frames: &[u64]) -> bool {
+    let pages = frames.windows(17).enumerate().filter(|(before, _)| before % 2 == 0);
+    pages.into_iter().any(|(before, frames)| {
+        let (first, pages) = (frames[1], &frames[1..]);
+        frames[0] + 1 != first
+            && first % 8 == (before as u64 + 1) % 8
+            // Linux preserves pages of an extent up to here one by one.
+            && first % 64 < 48
+            && pages.iter().zip(first..).all(|(frame, next)| *frame == next)
+    })
+}
 
 fn before_single(stage: &mut Stage<'_>) -> Result<()> {
     // All are kept until one is taken, so that each gets other memory.
     let mut files = Vec::new();
     while files.len() < TRIES {
-        let file = full(MANY)?;
-        let frames = frames(&file)?;
-        if groups(&frames).next().is_some() {
+        let file = hole(MANY * PAGE as u64)?;
+        let (holes, pages): (Vec<u64>, Vec<u64>) =
+            (0..MANY).partition(|page| page.is_multiple_of(HOLES));
+        pages.into_iter().try_for_each(|page| write_page(&file, page))?;
+        let session = create("huge-single")?;
+        session.preserve(TOKEN.into(), &file).context("PRESERVE_FD")?;
+        let mut mapped = MappedMut::new(&file).context("map a memfd")?;
+        for page in &holes {
+            mapped.store(usize::try_from(*page)?, mark(*page));
+        }
+        drop(mapped);
+        let mut frames = frames(&file)?;
+        let is_good = if stage.memfd == Kernel::C {
+            // C has filled the holes before. The last file is taken in any case: the runs of all files
+            // may be aligned otherwise in memory.
+            groups(&frames, 3).next().is_some() || files.len() + 1 == TRIES
+        } else {
+            // These pages are at the end of the table, so that they are in no folio.
+            for page in holes {
+                frames[usize::try_from(page)?] = 0;
+            }
+            begins_odd(&frames)
+        };
+        if is_good {
             let flags = PageFlags::open().context("open /proc/kpageflags")?;
-            for frame in frames {
+            for &frame in &frames {
                 let is_part = flags.is_part(frame).context("read flags")?;
                 ensure!(!is_part, "a page is a part of a large folio already");
             }
-            return stage.hand_over("huge-single", &file);
+            let frames = frames.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+            session.preserve(FRAMES.into(), memfd(&frames)?).context("PRESERVE_FD of frames")?;
+            stage.keep(session);
+            return Ok(());
         }
-        // The next one begins with another page.
-        files.extend([file, full(1)?]);
+        files.push(file);
     }
-    anyhow::bail!("no memfd had {GROUP} pages that are adjacent and aligned")
+    anyhow::bail!("no memfd had pages that begin with an odd one and can be a folio behind it")
+}
+
+/// Takes over the memfd, and the frames that its pages had in the previous kernel.
+fn take_over_with_frames() -> Result<(File, Vec<u64>)> {
+    let session = retrieve("huge-single")?;
+    let file = session.retrieve(TOKEN.into()).context("RETRIEVE_FD")?;
+    let frames = File::from(session.retrieve(FRAMES.into()).context("RETRIEVE_FD of frames")?);
+    finish(session)?;
+    let mut text = vec![0; usize::try_from(frames.metadata().context("stat")?.len())?];
+    frames.read_exact_at(&mut text, 0).context("read the frames")?;
+    let text = String::from_utf8(text).context("read the frames")?;
+    let frames = text.split(' ').map(str::parse).collect::<Result<_, _>>();
+    Ok((file.into(), frames.context("read the frames")?))
 }
 
 fn after_single(stage: &mut Stage<'_>) -> Result<()> {
-    let file = with_huge_pages(|| take_over("huge-single"))?;
+    let (file, preserved) = with_huge_pages(take_over_with_frames)?;
     check_full(&file, MANY)?;
     if !has_huge() {
         return not_applicable(NO_HUGE);
@@ -141,15 +201,18 @@ fn after_single(stage: &mut Stage<'_>) -> Result<()> {
     if stage.memfd == Kernel::C {
         return not_applicable("the handler in C makes no large folios");
     }
-    let (frames, mut large) = (frames(&file)?, 0);
+    // Pages may have moved since, but those of a large folio stay together.
+    let frames = frames(&file)?;
     let flags = PageFlags::open().context("open /proc/kpageflags")?;
-    for frame in groups(&frames) {
-        let is_large = (frame..frame + GROUP as u64).map(|frame| flags.is_part(frame));
-        let is_large = is_large.collect::<std::io::Result<Vec<_>>>().context("read flags")?;
-        ensure!(is_large.iter().all(|is_part| *is_part), "frames from {frame:#x} on are single");
-        large += 1;
+    for group in ORDERS.flat_map(|order| groups(&preserved, order)) {
+        // It may be a part of a larger folio.
+        let is_one = flags.are_of_one_folio(&frames[group.clone()]).context("read flags")?;
+        ensure!(
+            is_one,
+            "pages {group:?}, from frame {:#x} on, are not of one folio",
+            preserved[group.start]
+        );
     }
-    ensure!(large > 0, "no page could be a part of a large folio");
     let bytes = memory(&file)?;
     ensure!(bytes == MANY * PAGE as u64, "{bytes} bytes came");
     // Each folio can be cut, and what is cut is free.
