@@ -58,9 +58,7 @@ impl Lock {
     }
 
     fn of_this_process(mut file: File) -> Self {
-        // The name of the holder is for people to read; the lock itself does not depend on it.
-        let _ = file.set_len(0).and_then(|()| file.rewind());
-        let _ = write!(file, "{}", std::process::id());
+        write_holder(&mut file);
         Self { file, sharing: Sharing::Exclusive }
     }
 
@@ -77,10 +75,16 @@ impl Lock {
     }
 }
 
-/// One of a few places, held until it is dropped.
+/// One of a few places for machines, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
 }
 
 impl Place {
@@ -88,17 +92,34 @@ impl Place {
     pub(crate) fn take(folder: &Path, count: usize) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         let places = (0..count.max(1)).map(|number| open(&folder.join(number.to_string())));
-        let places = places.collect::<Result<Vec<_>>>()?;
-        let free = loop {
-            let mut all = places.iter();
-            if let Some(free) = all.position(|place| place.try_lock().is_ok()) {
-                break free;
+        let mut places = places.collect::<Result<Vec<_>>>()?;
+        let mut told = false;
+        loop {
+            if let Some(free) = places.iter().position(|place| place.try_lock().is_ok()) {
+                let mut file = places.swap_remove(free);
+                write_holder(&mut file);
+                return Ok(Self { file });
+            }
+            if !told {
+                let holders = places.iter_mut().map(holder).collect::<Vec<_>>();
+                if let Some(others) = other_runs(&holders, std::process::id()) {
+                    eprintln!("waiting: {others} have all places for machines");
+                    told = true;
+                }
             }
             interrupt::check()?;
             thread::sleep(PERIOD);
-        };
-        places.into_iter().nth(free).map(|file| Self { _file: file }).context("no place")
+        }
     }
+}
+
+/// The runs that have these places, if this one has none of them.
+fn other_runs(holders: &[Option<u32>], this: u32) -> Option<String> {
+    let mut pids = holders.iter().copied().collect::<Option<Vec<_>>>()?;
+    pids.sort_unstable();
+    pids.dedup();
+    let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    (!pids.contains(&this)).then(|| format!("other runs (PID {list})"))
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -123,7 +144,7 @@ fn wait(
                 return Err(error).with_context(|| format!("lock {}", path.display()));
             }
         }
-        let holder = holder(file);
+        let holder = holder(file).map_or(String::new(), |pid| format!(" (PID {pid})"));
         if !told {
             eprintln!("waiting: another run{holder} {doing}");
             told = true;
@@ -138,14 +159,17 @@ fn wait(
     }
 }
 
-/// ` (PID 1234)`, if the holder has left it.
-fn holder(file: &mut File) -> String {
+/// Says that this process holds a lock: for people to read, the lock does not depend on it.
+fn write_holder(file: &mut File) {
+    let _ = file.set_len(0).and_then(|()| file.rewind());
+    let _ = write!(file, "{}", std::process::id());
+}
+
+/// The process that holds a lock, if it has said so.
+fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(20).read_to_string(&mut text));
-    match (read, text.trim()) {
-        (Ok(_), pid) if !pid.is_empty() => format!(" (PID {pid})"),
-        _ => String::new(),
-    }
+    file.rewind().and_then(|()| file.take(20).read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -168,6 +192,22 @@ mod tests {
         drop(one);
         is_taken.recv_timeout(Duration::from_secs(20)).unwrap();
         waiting.join().unwrap();
+    }
+
+    #[test]
+    fn a_place_is_waited_for_aloud_if_other_runs_have_all() {
+        let others = |holders: &[Option<u32>]| other_runs(holders, 7);
+        assert_eq!(others(&[Some(9), Some(8)]).as_deref(), Some("other runs (PID 8, 9)"));
+        assert_eq!(others(&[Some(8), Some(8)]).as_deref(), Some("other runs (PID 8)"));
+        // The queue of this run is no news, and a run that has just begun has not said so.
+        assert_eq!(others(&[Some(8), Some(7)]), None);
+        assert_eq!(others(&[Some(8), None]), None);
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::take(folder.path(), 1).unwrap();
+        let mut file = open(&folder.path().join("0")).unwrap();
+        assert_eq!(holder(&mut file), Some(std::process::id()));
+        drop(place);
+        assert_eq!(holder(&mut file), None);
     }
 
     #[test]
