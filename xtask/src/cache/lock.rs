@@ -2,9 +2,10 @@
 
 //! Locks between runs: held by an open file, so the kernel drops them with the processes.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,21 +91,20 @@ impl Drop for Place {
 impl Place {
     /// Waits until one of `count` places is free, which are files in `folder`.
     pub(crate) fn take(folder: &Path, count: usize) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         let places = (0..count.max(1)).map(|number| open(&folder.join(number.to_string())));
         let mut places = places.collect::<Result<Vec<_>>>()?;
-        let mut told = false;
         loop {
             if let Some(free) = places.iter().position(|place| place.try_lock().is_ok()) {
                 let mut file = places.swap_remove(free);
                 write_holder(&mut file);
                 return Ok(Self { file });
             }
-            if !told {
-                let holders = places.iter_mut().map(holder).collect::<Vec<_>>();
-                if let Some(others) = other_runs(&holders, std::process::id()) {
+            let holders = places.iter_mut().map(holder).collect::<Vec<_>>();
+            if let Some(others) = other_runs(&holders, is_of_this_run) {
+                // One of many machines that wait says so.
+                if !TOLD.swap(true, Ordering::Relaxed) {
                     eprintln!("waiting: {others} have all places for machines");
-                    told = true;
                 }
             }
             interrupt::check()?;
@@ -113,13 +113,30 @@ impl Place {
     }
 }
 
+/// This run has said that it waits for a place.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Whether a process is of this run: some tasks begin others, all in one process group.
+fn is_of_this_run(pid: u32) -> bool {
+    group(pid).is_some_and(|group| Some(group) == self::group(std::process::id()))
+}
+
+/// The group of a process that exists. It is 0 if the group is not in this PID namespace.
+fn group(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in brackets, may be anything.
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_whitespace().nth(2)?.parse().ok()
+}
+
 /// The runs that have these places, if this one has none of them.
-fn other_runs(holders: &[Option<u32>], this: u32) -> Option<String> {
+fn other_runs(holders: &[Option<u32>], is_of_this_run: impl Fn(u32) -> bool) -> Option<String> {
     let mut pids = holders.iter().copied().collect::<Option<Vec<_>>>()?;
     pids.sort_unstable();
     pids.dedup();
+    let are_others = !pids.iter().any(|pid| is_of_this_run(*pid));
     let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    (!pids.contains(&this)).then(|| format!("other runs (PID {list})"))
+    are_others.then(|| format!("other runs (PID {list})"))
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -196,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_place_is_waited_for_aloud_if_other_runs_have_all() {
-        let others = |holders: &[Option<u32>]| other_runs(holders, 7);
+        let others = |holders: &[Option<u32>]| other_runs(holders, |pid| pid == 7);
         assert_eq!(others(&[Some(9), Some(8)]).as_deref(), Some("other runs (PID 8, 9)"));
         assert_eq!(others(&[Some(8), Some(8)]).as_deref(), Some("other runs (PID 8)"));
         // The queue of this run is no news, and a run that has just begun has not said so.
@@ -205,7 +222,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::take(folder.path(), 1).unwrap();
         let mut file = open(&folder.path().join("0")).unwrap();
-        assert_eq!(holder(&mut file), Some(std::process::id()));
+        let pid = holder(&mut file).unwrap();
+        assert!(pid == std::process::id() && is_of_this_run(pid) && !is_of_this_run(1));
         drop(place);
         assert_eq!(holder(&mut file), None);
     }
