@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::ops::{Range, RangeInclusive};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +11,8 @@ use rustix::fs::ftruncate;
 
 use super::Scenario;
 use super::holes::{TOKEN, check_page, hole, memory, take_over, write_page};
-use super::stage::{Kernel, Stage, create, finish, memfd, not_applicable, retrieve};
+use super::memory::text_of;
+use super::stage::{Kernel, Stage, create, memfd, not_applicable};
 use super::unusual::{MANY, check_full, store_marks};
 use crate::abi::mapped::{HUGE, HUGE_MEMFDS, MappedMut, PAGE, is_huge, mark};
 use crate::abi::page_flags::PageFlags;
@@ -120,8 +120,8 @@ const TRIES: usize = 32;
 /// part between two holes has another place in a folio, and begins with an odd page.
 const HOLES: u64 = 32;
 
-/// The token of a memfd with the frames of the other one.
-const FRAMES: u32 = 2;
+/// A session with the frames that the pages of the memfd had.
+const FRAMES: &str = "huge-single-frames";
 
 /// Whether some pages begin as a single one, and go on as a folio of eight pages.
 fn begins_odd(frames: &[u64]) -> bool {
@@ -167,30 +167,19 @@ fn before_single(stage: &mut Stage<'_>) -> Result<()> {
                 ensure!(!is_part, "a page is a part of a large folio already");
             }
             let frames = frames.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-            session.preserve(FRAMES.into(), memfd(&frames)?).context("PRESERVE_FD of frames")?;
             stage.keep(session);
-            return Ok(());
+            return stage.hand_over(FRAMES, memfd(&frames)?);
         }
         files.push(file);
     }
     anyhow::bail!("no memfd had pages that begin with an odd one and can be a folio behind it")
 }
 
-/// Takes over the memfd, and the frames that its pages had in the previous kernel.
-fn take_over_with_frames() -> Result<(File, Vec<u64>)> {
-    let session = retrieve("huge-single")?;
-    let file = session.retrieve(TOKEN.into()).context("RETRIEVE_FD")?;
-    let frames = File::from(session.retrieve(FRAMES.into()).context("RETRIEVE_FD of frames")?);
-    finish(session)?;
-    let mut text = vec![0; usize::try_from(frames.metadata().context("stat")?.len())?];
-    frames.read_exact_at(&mut text, 0).context("read the frames")?;
-    let text = String::from_utf8(text).context("read the frames")?;
-    let frames = text.split(' ').map(str::parse).collect::<Result<_, _>>();
-    Ok((file.into(), frames.context("read the frames")?))
-}
-
 fn after_single(stage: &mut Stage<'_>) -> Result<()> {
-    let (file, preserved) = with_huge_pages(take_over_with_frames)?;
+    let file = with_huge_pages(|| take_over("huge-single"))?;
+    let preserved = text_of(FRAMES)?;
+    let preserved: Result<Vec<u64>, _> = preserved.split(' ').map(str::parse).collect();
+    let preserved = preserved.context("read the frames")?;
     check_full(&file, MANY)?;
     if !has_huge() {
         return not_applicable(NO_HUGE);

@@ -2,6 +2,7 @@
 
 //! The memory of sessions and files: how much it is, and that it comes back.
 
+use std::io::{self, Seek as _};
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
-use super::holes::allocated;
+use super::holes::{allocated, take_over};
 use super::stage::{
     Kernel, Stage, create, fails, finish, memfd, not_applicable, retrieve, try_retrieve,
 };
@@ -197,12 +198,10 @@ const SAME_KIND: u64 = 2 << 20;
 
 /// The text of a memfd of a session, which is finished.
 pub(super) fn text_of(name: &str) -> Result<String> {
-    let session = retrieve(name)?;
-    let file = session.retrieve(1.into()).context("RETRIEVE_FD")?;
-    let mut text = [0; 64];
-    let length = rustix::io::pread(&file, &mut text, 0).context("read a text")?;
-    finish(session)?;
-    Ok(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned())
+    let mut file = take_over(name)?;
+    // The position crosses too.
+    file.rewind().context("rewind")?;
+    io::read_to_string(file).context("read a text")
 }
 
 fn many_before(stage: &mut Stage<'_>) -> Result<()> {

@@ -100,10 +100,12 @@ impl Place {
                 write_holder(&mut file);
                 return Ok(Self { file });
             }
-            let holders = places.iter_mut().map(holder).collect::<Vec<_>>();
-            if let Some(others) = other_runs(&holders, is_of_this_run) {
+            if !TOLD.load(Ordering::Relaxed) {
+                let holders = places.iter_mut().map(holder).collect::<Vec<_>>();
                 // One of many machines that wait says so.
-                if !TOLD.swap(true, Ordering::Relaxed) {
+                if let Some(others) = other_runs(&holders, is_of_this_run)
+                    && !TOLD.swap(true, Ordering::Relaxed)
+                {
                     eprintln!("waiting: {others} have all places for machines");
                 }
             }
